@@ -1,0 +1,34 @@
+"""Which database to use: ``DATABASE_URL``, else the embedded server's socket."""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+
+def config(home: Path) -> dict[str, Any]:
+    """Django ``DATABASES`` entry for ``DATABASE_URL`` (``postgresql://user:pw@host:port/name?option=…``) or the embedded server."""
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        parts = {"NAME": "lianxin", "USER": "lianxin", "HOST": str(home / "run"), "PORT": "", "PASSWORD": ""}
+        options: dict[str, Any] = {}
+    else:
+        split = urlsplit(url)
+        if split.scheme not in {"postgresql", "postgres"}:
+            raise SystemExit(f"DATABASE_URL must be a postgresql:// address, not {split.scheme}://")
+        options = dict(parse_qsl(split.query))
+        parts = {
+            "NAME": unquote(split.path.lstrip("/")),
+            "USER": unquote(split.username or options.pop("user", "")),
+            "PASSWORD": unquote(split.password or ""),
+            "HOST": unquote(split.hostname or options.pop("host", "")),
+            "PORT": str(split.port or ""),
+        }
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        **parts,
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**options, "application_name": "lianxin"},
+        "TEST": {"NAME": os.environ.get("LIANXIN_TEST_DB")},
+    }
