@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from lianxin.config import postgres
+
 
 def config(home: Path) -> dict[str, Any]:
     """Django ``DATABASES`` entry for ``DATABASE_URL`` (``postgresql://user:pw@host:port/name?option=…``) or the embedded server."""
     url = os.environ.get("DATABASE_URL")
     if not url:
-        parts = {"NAME": "lianxin", "USER": "lianxin", "HOST": str(home / "run"), "PORT": "", "PASSWORD": ""}
+        parts = {"NAME": "lianxin", "USER": "lianxin", "HOST": str(postgres.layout(home).run), "PORT": "", "PASSWORD": ""}
         options: dict[str, Any] = {}
     else:
         split = urlsplit(url)
@@ -32,3 +34,8 @@ def config(home: Path) -> dict[str, Any]:
         "OPTIONS": {**options, "application_name": "lianxin"},
         "TEST": {"NAME": os.environ.get("LIANXIN_TEST_DB")},
     }
+
+
+def embedded() -> bool:
+    """Whether we run the database ourselves (``DATABASE_URL`` is not set)."""
+    return not os.environ.get("DATABASE_URL")
