@@ -59,11 +59,6 @@ class Named(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    @property
-    def label(self) -> Text:
-        """Name in both languages (English falls back to Chinese)."""
-        return Text(self.name, self.name_en or self.name)
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save with search keys that fit the name."""
         self.set_pinyin()
@@ -71,6 +66,11 @@ class Named(models.Model):
         if fields is not None and "name" in fields:
             kwargs["update_fields"] = {*fields, "pinyin", "initials"}
         super().save(*args, **kwargs)
+
+    @property
+    def label(self) -> Text:
+        """Name in both languages (English falls back to Chinese)."""
+        return Text(self.name, self.name_en or self.name)
 
     def set_pinyin(self) -> None:
         """Refresh the derived search keys from the name (``save`` does it; bulk writers call it)."""
