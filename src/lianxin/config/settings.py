@@ -5,12 +5,14 @@
 ``LIANXIN_SHARED``    folder of real data used by the demo and tests when present
 ``LIANXIN_SECRET``    root secret (32+ bytes hex) from which signing, sealing and blind-index keys are derived
 ``LIANXIN_HOSTS``     comma-separated host names served (default: loopback)
+``LIANXIN_LOG_JSON``  "1": logs are JSON lines; ``LIANXIN_LOG`` sets the level (default WARNING)
+``LIANXIN_HTTPS``     "1": served behind a proxy that ends TLS: secure cookies, HSTS, trusted X-Forwarded-Proto
 """
 
 import os
 from pathlib import Path
 
-from lianxin.config import database, secrets
+from lianxin.config import database, logs, secrets
 
 ROOT = Path(__file__).resolve().parents[3]
 HOME = Path(os.environ.get("LIANXIN_HOME", ROOT / ".lianxin"))
@@ -50,6 +52,7 @@ WSGI_APPLICATION = "lianxin.config.wsgi.application"
 DATABASES = {"default": database.config(HOME)}
 
 MIDDLEWARE = [
+    "lianxin.config.observe.ObserveMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -108,6 +111,10 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = not STATIC_ROOT.joinpath("staticfiles.json").exists()
 
+if os.environ.get("LIANXIN_HTTPS") == "1":
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
@@ -128,10 +135,4 @@ CONTENT_SECURITY_POLICY = {
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["stderr"], "level": os.environ.get("LIANXIN_LOG", "WARNING")},
-}
+LOGGING = logs.config()

@@ -1,6 +1,31 @@
+"""The one WSGI application: ``/fhir`` goes to the exchange's raw door, everything else to Django.
+
+The door does not pass through Django's middleware: it is several times cheaper without (see docs/decisions).
+"""
+
 import os
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 
+from lianxin.config import process
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lianxin.config.settings")
-application = get_wsgi_application()
+if os.environ.get("LIANXIN_SUPERVISED") == "1":
+    process.die_with_parent()
+
+_pages = get_wsgi_application()
+
+from lianxin.config.observe import observed  # noqa: E402 - needs the settings that the line above has loaded
+from lianxin.exchange.fhir import door  # noqa: E402
+
+_fhir = observed(door.application, "fhir")
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer one request."""
+    path = environ.get("PATH_INFO", "")
+    if path == "/fhir" or path.startswith("/fhir/"):
+        return _fhir(environ, start_response)
+    return _pages(environ, start_response)

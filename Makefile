@@ -1,0 +1,91 @@
+# Lianxin 联心. On a fresh machine with Python ≥ 3.11, make and git:
+#   make demo         everything is set up, the demonstration county is built once, and the web server runs (PORT=8000)
+#   make demo-reset   the same, from an empty database
+#   make test         lint, types, floors, all tests (browser tests included)
+#   make format | lint | types | check | bench | clean
+# Each step of the set-up leaves a stamp in .venv/.done and is not repeated until what it depends on changes.
+# The steps that look at the machine (Debian packages, PostgreSQL, Node) are in scripts/provide.py.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+  command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PORT ?= 8000
+JOBS ?= 2
+DONE := .venv/.done
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH
+
+STATIC_SOURCES := $(wildcard src/lianxin/portal/static_src/*) $(wildcard src/lianxin/portal/static_src/*/*) frontend/build.mjs
+STATIC_FILES := $(shell find src/lianxin -path '*/static/*' -type f -not -path '*/static/dist/*' 2>/dev/null)
+
+.PHONY: setup demo demo-reset test lint format types check bench clean distclean
+
+setup: $(DONE)/python $(DONE)/system $(DONE)/postgres $(DONE)/static
+
+$(DONE)/venv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or run make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) scripts/provide.py venv .venv
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/python: requirements/dev.txt pyproject.toml | $(DONE)/venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DONE)/system: scripts/provide.py scripts/debian-packages.txt | $(DONE)/venv
+	@if $(BIN)/python scripts/provide.py system; then touch $@; else echo 'going on without them' >&2; fi
+
+$(DONE)/postgres: requirements/postgres.txt | $(DONE)/python
+	$(BIN)/python scripts/provide.py postgres
+	@touch $@
+
+node_modules/.package-lock.json: package.json package-lock.json | $(DONE)/python
+	$(BIN)/python scripts/provide.py node -- npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+$(DONE)/assets: node_modules/.package-lock.json $(STATIC_SOURCES)
+	$(BIN)/python scripts/provide.py node -- node frontend/build.mjs
+	@touch $@
+
+$(DONE)/static: $(DONE)/assets $(STATIC_FILES) src/lianxin/config/settings.py | $(DONE)/python
+	@rm -rf staticfiles
+	LIANXIN_COLLECTING=1 $(BIN)/django-admin collectstatic --settings lianxin.config.settings --noinput --verbosity 0
+	@touch $@
+
+demo: setup
+	@PORT=$(PORT) exec $(BIN)/lianxin demo
+
+demo-reset: setup
+	@PORT=$(PORT) exec $(BIN)/lianxin demo --reset
+
+lint: $(DONE)/python
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/djlint --lint --quiet src
+
+format: $(DONE)/python
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(DONE)/python
+	$(BIN)/mypy
+
+test: setup lint types
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: setup
+	$(BIN)/lianxin check
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv node_modules staticfiles src/lianxin/portal/static/dist build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+distclean: clean
+	rm -rf .lianxin

@@ -1,0 +1,46 @@
+"""The ticker process: does the periodic work that rooms have registered with ``duty.periodic``, a little every second.
+
+Several tickers may run (one per machine): ``run_due`` lets only one at a time do each piece of work.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import django
+import structlog
+
+
+def main() -> None:
+    """Run until told to stop; a failure of the database is logged and tried again, ever more slowly up to 30 s."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lianxin.config.settings")
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    django.setup()
+
+    from django.db import Error, close_old_connections, connection
+
+    from lianxin.config import process
+    from lianxin.duty import periodic
+
+    process.die_with_parent()
+    log = structlog.get_logger("lianxin.ticker")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda sig, frame: stop.set())
+    pause = 1.0
+    while not stop.wait(pause):
+        try:
+            close_old_connections()
+            periodic.run_due()
+            pause = 1.0
+        except Error:
+            log.exception("periodic work met a database error; trying again")
+            connection.close()
+            pause = min(30.0, pause * 2)
+    connection.close()
+
+
+if __name__ == "__main__":
+    main()
