@@ -1,0 +1,41 @@
+"""What the doors remember: files loaded, and messages that could not be taken."""
+
+from django.db import models
+
+
+class LoadRun(models.Model):
+    """One member (file) of a load, known by the SHA-256 of its bytes; done members are not loaded again."""
+
+    sha = models.CharField(max_length=64)
+    institution = models.ForeignKey("network.Institution", null=True, on_delete=models.PROTECT)
+    name = models.TextField()
+    resources = models.IntegerField()
+    refused = models.IntegerField(default=0)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["sha", "institution"], nulls_distinct=False, name="loadrun_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.resources})"
+
+
+class DeadLetter(models.Model):
+    """A message that was refused: its original bytes, the coded reason, and whether a replay took it later."""
+
+    sha = models.CharField(max_length=64, db_index=True)
+    institution = models.ForeignKey("network.Institution", null=True, on_delete=models.PROTECT)
+    channel = models.CharField(max_length=20)
+    name = models.TextField()
+    code = models.CharField(max_length=40)
+    reason_zh = models.TextField()
+    reason_en = models.TextField()
+    expression = models.TextField(blank=True)
+    payload = models.BinaryField()
+    created_at = models.DateTimeField()
+    replayed_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.code}"

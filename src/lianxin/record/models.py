@@ -1,0 +1,1 @@
+"""The record keeps its tables in ``schema.sql``; there are no ORM models here."""
