@@ -1,2 +1,38 @@
-def shell(request):
-    return {}
+"""What the shell (top bar, menus) needs on every page; everything lazy, nothing for the signed-out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+from django.utils.translation import get_language
+
+from lianxin.portal import nav
+
+
+def shell(request: HttpRequest) -> dict[str, Any]:
+    """``menu``, ``phone_menu``, ``scope``, ``posts``, ``unread`` and ``english`` for ``portal/base.html``."""
+    english = (get_language() or "").startswith("en")
+    scope = getattr(request, "scope", None)
+    if scope is None:
+        return {"english": english, "scope": None}
+
+    def unread() -> int:
+        from lianxin.portal.notices import unread_count
+
+        return unread_count(scope)
+
+    def posts() -> list[Any]:
+        from lianxin.portal.posts import posts_of
+
+        return posts_of(request.user)
+
+    return {
+        "english": english,
+        "scope": scope,
+        "menu": nav.menu(scope, request.path),
+        "phone_menu": [e for e in nav.entries(scope) if e.phone][:4],
+        "unread": SimpleLazyObject(unread),
+        "posts": SimpleLazyObject(posts),
+    }

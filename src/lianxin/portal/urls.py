@@ -1,0 +1,63 @@
+"""Addresses of the portal. The rooms' own pages are included beside these by ``config.urls``."""
+
+from django.urls import path
+from django.views.i18n import set_language
+
+from lianxin.access import web
+from lianxin.portal import (
+    audit_pages,
+    break_glass_pages,
+    manage_accounts,
+    manage_institutions,
+    manage_people,
+    manage_sheets,
+    network_pages,
+    notices,
+    people_urls,
+    signin,
+    workbench,
+)
+
+app_name = "portal"
+
+urlpatterns = [
+    path("", workbench.workbench, name="workbench"),
+    path("waiting", workbench.waiting, name="waiting"),
+    path("overdue", workbench.overdue, name="overdue"),
+    path("login", signin.login, name="login"),
+    path("logout", signin.logout, name="logout"),
+    path("password", signin.password, name="password"),
+    path("totp", signin.totp, name="totp"),
+    path("totp/remove", signin.totp_remove, name="totp_remove"),
+    path("language", set_language, name="language"),
+    path("post", web.switch_post, name="switch_post"),
+    path("notices", notices.notices, name="notices"),
+    path("notices/read", notices.read_all, name="notices_read"),
+    path("network", network_pages.network, name="network"),
+    path("network/<str:code>", network_pages.institution, name="institution"),
+    path("manage/institutions", manage_institutions.institutions, name="manage_institutions"),
+    path("manage/institutions/new", manage_institutions.institution_edit, name="manage_institution_new"),
+    path("manage/institutions/<str:code>", manage_institutions.institution_edit, name="manage_institution"),
+    path("manage/institutions/<str:code>/departments/new", manage_institutions.department_edit, name="manage_department_new"),
+    path(
+        "manage/institutions/<str:code>/departments/<str:department>",
+        manage_institutions.department_edit,
+        name="manage_department",
+    ),
+    path("manage/people", manage_people.people, name="manage_people"),
+    path("manage/people/new", manage_people.person_edit, name="manage_person_new"),
+    path("manage/people/<str:code>", manage_people.person_edit, name="manage_person"),
+    path("manage/people/<str:code>/posts", manage_people.post_add, name="manage_post_add"),
+    path("manage/posts/<int:pk>/end", manage_people.post_end, name="manage_post_end"),
+    path("manage/accounts", manage_accounts.accounts, name="manage_accounts"),
+    path("manage/accounts/new", manage_accounts.account_new, name="manage_account_new"),
+    path("manage/accounts/<int:pk>", manage_accounts.account, name="manage_account"),
+    path("manage/accounts/<int:pk>/<str:act>", manage_accounts.account_act, name="manage_account_act"),
+    path("manage/sheets", manage_sheets.sheets, name="manage_sheets"),
+    path("manage/sheets/<str:kind>.xlsx", manage_sheets.download, name="manage_sheet"),
+    path("audit", audit_pages.audit, name="audit"),
+    path("audit.csv", audit_pages.audit_csv, name="audit_csv"),
+    path("break-glass", break_glass_pages.reviews, name="break_glass"),
+    path("break-glass/<int:pk>", break_glass_pages.review, name="break_glass_review"),
+    *people_urls.urlpatterns,
+]
