@@ -1,5 +1,285 @@
-from django.contrib.auth.models import AbstractUser
+"""Accounts, machine clients, who may reach which patient, consent, and the audit chain.
+
+``person_id`` columns are plain numbers here because the index room (people) stands above this one; its first migration
+adds the foreign keys. Append-only tables are guarded by triggers in the migration (see :mod:`lianxin.access.audit`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Lower
+
+from lianxin.network.models import Institution, Practitioner
+from lianxin.standards import clock
 
 
-class Account(AbstractUser):
-    pass
+class AccountManager(BaseUserManager["Account"]):
+    """Makes accounts; there is no super-user: administrators are posts (see :mod:`lianxin.access.policies`)."""
+
+    def create_user(self, username: str, password: str | None = None, **fields: Any) -> Account:
+        """Create and save an account; without a password nobody can sign in to it."""
+        account = self.model(username=username.strip(), **fields)
+        account.set_password(password)
+        account.save(using=self._db)
+        return account
+
+
+class Account(AbstractBaseUser):
+    """One human being's sign-in. What it may do comes from the posts of its practitioner."""
+
+    username = models.CharField(max_length=60, unique=True)
+    name = models.CharField(max_length=120)
+    practitioner = models.ForeignKey(
+        Practitioner, null=True, blank=True, on_delete=models.PROTECT, related_name="accounts"
+    )
+    is_active = models.BooleanField(default=True)
+    failed_count = models.PositiveSmallIntegerField(default=0)
+    locked_until = models.DateTimeField(null=True, blank=True)
+    must_change_password = models.BooleanField(default=False)
+    password_changed_at = models.DateTimeField(null=True, blank=True)
+    language = models.CharField(max_length=10, default="zh-hans")
+    created_at = models.DateTimeField(default=clock.now)
+
+    USERNAME_FIELD = "username"
+    REQUIRED_FIELDS = ["name"]
+    is_staff = False
+
+    objects = AccountManager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("username"), name="access_account_username_ci")]
+        ordering = ["username"]
+
+    def __str__(self) -> str:
+        return self.username
+
+    def get_full_name(self) -> str:
+        """The person's name (Django and django-otp ask for it)."""
+        return self.name
+
+    def get_short_name(self) -> str:
+        """The person's name."""
+        return self.name
+
+
+class Client(models.Model):
+    """A machine that calls the doors: an institution's own system, or a platform-wide one (no institution)."""
+
+    name = models.CharField(max_length=120, unique=True)
+    institution = models.ForeignKey(Institution, null=True, blank=True, on_delete=models.PROTECT)
+    active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=clock.now)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Token(models.Model):
+    """A bearer token of a client; only its SM3 hash is kept."""
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="tokens")
+    hash = models.BinaryField(max_length=32, unique=True)
+    scope = models.TextField()
+    created_at = models.DateTimeField(default=clock.now)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.client_id}:{self.scope}"
+
+
+class Relationship(models.Model):
+    """Why an institution may open a person's record, from when to when. Rows are ended, never deleted."""
+
+    KINDS = ("home", "contract", "encounter", "duty", "registration", "break_glass")
+
+    person_id = models.BigIntegerField()
+    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, db_index=False, related_name="+")
+    kind = models.CharField(max_length=12)
+    source = models.CharField(max_length=80)
+    account = models.ForeignKey(
+        Account, null=True, blank=True, on_delete=models.PROTECT, db_index=False, related_name="+"
+    )
+    since = models.DateTimeField()
+    until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["person_id", "institution", "kind", "source"],
+                include=["since", "until", "account"],
+                name="access_relationship_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    kind__in=("home", "contract", "encounter", "duty", "registration", "break_glass")
+                ),
+                name="access_relationship_kind",
+            ),
+            models.CheckConstraint(
+                condition=Q(until__isnull=True) | Q(until__gte=F("since")), name="access_relationship_period"
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind="break_glass") | Q(account__isnull=False, until__isnull=False),
+                name="access_relationship_break_glass_is_personal",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["institution", "person_id"], name="access_rel_institution"),
+            models.Index(
+                fields=["source"],
+                condition=~Q(kind__in=("home", "registration")),
+                name="access_rel_source",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.institution_id}→{self.person_id} {self.kind}"
+
+    def live(self, at: dt.datetime | None = None) -> bool:
+        """Whether it holds at ``at`` (default now)."""
+        at = at or clock.now()
+        return self.since <= at and (self.until is None or at < self.until)
+
+
+class BreakGlass(models.Model):
+    """An emergency opening of a record without a relationship: reason, time limit, later review."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
+    person_id = models.BigIntegerField(db_index=True)
+    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, related_name="+")
+    reason = models.TextField()
+    opened_at = models.DateTimeField()
+    until = models.DateTimeField()
+    reviewer = models.ForeignKey(Account, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    reviewed_at = models.DateTimeField(null=True, blank=True)
+    verdict = models.CharField(max_length=12, blank=True)
+    note = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(until__gt=F("opened_at")), name="access_break_glass_limited"),
+            models.CheckConstraint(
+                condition=Q(reviewed_at__isnull=True, verdict="")
+                | Q(reviewed_at__isnull=False, verdict__in=("justified", "unjustified")),
+                name="access_break_glass_verdict",
+            ),
+            models.CheckConstraint(
+                condition=Q(reviewer__isnull=True) | ~Q(reviewer=F("account")),
+                name="access_break_glass_not_own_review",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["opened_at"], condition=Q(reviewed_at__isnull=True), name="access_break_glass_open"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id}→{self.person_id}"
+
+
+class Consent(models.Model):
+    """A person's agreement to one purpose, for one institution or the whole consortium (PIPL art. 29)."""
+
+    person_id = models.BigIntegerField()
+    kind = models.CharField(max_length=24)
+    purpose = models.CharField(max_length=200, blank=True)
+    institution = models.ForeignKey(
+        Institution, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    text_version = models.CharField(max_length=40)
+    evidence = models.CharField(max_length=200)
+    given_at = models.DateTimeField()
+    recorded_by = models.ForeignKey(
+        Account, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_reason = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["person_id", "kind"], name="access_consent_person")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(withdrawn_at__isnull=True) | Q(withdrawn_at__gte=F("given_at")),
+                name="access_consent_period",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.person_id} {self.kind}"
+
+
+class AuditEvent(models.Model):
+    """One thing that happened. Append-only; ``digest`` is the SM3 of its content (see :mod:`lianxin.access.audit`)."""
+
+    at = models.DateTimeField()
+    action = models.CharField(max_length=16)
+    outcome = models.CharField(max_length=8)
+    account_id = models.BigIntegerField(null=True)
+    client_id = models.BigIntegerField(null=True)
+    practitioner_id = models.BigIntegerField(null=True)
+    institution_id = models.BigIntegerField(null=True)
+    person_id = models.BigIntegerField(null=True)
+    what = models.TextField()
+    detail = models.TextField()
+    digest = models.BinaryField(max_length=32)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["person_id", "at"], condition=Q(person_id__isnull=False), name="access_audit_person"
+            ),
+            models.Index(fields=["account_id", "at"], name="access_audit_account"),
+            models.Index(fields=["at"], name="access_audit_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.action} {self.what}"
+
+
+class ChainLink(models.Model):
+    """The place of one event in its shard's chain: ``hash = SM3(previous hash ‖ digest ‖ seq ‖ event id)``."""
+
+    shard = models.SmallIntegerField()
+    seq = models.BigIntegerField()
+    event_id = models.BigIntegerField(unique=True)
+    hash = models.BinaryField(max_length=32)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["shard", "seq"], name="access_chain_one_at_a_place")]
+
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.seq}"
+
+
+class ChainHead(models.Model):
+    """The last link of a shard; its row lock is the sequencer."""
+
+    shard = models.SmallIntegerField(primary_key=True)
+    seq = models.BigIntegerField(default=0)
+    hash = models.BinaryField(max_length=32)
+
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.seq}"
+
+
+class ChainAnchor(models.Model):
+    """A day's end of a shard's chain, authenticated with a key outside the database."""
+
+    day = models.DateField()
+    shard = models.SmallIntegerField()
+    seq = models.BigIntegerField()
+    hash = models.BinaryField(max_length=32)
+    mac = models.BinaryField(max_length=32)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["day", "shard"], name="access_anchor_once_a_day")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.shard}/{self.seq}"

@@ -1,0 +1,173 @@
+"""People: one row per human being as the platform knows them, the registrations it was known from, and what was decided.
+
+Reading goes through :mod:`lianxin.index.registry` (which masks and audits); these models are mechanism tables, so
+``Person.objects`` is scoped like all patient data.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Greatest, Least
+
+from lianxin.access.models import Account
+from lianxin.access.scoped import ScopedModel
+from lianxin.network.models import Institution
+
+
+class Person(ScopedModel):
+    """One human being. ``number`` (主索引号) and ``card_number`` (电子健康卡号) never change and are never used again."""
+
+    scope_person: ClassVar[str] = "id"
+
+    number = models.CharField(max_length=10, unique=True)
+    card_number = models.CharField(max_length=16, unique=True)
+    status = models.CharField(max_length=8, default="active")
+    merged_into = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="absorbed"
+    )
+    name = models.CharField(max_length=200)
+    sex = models.CharField(max_length=8, default="unknown")
+    birth_date = models.DateField(null=True, blank=True)
+    id_type = models.CharField(max_length=8, blank=True)
+    id_sealed = models.TextField(blank=True)
+    id_blind = models.BinaryField(max_length=16, null=True)
+    phone_sealed = models.TextField(blank=True)
+    phone_blind = models.BinaryField(max_length=16, null=True)
+    phone_tail = models.CharField(max_length=4, blank=True)
+    address = models.CharField(max_length=300, blank=True)
+    division = models.CharField(max_length=12, blank=True)
+    village = models.CharField(max_length=80, blank=True)
+    home_institution = models.ForeignKey(
+        Institution, null=True, blank=True, on_delete=models.PROTECT, db_index=False, related_name="+"
+    )
+    pinyin = models.CharField(max_length=400)
+    initials = models.CharField(max_length=120)
+    deceased_on = models.DateField(null=True, blank=True)
+    version = models.PositiveIntegerField(default=1)
+    golden = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status="active", merged_into__isnull=True)
+                | Q(status="merged", merged_into__isnull=False)
+                | Q(status="retired", merged_into__isnull=True),
+                name="index_person_status",
+            ),
+            models.CheckConstraint(condition=~Q(merged_into=F("id")), name="index_person_not_into_itself"),
+            models.CheckConstraint(
+                condition=Q(sex__in=("male", "female", "unknown", "other")), name="index_person_sex"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["id_blind"], condition=Q(id_blind__isnull=False), name="index_person_id_blind"
+            ),
+            models.Index(
+                fields=["phone_blind"], condition=Q(phone_blind__isnull=False), name="index_person_phone"
+            ),
+            models.Index(fields=["phone_tail"], condition=~Q(phone_tail=""), name="index_person_tail"),
+            models.Index(fields=["name"], opclasses=["text_pattern_ops"], name="index_person_name"),
+            models.Index(
+                fields=["pinyin", "birth_date"],
+                opclasses=["text_pattern_ops", "date_ops"],
+                name="index_person_pinyin",
+            ),
+            models.Index(fields=["initials"], opclasses=["text_pattern_ops"], name="index_person_initials"),
+            models.Index(
+                fields=["home_institution", "initials"],
+                opclasses=["int8_ops", "text_pattern_ops"],
+                condition=Q(home_institution__isnull=False),
+                name="index_person_home",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class SourceRecord(ScopedModel):
+    """What one system of one institution says about a person, as last received."""
+
+    scope_institutions: ClassVar[tuple[str, ...]] = ("institution_id",)
+
+    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, db_index=False, related_name="+")
+    system = models.CharField(max_length=200)
+    local_id = models.CharField(max_length=200)
+    patient_id = models.CharField(max_length=64, null=True, blank=True, unique=True)
+    person = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="sources")
+    payload_sealed = models.TextField()
+    payload_hash = models.BinaryField(max_length=32)
+    received_at = models.DateTimeField()
+    version = models.PositiveIntegerField(default=1)
+    disputed = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["institution", "system", "local_id"], name="index_source_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.institution_id} {self.system} {self.local_id}"
+
+
+class LinkEvent(models.Model):
+    """A decision about who is who, with what is needed to undo it. Append-only but for ``undone_by``."""
+
+    person_id = models.BigIntegerField(db_index=True)
+    source_id = models.BigIntegerField(null=True)
+    kind = models.CharField(max_length=10)
+    before = models.JSONField(default=dict)
+    after = models.JSONField(default=dict)
+    reason = models.CharField(max_length=300, blank=True)
+    account_id = models.BigIntegerField(null=True)
+    client_id = models.BigIntegerField(null=True)
+    at = models.DateTimeField()
+    undone_by = models.OneToOneField("self", null=True, blank=True, on_delete=models.PROTECT)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.person_id}"
+
+
+class ReviewItem(models.Model):
+    """Two people who may be one (or a registration that no longer fits its person): a human decides, once."""
+
+    KINDS = ("same_id", "same_sound", "look_alike", "two_matches", "newborn", "link_lost", "id_changed")
+
+    kind = models.CharField(max_length=12)
+    person_a = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="+")
+    person_b = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="+")
+    source = models.ForeignKey(
+        SourceRecord, null=True, blank=True, on_delete=models.PROTECT, related_name="reviews"
+    )
+    reasons = models.JSONField(default=list)
+    state = models.CharField(max_length=10, default="open")
+    opened_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.ForeignKey(Account, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    note = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                Least("person_a", "person_b"),
+                Greatest("person_a", "person_b"),
+                condition=~Q(person_a=F("person_b")),
+                name="index_review_pair_once",
+            ),
+            models.UniqueConstraint(
+                fields=["source", "kind"],
+                condition=Q(state="open", source__isnull=False),
+                name="index_review_source_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=("open", "same", "different")), name="index_review_state"
+            ),
+        ]
+        indexes = [models.Index(fields=["opened_at"], condition=Q(state="open"), name="index_review_open")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.person_a_id}/{self.person_b_id}"

@@ -1,0 +1,290 @@
+"""The audit: every read and write of patient data, in an append-only SM3 hash chain of eight shards.
+
+An event row is never changed. Its place in the chain is a *link*: ``hash = SM3(previous hash ‖ digest ‖ seq ‖ event id)``,
+given under the row lock of the shard's head, so that two transactions cannot take one place and the chain cannot fork.
+All events of a transaction go to one shard (transaction number mod 8): one lock per transaction, hence no deadlock between
+chains. :func:`write` leaves the linking to a deferred trigger that runs at COMMIT (the lock is held for that moment only and
+raw SQL cannot forget it); :func:`append` links a batch itself, in Python, which is cheaper, for transactions about to end.
+Triggers refuse UPDATE, DELETE and TRUNCATE; :func:`verify` finds what somebody did in spite of them. Heads are anchored daily
+with a MAC whose key is outside the database, so a cut tail shows even when the head was rewritten to fit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hmac
+import json
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection
+
+from lianxin.access import seal
+from lianxin.standards import clock
+
+if TYPE_CHECKING:
+    from lianxin.access.scope import Scope
+
+SHARDS = 8
+GENESIS = bytes(32)
+ACTIONS = frozenset(
+    "read search create update delete login logout login_failed export print break_glass deny admin".split()
+)
+OUTCOMES = frozenset({"ok", "refused", "failed"})
+
+origin: ContextVar[str] = ContextVar("lianxin_audit_origin", default="")
+"""Network address of the caller, set by the door; part of every event."""
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_COLUMNS = "at, action, outcome, account_id, client_id, practitioner_id, institution_id, person_id, what, detail, digest"
+_anchored: dt.date | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event before it is written; make it with :func:`entry`."""
+
+    at: dt.datetime
+    action: str
+    outcome: str
+    account_id: int | None
+    client_id: int | None
+    practitioner_id: int | None
+    institution_id: int | None
+    person_id: int | None
+    what: str
+    detail: str
+
+    def row(self) -> tuple[Any, ...]:
+        """Column values in table order, digest last."""
+        return (
+            self.at, self.action, self.outcome, self.account_id, self.client_id, self.practitioner_id,
+            self.institution_id, self.person_id, self.what, self.detail, digest(self),
+        )  # fmt: skip
+
+
+def digest(e: Entry) -> bytes:
+    """SM3 of an event's content in a canonical form."""
+    micros = (e.at - _EPOCH) // dt.timedelta(microseconds=1)
+    content = [
+        micros, e.action, e.outcome, e.account_id, e.client_id, e.practitioner_id, e.institution_id,
+        e.person_id, e.what, e.detail,
+    ]  # fmt: skip
+    return seal.sm3(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def link_hash(previous: bytes, event_digest: bytes, seq: int, event_id: int) -> bytes:
+    """Hash of a chain link (the trigger ``access_chain`` computes the same)."""
+    return seal.sm3(previous + event_digest + seq.to_bytes(8, "big") + event_id.to_bytes(8, "big"))
+
+
+def entry(
+    scope: Scope | None,
+    action: str,
+    *,
+    person_id: int | None = None,
+    what: str = "",
+    detail: dict[str, Any] | None = None,
+    outcome: str = "ok",
+) -> Entry:
+    """An event by ``scope`` now. ``what`` names the thing ("Observation/12", "referral ZZ…"); no names or identity numbers."""
+    if action not in ACTIONS or outcome not in OUTCOMES:
+        raise ValueError(f"unknown audit action or outcome: {action}/{outcome}")
+    more = dict(detail or {})
+    if ip := origin.get():
+        more["ip"] = ip
+    if scope is not None and scope.reason:
+        more["why"] = scope.reason
+    return Entry(
+        at=clock.now(),
+        action=action,
+        outcome=outcome,
+        account_id=scope.account_id if scope else None,
+        client_id=scope.client_id if scope else None,
+        practitioner_id=scope.practitioner_id if scope else None,
+        institution_id=scope.institution_id if scope else None,
+        person_id=person_id,
+        what=what.replace("\x00", "\ufffd")[:2000],
+        detail=json.dumps(more, ensure_ascii=False, sort_keys=True, default=str) if more else "",
+    )
+
+
+def write(
+    scope: Scope | None,
+    action: str,
+    *,
+    person_id: int | None = None,
+    what: str = "",
+    detail: dict[str, Any] | None = None,
+    outcome: str = "ok",
+) -> None:
+    """Write one event inside the current transaction of Django's connection; it is linked when that commits."""
+    write_many([entry(scope, action, person_id=person_id, what=what, detail=detail, outcome=outcome)])
+
+
+def write_many(entries: Iterable[Entry], *, cursor: Any = None) -> None:
+    """Write events in one statement inside the caller's transaction; they are linked at its commit."""
+    rows = [e.row() for e in entries]
+    if not rows:
+        return
+    if cursor is not None:
+        _insert(cursor, rows)
+        return
+    with connection.cursor() as own:
+        _insert(own, rows)
+
+
+def append(cur: Any, entries: Iterable[Entry]) -> None:
+    """Write and link a batch at once through any psycopg or Django cursor.
+
+    The shard's head stays locked until the caller's transaction ends: use it as the last statement before COMMIT (or on an
+    autocommit connection, where the whole is one statement batch wrapped by the caller's ``transaction()``).
+    """
+    rows = [e.row() for e in entries]
+    if not rows:
+        return
+    ids = _insert(cur, rows)
+    cur.execute("SELECT shard, seq, hash FROM access_lock_head()")
+    shard, seq, previous = cur.fetchone()
+    previous = bytes(previous)
+    links = []
+    for event_id, row in zip(ids, rows, strict=True):
+        seq += 1
+        previous = link_hash(previous, row[-1], seq, event_id)
+        links.append((seq, event_id, previous))
+    cur.execute(
+        "INSERT INTO access_chainlink (shard, seq, event_id, hash)"
+        " SELECT %s, s, e, h FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[]) AS l(s, e, h)",
+        [shard, *(list(c) for c in zip(*links, strict=True))],
+    )
+    cur.execute("UPDATE access_chainhead SET seq = %s, hash = %s WHERE shard = %s", [seq, previous, shard])
+
+
+def _insert(cur: Any, rows: list[tuple[Any, ...]]) -> list[int]:
+    """Insert events; returns their ids in order. On a new day the heads are anchored first."""
+    global _anchored
+    today = clock.today()
+    if _anchored != today:
+        anchor(cur, today)
+        _anchored = today
+    columns = [list(c) for c in zip(*rows, strict=True)]
+    cur.execute(
+        f"WITH given AS (SELECT nextval('access_auditevent_id_seq') AS id, g.* FROM unnest(%s::timestamptz[], %s::text[],"
+        " %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[],"
+        f" %s::bytea[]) WITH ORDINALITY AS g({_COLUMNS}, n)), kept AS (INSERT INTO access_auditevent (id, {_COLUMNS})"
+        f" SELECT id, {_COLUMNS} FROM given) SELECT id FROM given ORDER BY n",
+        columns,
+    )
+    return [row[0] for row in cur.fetchall()]
+
+
+def _mac(day: dt.date, shard: int, seq: int, head: bytes) -> bytes:
+    return hmac.digest(seal.key("audit-anchor"), f"{day}|{shard}|{seq}|".encode() + head, "sm3")
+
+
+def anchor(cur: Any = None, day: dt.date | None = None) -> int:
+    """Anchor every shard's committed head for ``day`` (default today) once; returns how many anchors were new.
+
+    Runs by itself with the first event of a day in each process; periodic tasks may call it too. Anchors are worth most
+    when copied elsewhere (see :func:`anchors`).
+    """
+    day = day or clock.today()
+    if cur is None:
+        with connection.cursor() as own:
+            return anchor(own, day)
+    cur.execute("SELECT shard, seq, hash FROM access_chainhead ORDER BY shard")
+    new = 0
+    for shard, seq, head in cur.fetchall():
+        cur.execute(
+            "INSERT INTO access_chainanchor (day, shard, seq, hash, mac) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT (day, shard) DO NOTHING",
+            [day, shard, seq, bytes(head), _mac(day, shard, seq, bytes(head))],
+        )
+        new += cur.rowcount
+    return new
+
+
+def anchors() -> list[tuple[dt.date, int, int, str]]:
+    """All anchors as (day, shard, seq, hash in hex), to be kept outside this database."""
+    with connection.cursor() as cur:
+        cur.execute("SELECT day, shard, seq, hash FROM access_chainanchor ORDER BY day, shard")
+        return [(day, shard, seq, bytes(h).hex()) for day, shard, seq, h in cur.fetchall()]
+
+
+def verify() -> list[str]:
+    """Re-compute every digest, link, head and anchor; returns one line per disagreement (none: the chain is whole)."""
+    problems: list[str] = []
+    with connection.cursor() as cur:
+        if connection.in_atomic_block:
+            cur.execute("SET CONSTRAINTS access_auditevent_chain IMMEDIATE")
+            cur.execute("SET CONSTRAINTS access_auditevent_chain DEFERRED")
+        cur.execute("SELECT shard, seq, hash FROM access_chainhead ORDER BY shard")
+        heads = {shard: (seq, bytes(h)) for shard, seq, h in cur.fetchall()}
+        cur.execute(
+            "SELECT e.id FROM access_auditevent e LEFT JOIN access_chainlink l ON l.event_id = e.id"
+            " WHERE l.id IS NULL ORDER BY e.id LIMIT 100"
+        )
+        problems += [f"event {row[0]} has no place in the chain" for row in cur.fetchall()]
+        cur.execute("SELECT DISTINCT shard FROM access_chainlink ORDER BY shard")
+        shards = sorted({row[0] for row in cur.fetchall()} | set(heads))
+    places: dict[int, dict[int, bytes]] = {}
+    wanted = _anchored_places(problems)
+    for shard in shards:
+        places[shard] = {0: GENESIS} if 0 in wanted.get(shard, {}) else {}
+        seq, previous = 0, GENESIS
+        for at, event_id, stored, found, event in _links(shard):
+            if at != seq + 1:
+                problems.append(f"shard {shard}: links {seq + 1}..{at - 1} are missing")
+            if event is None:
+                problems.append(f"shard {shard}/{at}: event {event_id} is missing")
+            elif digest(event) != found:
+                problems.append(f"shard {shard}/{at}: event {event_id} was altered")
+            elif at == seq + 1 and link_hash(previous, found, at, event_id) != stored:
+                problems.append(f"shard {shard}/{at}: link does not follow from the one before")
+            seq, previous = at, stored
+            if at in wanted.get(shard, {}):
+                places[shard][at] = stored
+        if shard not in heads:
+            if seq:
+                problems.append(f"shard {shard}: head is missing")
+        elif heads[shard] != (seq, previous):
+            problems.append(f"shard {shard}: head says {heads[shard][0]}, the chain ends at {seq}")
+    for shard, expected in wanted.items():
+        for at, (day, value) in sorted(expected.items()):
+            if places.get(shard, {}).get(at) != value:
+                problems.append(f"shard {shard}: the anchor of {day} at {at} does not fit the chain")
+    return problems
+
+
+def _anchored_places(problems: list[str]) -> dict[int, dict[int, tuple[dt.date, bytes]]]:
+    wanted: dict[int, dict[int, tuple[dt.date, bytes]]] = {}
+    with connection.cursor() as cur:
+        cur.execute("SELECT day, shard, seq, hash, mac FROM access_chainanchor ORDER BY day, shard")
+        for day, shard, seq, value, mac in cur.fetchall():
+            if not hmac.compare_digest(bytes(mac), _mac(day, shard, seq, bytes(value))):
+                problems.append(f"shard {shard}: the anchor of {day} is forged")
+                continue
+            wanted.setdefault(shard, {})[seq] = (day, bytes(value))
+    return wanted
+
+
+def _links(shard: int) -> Iterator[tuple[int, int, bytes, bytes, Entry | None]]:
+    """Links of a shard in order with their events, read in slices."""
+    last = 0
+    while True:
+        with connection.cursor() as cur:
+            cur.execute(
+                f"SELECT l.seq, l.event_id, l.hash, e.id, {_COLUMNS} FROM access_chainlink l"
+                " LEFT JOIN access_auditevent e ON e.id = l.event_id"
+                " WHERE l.shard = %s AND l.seq > %s ORDER BY l.seq LIMIT 2000",
+                [shard, last],
+            )
+            rows = cur.fetchall()
+        for seq, event_id, stored, present, *rest in rows:
+            event = Entry(*rest[:-1]) if present is not None else None
+            yield seq, event_id, bytes(stored), bytes(rest[-1] or b""), event
+        if len(rows) < 2000:
+            return
+        last = rows[-1][0]

@@ -1,0 +1,80 @@
+"""Who may do what: one table from permission to roles, with the words shown to people.
+
+The three administrators are separated (GB/T 22239-2019, level 3): the system administrator keeps institutions and people, the
+security administrator keeps accounts, the audit administrator reads the audit; none of them reaches a patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lianxin.network import roles as r
+from lianxin.standards.text import T, Text
+
+
+@dataclass(frozen=True)
+class Permission:
+    """One thing a role may do; ``client``: machine clients may too (within their SMART scopes)."""
+
+    label: Text
+    roles: frozenset[str]
+    client: bool = False
+
+
+_CARE = frozenset({r.VILLAGE_DOCTOR, r.GP, r.FAMILY_DOCTOR, r.CLINICIAN, r.WARD})
+
+PERMISSIONS: dict[str, Permission] = {
+    "manage_institutions": Permission(T("维护机构", "Manage institutions"), frozenset({r.SYSTEM_ADMIN})),
+    "manage_people": Permission(T("维护人员与岗位", "Manage staff and posts"), frozenset({r.SYSTEM_ADMIN})),
+    "manage_accounts": Permission(T("维护账号", "Manage accounts"), frozenset({r.SECURITY_ADMIN})),
+    "review_break_glass": Permission(
+        T("复核紧急调阅", "Review emergency openings"), frozenset({r.SECURITY_ADMIN, r.MANAGER})
+    ),
+    "read_audit": Permission(T("查看审计日志", "Read the audit log"), frozenset({r.AUDIT_ADMIN})),
+    "see_flow": Permission(T("查看转诊流向", "See referral flow"), frozenset({r.MANAGER, r.REFERRAL_DESK})),
+    "manage_catalogue": Permission(T("维护病种目录", "Manage disease catalogues"), frozenset({r.MANAGER})),
+    "review_links": Permission(
+        T("处理主索引疑似重复", "Decide possible duplicates in the index"),
+        frozenset({r.REFERRAL_DESK, r.RECEPTION, r.GP, r.FAMILY_DOCTOR}),
+    ),
+    "find_person": Permission(
+        T("查找居民", "Find a resident"),
+        _CARE | {r.REFERRAL_DESK, r.RECEPTION, r.PHARMACIST},
+        client=True,
+    ),
+    "register_person": Permission(
+        T("登记居民", "Register a resident"), _CARE | {r.REFERRAL_DESK, r.RECEPTION}, client=True
+    ),
+    "refer": Permission(T("发起转诊", "Refer a patient"), _CARE | {r.REFERRAL_DESK}, client=True),
+    "receive": Permission(
+        T("接收转诊", "Receive a referral"),
+        frozenset({r.REFERRAL_DESK, r.CLINICIAN, r.GP, r.FAMILY_DOCTOR, r.VILLAGE_DOCTOR, r.WARD}),
+        client=True,
+    ),
+    "book": Permission(T("预约号源", "Book a number"), _CARE | {r.REFERRAL_DESK, r.RECEPTION}, client=True),
+    "write_care": Permission(T("书写诊疗记录", "Write care records"), _CARE | {r.PHARMACIST}, client=True),
+    "break_glass": Permission(
+        T("紧急调阅", "Open a record in an emergency"), _CARE | {r.REFERRAL_DESK, r.PHARMACIST}
+    ),
+}
+
+
+def permits(permission: str, roles: frozenset[str], *, client: bool = False) -> bool:
+    """Whether any of ``roles`` (or a machine client) includes ``permission``; KeyError for a permission not in the table."""
+    entry = PERMISSIONS[permission]
+    return bool(entry.roles & roles) or (client and entry.client)
+
+
+def labels(roles: frozenset[str]) -> Text:
+    """Names of roles, joined, in a steady order."""
+    found = [role.label for code, role in r.ROLES.items() if code in roles]
+    return T("、".join(t.zh for t in found), ", ".join(t.en for t in found))
+
+
+def refusal(permission: str) -> Text:
+    """Why somebody without ``permission`` is refused and who to turn to."""
+    entry = PERMISSIONS[permission]
+    return T(
+        "“{what}”由{who}办理,您当前岗位没有此权限。请切换岗位或联系上述人员。",
+        "“{what}” belongs to: {who}. Your present post does not include it; switch post or ask one of them.",
+    ).format(what=entry.label, who=labels(entry.roles))
