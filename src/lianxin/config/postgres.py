@@ -112,7 +112,7 @@ def _bins() -> Iterator[Path]:
 
 
 @functools.cache
-def _major(folder: Path) -> int:
+def major(folder: Path) -> int:
     """Major version of the server in ``folder``; 0 when it is not a whole installation."""
     if not all((folder / name).exists() for name in ("postgres", "initdb", "pg_dump", "pg_restore")):
         return 0
@@ -121,22 +121,22 @@ def _major(folder: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def binaries(major: int | None = None) -> Path:
-    """Folder of PostgreSQL programs to use, of version ``major`` if given (data made by one version runs only there).
+def binaries(wanted: int | None = None) -> Path:
+    """Folder of PostgreSQL programs to use, of major version ``wanted`` if given (data made by one version runs only there).
 
     Raises:
         PostgresUnavailable: none is installed; the message names the packages that bring one.
     """
     seen = []
     for folder in _bins():
-        version = _major(folder)
+        version = major(folder)
         seen.append(version)
-        if version == major or (major is None and version >= OLDEST):
+        if version == wanted or (wanted is None and version >= OLDEST):
             return folder
-    if major is not None and any(seen):
+    if wanted is not None and any(seen):
         raise PostgresUnavailable(
-            f"the data in LIANXIN_HOME were made by PostgreSQL {major}, and only {sorted(set(filter(None, seen)))} "
-            f"is here: install PostgreSQL {major}, or start anew with `make demo-reset`"
+            f"the data in LIANXIN_HOME were made by PostgreSQL {wanted}, and only {sorted(set(filter(None, seen)))} "
+            f"is here: install PostgreSQL {wanted}, or start anew with `make demo-reset`"
         )
     raise PostgresUnavailable(
         f"no PostgreSQL {OLDEST} or newer: install the Debian package postgresql, or run "
@@ -343,7 +343,7 @@ def _usable(place: Layout, folder: Path) -> Path:
     """``folder``, or a copy of its installation that the server's user may read (a wheel inside a closed home folder)."""
     if not place.user or _may_enter(folder, pwd.getpwnam(place.user)):
         return folder
-    copy = place.data.parent / f"pgsql-{_major(folder)}"
+    copy = place.data.parent / f"pgsql-{major(folder)}"
     if not copy.exists():
         half = copy.with_name(copy.name + ".new")
         shutil.rmtree(half, ignore_errors=True)
@@ -395,9 +395,18 @@ def _start_supervisor(place: Layout) -> None:
 
 
 def _ensure_database(place: Layout) -> None:
-    with contextlib.closing(_connect(place, "postgres")) as connection:
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone():
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+    """Make the database if need be. A server adopted while it was going down is up again in a moment: try again."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with contextlib.closing(_connect(place, "postgres")) as connection:
+                if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone():
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+                return
+        except psycopg.OperationalError as failure:
+            if time.monotonic() > deadline:
+                raise PostgresUnavailable(f"the embedded PostgreSQL does not answer: {failure}") from failure
+            time.sleep(0.1)
 
 
 # ----------------------------------------------------------------------------------------------------------- supervisor
@@ -409,6 +418,8 @@ def supervise(home: Path) -> int:
     own = process.lock_file(home / "supervisor.lock")
     if not process.try_exclusive(own):
         return 0
+    os.ftruncate(own, 0)
+    os.pwrite(own, f"{os.getpid()}\n".encode(), 0)
     users = process.lock_file(home / "users.lock")
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -15,7 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lianxin.config.settings")
 if os.environ.get("LIANXIN_SUPERVISED") == "1":
     process.die_with_parent()
 
-_pages = get_wsgi_application()
+pages = get_wsgi_application()
 
 from lianxin.config.observe import observed  # noqa: E402 - needs the settings that the line above has loaded
 from lianxin.exchange.fhir import door  # noqa: E402
@@ -28,4 +28,4 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     path = environ.get("PATH_INFO", "")
     if path == "/fhir" or path.startswith("/fhir/"):
         return _fhir(environ, start_response)
-    return _pages(environ, start_response)
+    return pages(environ, start_response)

@@ -1,0 +1,289 @@
+"""The console command ``lianxin``. Each sub-command is thin: it starts what is needed and calls a room's function.
+
+Django and the rooms are imported inside the commands, so that ``--help`` is instant and works without a database.
+Messages are Chinese where ``LANG`` is Chinese, English elsewhere; ``token`` prints a token and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+
+def chinese() -> bool:
+    """Whether to talk Chinese: ``LANGUAGE``/``LC_ALL``/``LANG`` say so."""
+    said = (os.environ.get(name) for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"))
+    return next((value for value in said if value), "").startswith("zh")
+
+
+def say(zh: str, en: str) -> None:
+    """Tell the person at the terminal (on standard error: standard output is for results)."""
+    click.echo(zh if chinese() else en, err=True)
+
+
+def fail(zh: str, en: str) -> NoReturn:
+    """Tell why nothing was done and exit with 1."""
+    say(f"错误：{zh}", f"error: {en}")
+    sys.exit(1)
+
+
+def boot(*, migrate: bool = False) -> None:
+    """Start or adopt the embedded database (unless ``DATABASE_URL`` names another), load Django, optionally migrate.
+
+    Without ``migrate``, a database that lacks migrations ends the command with a message that names the cure.
+    """
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lianxin.config.settings")
+    from django.conf import settings
+
+    from lianxin.config import database, postgres
+
+    if database.embedded():
+        try:
+            postgres.attach(settings.HOME)
+        except postgres.PostgresUnavailable as failure:
+            fail(str(failure), str(failure))
+    import django
+    from django.utils import translation
+
+    django.setup()
+    translation.activate("zh-hans" if chinese() else "en")
+    if migrate:
+        apply_migrations()
+        return
+    from lianxin.config import health
+
+    if reason := health.unready():
+        fail(f"数据库未就绪：{reason}", reason)
+
+
+def apply_migrations() -> bool:
+    """Apply waiting migrations and load the shipped code systems; False when there was nothing to do."""
+    from django.core.management import call_command
+
+    from lianxin.config import health
+    from lianxin.standards import codes
+
+    reason = health.unready()
+    if not reason:
+        return False
+    if "migrations" not in reason:
+        fail(f"数据库未就绪：{reason}", reason)
+    say("正在建立数据库结构 …", "preparing the database …")
+    call_command("migrate", verbosity=0, interactive=False)
+    codes.load_shipped()
+    return True
+
+
+def leave() -> None:
+    """Stop using the embedded database, waiting until it has stopped if we were its last user."""
+    from django.conf import settings
+    from django.db import connections
+
+    from lianxin.config import postgres
+
+    connections.close_all()
+    postgres.detach(settings.HOME)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="lianxin", prog_name="lianxin")
+def main() -> None:
+    """Lianxin 联心: the platform on which a medical consortium runs · 医联体信息平台."""
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), envvar="PORT", default=8000, show_default=True, help="Port · 端口")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on · 监听地址")
+@click.option("--workers", type=click.IntRange(1, 256), help="Web worker processes (default: one per core) · 工作进程数")
+@click.option("--residents", type=click.IntRange(100, 1_000_000), default=20_000, show_default=True, help="Residents · 居民数")
+@click.option("--seed", type=int, default=2026, show_default=True, help="Seed of the synthetic county · 随机种子")
+@click.option("--reset", is_flag=True, help="Delete the embedded database and start anew · 删除内置数据库重新开始")
+@click.option("--no-serve", is_flag=True, help="Build the data, then stop · 只建数据，不启动网站")
+def demo(port: int, host: str, workers: int | None, residents: int, seed: int, reset: bool, no_serve: bool) -> None:
+    """Build the demonstration county once, then serve it · 建立演示县域并启动."""
+    from lianxin.config import demo as demonstration
+
+    sys.exit(
+        demonstration.run(
+            host=host, port=port, workers=workers, residents=residents, seed=seed, reset=reset, serving=not no_serve
+        )
+    )
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), envvar="PORT", default=8000, show_default=True, help="Port · 端口")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on · 监听地址")
+@click.option("--workers", type=click.IntRange(1, 256), help="Web worker processes (default: one per core) · 工作进程数")
+def serve(port: int, host: str, workers: int | None) -> None:
+    """Run the web server and the ticker · 运行网站和定时任务."""
+    from lianxin.config import database
+    from lianxin.config import serve as server
+
+    boot(migrate=database.embedded())
+    from django.conf import settings
+
+    def ready() -> None:
+        say(f"联心已启动：http://{host}:{port}/", f"Lianxin is up: http://{host}:{port}/")
+
+    try:
+        code = server.run(settings.HOME, host=host, port=port, workers=workers, ready=ready)
+    except server.PortTaken as failure:
+        fail(f"端口不可用：{failure}", f"cannot listen: {failure}")
+    finally:
+        leave()
+    sys.exit(code)
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database's structure up to date, and load the shipped code systems · 更新数据库结构."""
+    boot(migrate=True)
+    from lianxin.standards import codes
+
+    codes.load_shipped()
+    say("数据库结构已是最新。", "the database is up to date")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--institution", metavar="CODE", required=True, help="Institution that sends the data · 来源机构代码")
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Parallel processes · 并行数")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON · 以 JSON 输出报告")
+def load(paths: tuple[Path, ...], institution: str, jobs: int, as_json: bool) -> None:
+    """Load FHIR R4 bundles, NDJSON, .zip/.gz or folders; resumable · 导入 FHIR 数据."""
+    boot()
+    from lianxin.config import reports
+
+    report = reports.load(paths, institution=institution, jobs=jobs)
+    click.echo(reports.as_json(report) if as_json else reports.as_text(report, chinese()))
+    leave()
+    sys.exit(1 if reports.refused(report) else 0)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--residents", type=click.IntRange(0, 10_000_000), help="Residents · 居民数")
+@click.option("--seed", type=int, default=2026, show_default=True, help="Seed · 随机种子")
+def scenario(name: str, residents: int | None, seed: int) -> None:
+    """Build a named scenario through the platform's real doors · 建立指定场景."""
+    boot(migrate=True)
+    from lianxin.scenarios import demo as scenarios
+
+    if name not in scenarios.NAMES:
+        fail(f"没有场景 {name}，可用：{'、'.join(scenarios.NAMES)}", f"no scenario {name}: {', '.join(scenarios.NAMES)}")
+    scenarios.build(name, residents=residents, seed=seed, progress=progress)
+    leave()
+
+
+@main.command()
+@click.option("--client", required=True, metavar="NAME", help="Name of the client system · 客户端系统名称")
+@click.option("--scope", required=True, help='SMART scopes, such as "system/*.rs" · 权限范围')
+@click.option("--institution", metavar="CODE", help="Institution it works for · 所属机构代码")
+@click.option("--hours", type=click.IntRange(1, 24 * 365), default=24 * 30, show_default=True, help="Valid for · 有效小时数")
+def token(client: str, scope: str, institution: str | None, hours: int) -> None:
+    """Issue a bearer token for a system; prints the token and nothing else · 签发访问令牌."""
+    boot()
+    from lianxin.access import tokens
+
+    try:
+        issued = tokens.issue(client, scope, institution, hours=hours)
+    except ValueError as refusal:
+        fail(str(refusal), str(refusal))
+    click.echo(issued)
+    leave()
+
+
+@main.command()
+def check() -> None:
+    """Recount, replay and verify; exit 1 if anything disagrees · 核对账目、链条与状态."""
+    boot()
+    from lianxin.standards import checks
+
+    found = 0
+    for name, problems in checks.run():
+        say(f"{'不一致' if problems else '一致'}　{name}", f"{'FAIL' if problems else 'ok  '}  {name}")
+        for problem in problems:
+            click.echo(f"{name}: {problem}")
+        found += len(problems)
+    if found:
+        say(f"共 {found} 处不一致。", f"{found} disagreements")
+    leave()
+    sys.exit(1 if found else 0)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def backup(file: Path) -> None:
+    """Write a backup of the whole database to FILE · 备份整个数据库."""
+    boot()
+    from lianxin.config import backup as backups
+
+    try:
+        size = backups.dump(file)
+    except backups.BackupRefused as refusal:
+        fail(str(refusal), str(refusal))
+    say(
+        f"已备份到 {file}（{size:,} 字节）。证件号码等密文只能用本安装的根密钥打开（LIANXIN_HOME/secret 或 LIANXIN_SECRET），"
+        "密钥不在备份里，请另行妥善保管。",
+        f"backed up to {file} ({size:,} bytes). Sealed identity numbers open only under this installation's root secret "
+        "(LIANXIN_HOME/secret or LIANXIN_SECRET), which is not in the backup: keep it safe, and apart from it.",
+    )
+    leave()
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, path_type=Path, dir_okay=False))
+def restore(file: Path) -> None:
+    """Restore a backup into an empty database · 恢复到空数据库."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lianxin.config.settings")
+    from django.conf import settings
+
+    from lianxin.config import backup as backups
+    from lianxin.config import database, postgres
+
+    if database.embedded():
+        postgres.attach(settings.HOME)
+    import django
+
+    django.setup()
+    try:
+        backups.restore(file)
+    except backups.BackupRefused as refusal:
+        fail(str(refusal), str(refusal))
+    apply_migrations()
+    say("已恢复。请运行 lianxin check 核对。", "restored; run `lianxin check` to verify it")
+    leave()
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def manage(arguments: tuple[str, ...]) -> None:
+    """Run one of Django's own commands (lianxin manage COMMAND …) · 运行 Django 管理命令."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lianxin.config.settings")
+    from django.conf import settings
+    from django.core.management import execute_from_command_line
+
+    from lianxin.config import database, postgres
+
+    if database.embedded():
+        postgres.attach(settings.HOME)
+    execute_from_command_line(["lianxin manage", *arguments])
+    leave()
+
+
+@main.command()
+def ticker() -> None:
+    """Run the periodic work alone (`serve` runs it too) · 单独运行定时任务."""
+    boot()
+    from lianxin.config import ticker as periodic
+
+    periodic.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What all tests share: a database, a browser that can reach nothing but this machine, and a real server to point it at.
+
+Without ``DATABASE_URL`` the embedded PostgreSQL is started (or adopted) by whichever test process comes first and stops
+after the last one. ``live`` serves the whole application, ``/fhir`` included, from a thread of the test process, so that
+``clock`` and monkeypatches reach it; its tests use committed data (``transactional_db``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socketserver
+import threading
+from collections.abc import Iterator
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import pytest
+
+# Playwright's sync API keeps an event loop running in the test's thread; the ORM there is used from that thread alone.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a database server before pytest-django asks for one."""
+    if os.environ.get("DATABASE_URL") or config.option.collectonly or config.option.help:
+        return
+    from django.conf import settings
+
+    from lianxin.config import postgres
+
+    postgres.attach(settings.HOME)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of the embedded server; the last test process to do so stops it."""
+    if os.environ.get("DATABASE_URL"):
+        return
+    from django.conf import settings
+
+    from lianxin.config import postgres
+
+    postgres.detach(settings.HOME)
+
+
+# --------------------------------------------------------------------------------------------------------------- server
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+class _Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing: addresses carry people's numbers."""
+
+
+@pytest.fixture
+def live(transactional_db: None) -> Iterator[str]:
+    """Address (``http://127.0.0.1:PORT``) of the whole application, served by threads of this process."""
+    from django.contrib.staticfiles.handlers import StaticFilesHandler
+    from django.db import close_old_connections, connections
+
+    from lianxin.config.wsgi import application, pages
+
+    static = StaticFilesHandler(pages)
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        # A thread serves one connection and may serve many requests; its database connections end with each request, or the
+        # test database could not be emptied.
+        body: Any = None
+        try:
+            use = static if environ["PATH_INFO"].startswith("/static/") else application
+            body = use(environ, start_response)
+            return [b"".join(body)]
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+            close_old_connections()
+            connections.close_all()
+
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.set_app(answer)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+# -------------------------------------------------------------------------------------------------------------- browser
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    """Debian's Chromium, headless; every name but this machine's is unknown to it."""
+    program = os.environ.get("LIANXIN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not program:
+        pytest.fail("browser tests need Chromium: install the Debian package chromium (make setup does so as root)")
+    return {
+        "executable_path": program,
+        "headless": True,
+        "args": [
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def browser_context_args() -> dict[str, Any]:
+    """A Chinese desktop in Shanghai; a test on a phone sets its own viewport."""
+    return {"locale": "zh-CN", "timezone_id": "Asia/Shanghai", "viewport": {"width": 1440, "height": 900}}
