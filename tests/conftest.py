@@ -97,9 +97,13 @@ def live(transactional_db: None) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, Any]:
     """Debian's Chromium, headless; every name but this machine's is unknown to it."""
-    program = os.environ.get("LIANXIN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    program = (
+        os.environ.get("LIANXIN_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    )
     if not program:
-        pytest.fail("browser tests need Chromium: install the Debian package chromium (make setup does so as root)")
+        pytest.fail(
+            "browser tests need Chromium: install the Debian package chromium (make setup does so as root)"
+        )
     return {
         "executable_path": program,
         "headless": True,

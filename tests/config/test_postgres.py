@@ -57,7 +57,9 @@ def leave(child: subprocess.Popen[str]) -> None:
 
 def query(home: Path, statement: str) -> object:
     place = postgres.layout(home)
-    with psycopg.connect(host=str(place.run), dbname="lianxin", user="lianxin", autocommit=True) as connection:
+    with psycopg.connect(
+        host=str(place.run), dbname="lianxin", user="lianxin", autocommit=True
+    ) as connection:
         cursor = connection.execute(statement)  # type: ignore[arg-type]
         row = cursor.fetchone() if cursor.description else None
         return row[0] if row else None
@@ -140,7 +142,9 @@ def test_a_server_in_use_is_not_destroyed(home: Path) -> None:
 
 def test_many_first_users_at_once_share_one_server(home: Path) -> None:
     children = [
-        subprocess.Popen([sys.executable, "-c", HOLD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
     pids = {int(child.stdout.readline()) for child in children if child.stdout}

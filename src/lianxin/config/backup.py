@@ -33,7 +33,9 @@ def _server() -> tuple[Path, list[str], dict[str, str]]:
     except postgres.PostgresUnavailable:
         programs = postgres.binaries()
         if postgres.major(programs) < major:
-            raise BackupRefused(f"the server is PostgreSQL {major}: install pg_dump of that version or newer") from None
+            raise BackupRefused(
+                f"the server is PostgreSQL {major}: install pg_dump of that version or newer"
+            ) from None
     arguments = ["--no-password", "--dbname", settings["NAME"]]
     for flag, key in (("--host", "HOST"), ("--port", "PORT"), ("--username", "USER")):
         if settings[key]:
@@ -58,8 +60,17 @@ def dump(target: Path) -> int:
     programs, arguments, environment = _server()
     half = target.with_name(target.name + ".part")
     os.close(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-    command = [str(programs / "pg_dump"), "--format=custom", "--no-owner", "--no-privileges", "--file", str(half)]
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+    command = [
+        str(programs / "pg_dump"),
+        "--format=custom",
+        "--no-owner",
+        "--no-privileges",
+        "--file",
+        str(half),
+    ]
+    done = subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         half.unlink(missing_ok=True)
         raise BackupRefused(f"pg_dump failed: {done.stderr.strip()[-500:]}")
@@ -84,7 +95,9 @@ def restore(source: Path) -> None:
     if not genuine:
         raise BackupRefused(f"{source} is not a backup made by `lianxin backup`")
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')")
+        cursor.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        )
         tables = cursor.fetchone()[0]
     if tables:
         raise BackupRefused(
@@ -93,7 +106,13 @@ def restore(source: Path) -> None:
         )
     programs, arguments, environment = _server()
     connection.close()
-    command = [str(programs / "pg_restore"), "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges"]
+    command = [
+        str(programs / "pg_restore"),
+        "--exit-on-error",
+        "--single-transaction",
+        "--no-owner",
+        "--no-privileges",
+    ]
     done = subprocess.run(
         [*command, *arguments, str(source)], env=environment, capture_output=True, text=True, check=False
     )

@@ -97,28 +97,64 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(1, 65535), envvar="PORT", default=8000, show_default=True, help="Port · 端口")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    envvar="PORT",
+    default=8000,
+    show_default=True,
+    help="Port · 端口",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on · 监听地址")
-@click.option("--workers", type=click.IntRange(1, 256), help="Web worker processes (default: one per core) · 工作进程数")
-@click.option("--residents", type=click.IntRange(100, 1_000_000), default=20_000, show_default=True, help="Residents · 居民数")
-@click.option("--seed", type=int, default=2026, show_default=True, help="Seed of the synthetic county · 随机种子")
-@click.option("--reset", is_flag=True, help="Delete the embedded database and start anew · 删除内置数据库重新开始")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Web worker processes (default: one per core) · 工作进程数"
+)
+@click.option(
+    "--residents",
+    type=click.IntRange(100, 1_000_000),
+    default=20_000,
+    show_default=True,
+    help="Residents · 居民数",
+)
+@click.option(
+    "--seed", type=int, default=2026, show_default=True, help="Seed of the synthetic county · 随机种子"
+)
+@click.option(
+    "--reset", is_flag=True, help="Delete the embedded database and start anew · 删除内置数据库重新开始"
+)
 @click.option("--no-serve", is_flag=True, help="Build the data, then stop · 只建数据，不启动网站")
-def demo(port: int, host: str, workers: int | None, residents: int, seed: int, reset: bool, no_serve: bool) -> None:
+def demo(
+    port: int, host: str, workers: int | None, residents: int, seed: int, reset: bool, no_serve: bool
+) -> None:
     """Build the demonstration county once, then serve it · 建立演示县域并启动."""
     from lianxin.config import demo as demonstration
 
     sys.exit(
         demonstration.run(
-            host=host, port=port, workers=workers, residents=residents, seed=seed, reset=reset, serving=not no_serve
+            host=host,
+            port=port,
+            workers=workers,
+            residents=residents,
+            seed=seed,
+            reset=reset,
+            serving=not no_serve,
         )
     )
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(1, 65535), envvar="PORT", default=8000, show_default=True, help="Port · 端口")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    envvar="PORT",
+    default=8000,
+    show_default=True,
+    help="Port · 端口",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on · 监听地址")
-@click.option("--workers", type=click.IntRange(1, 256), help="Web worker processes (default: one per core) · 工作进程数")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Web worker processes (default: one per core) · 工作进程数"
+)
 def serve(port: int, host: str, workers: int | None) -> None:
     """Run the web server and the ticker · 运行网站和定时任务."""
     from lianxin.config import database
@@ -151,8 +187,12 @@ def migrate() -> None:
 
 @main.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--institution", metavar="CODE", required=True, help="Institution that sends the data · 来源机构代码")
-@click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Parallel processes · 并行数")
+@click.option(
+    "--institution", metavar="CODE", required=True, help="Institution that sends the data · 来源机构代码"
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Parallel processes · 并行数"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON · 以 JSON 输出报告")
 def load(paths: tuple[Path, ...], institution: str, jobs: int, as_json: bool) -> None:
     """Load FHIR R4 bundles, NDJSON, .zip/.gz or folders; resumable · 导入 FHIR 数据."""
@@ -175,7 +215,10 @@ def scenario(name: str, residents: int | None, seed: int) -> None:
     from lianxin.scenarios import demo as scenarios
 
     if name not in scenarios.NAMES:
-        fail(f"没有场景 {name}，可用：{'、'.join(scenarios.NAMES)}", f"no scenario {name}: {', '.join(scenarios.NAMES)}")
+        fail(
+            f"没有场景 {name}，可用：{'、'.join(scenarios.NAMES)}",
+            f"no scenario {name}: {', '.join(scenarios.NAMES)}",
+        )
     scenarios.build(name, residents=residents, seed=seed, progress=progress)
     leave()
 
@@ -184,7 +227,13 @@ def scenario(name: str, residents: int | None, seed: int) -> None:
 @click.option("--client", required=True, metavar="NAME", help="Name of the client system · 客户端系统名称")
 @click.option("--scope", required=True, help='SMART scopes, such as "system/*.rs" · 权限范围')
 @click.option("--institution", metavar="CODE", help="Institution it works for · 所属机构代码")
-@click.option("--hours", type=click.IntRange(1, 24 * 365), default=24 * 30, show_default=True, help="Valid for · 有效小时数")
+@click.option(
+    "--hours",
+    type=click.IntRange(1, 24 * 365),
+    default=24 * 30,
+    show_default=True,
+    help="Valid for · 有效小时数",
+)
 def token(client: str, scope: str, institution: str | None, hours: int) -> None:
     """Issue a bearer token for a system; prints the token and nothing else · 签发访问令牌."""
     boot()

@@ -12,7 +12,13 @@ def config(home: Path) -> dict[str, Any]:
     """Django ``DATABASES`` entry for ``DATABASE_URL`` (``postgresql://user:pw@host:port/name?option=…``) or the embedded server."""
     url = os.environ.get("DATABASE_URL")
     if not url:
-        parts = {"NAME": "lianxin", "USER": "lianxin", "HOST": str(postgres.layout(home).run), "PORT": "", "PASSWORD": ""}
+        parts = {
+            "NAME": "lianxin",
+            "USER": "lianxin",
+            "HOST": str(postgres.layout(home).run),
+            "PORT": "",
+            "PASSWORD": "",
+        }
         options: dict[str, Any] = {}
     else:
         split = urlsplit(url)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import os
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
@@ -31,11 +31,11 @@ GAUGES = {
     "lianxin_cases_open": ("Open cases", "SELECT count(*) FROM duty_case WHERE NOT terminal"),
     "lianxin_outbox_waiting": (
         "Events waiting to be dispatched",
-        "SELECT count(*) FROM duty_outbox WHERE dispatched_at IS NULL",
+        "SELECT count(*) FROM duty_outbox WHERE done_at IS NULL",
     ),
     "lianxin_outbox_lag_seconds": (
         "Age of the oldest event waiting",
-        "SELECT coalesce(extract(epoch FROM %(now)s - min(created_at)), 0) FROM duty_outbox WHERE dispatched_at IS NULL",
+        "SELECT coalesce(extract(epoch FROM %(now)s - min(created_at)), 0) FROM duty_outbox WHERE done_at IS NULL",
     ),
     "lianxin_database_connections": (
         "Connections to our database",
@@ -61,7 +61,10 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> HttpResponse:
     """200 when the database answers and every migration is applied; else 503 with the reason."""
     reason = unready()
-    return JsonResponse({"status": "ready"} if not reason else {"status": "unready", "reason": reason}, status=503 if reason else 200)
+    return JsonResponse(
+        {"status": "ready"} if not reason else {"status": "unready", "reason": reason},
+        status=503 if reason else 200,
+    )
 
 
 def unready() -> str:
@@ -85,7 +88,9 @@ def unready() -> str:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus text: requests by route, database, open and overdue duties, outbox lag."""
     if not _may_read(request):
-        return HttpResponse("metrics answer on loopback, or to the bearer of LIANXIN_METRICS_TOKEN\n", status=403)
+        return HttpResponse(
+            "metrics answer on loopback, or to the bearer of LIANXIN_METRICS_TOKEN\n", status=403
+        )
     registry = CollectorRegistry()
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
@@ -98,8 +103,13 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def _may_read(request: HttpRequest) -> bool:
     token = os.environ.get("LIANXIN_METRICS_TOKEN")
     if token:
-        return hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode())
-    return request.META.get("REMOTE_ADDR") in {"127.0.0.1", "::1", "", None} and "X-Forwarded-For" not in request.headers
+        return hmac.compare_digest(
+            request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()
+        )
+    return (
+        request.META.get("REMOTE_ADDR") in {"127.0.0.1", "::1", "", None}
+        and "X-Forwarded-For" not in request.headers
+    )
 
 
 def figures() -> CollectorRegistry:
@@ -107,12 +117,12 @@ def figures() -> CollectorRegistry:
     from lianxin.standards import clock
 
     registry = CollectorRegistry()
-    with connection.cursor() as cursor:
-        for name, (meaning, statement) in GAUGES.items():
-            try:
+    for name, (meaning, statement) in GAUGES.items():
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute(statement, {"now": clock.now()} if "%(now)s" in statement else None)
                 value = cursor.fetchone()[0]
-            except DatabaseError:
-                continue  # unmeasured is absent, and an absent figure raises the watcher's alarm
-            Gauge(name, meaning, registry=registry).set(float(value))
+        except DatabaseError:
+            continue  # unmeasured is absent, and an absent figure raises the watcher's alarm
+        Gauge(name, meaning, registry=registry).set(float(value))
     return registry

@@ -57,7 +57,9 @@ class ObserveMiddleware:
         with structlog.contextvars.bound_contextvars(request_id=number):
             response = self.get_response(request)
             match = request.resolver_match
-            route = f"/{match.route}" if match else "static" if request.path.startswith("/static/") else "none"
+            route = (
+                f"/{match.route}" if match else "static" if request.path.startswith("/static/") else "none"
+            )
             count(route, request.method or "", response.status_code, time.perf_counter() - began)
         response["X-Request-ID"] = number
         return response

@@ -82,7 +82,9 @@ def _unprivileged_user() -> str:
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name).pw_name
-    raise PostgresUnavailable("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as")
+    raise PostgresUnavailable(
+        "PostgreSQL does not run as root, and there is no user postgres or nobody to run it as"
+    )
 
 
 def _may_enter(path: Path, user: pwd.struct_passwd) -> bool:
@@ -181,7 +183,9 @@ def healthy(place: Layout) -> bool:
 
 
 def _connect(place: Layout, database: str) -> psycopg.Connection:
-    return psycopg.connect(host=str(place.run), dbname=database, user=NAME, connect_timeout=5, autocommit=True)
+    return psycopg.connect(
+        host=str(place.run), dbname=database, user=NAME, connect_timeout=5, autocommit=True
+    )
 
 
 def server_pid(place: Layout) -> int | None:
@@ -195,7 +199,9 @@ def server_pid(place: Layout) -> int | None:
     try:
         return pid if os.readlink(f"/proc/{pid}/cwd") == str(place.data.resolve()) else None
     except FileNotFoundError:  # no /proc here, or it ended this moment
-        shown = subprocess.run(["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False)
+        shown = subprocess.run(
+            ["ps", "-p", str(pid), "-o", "command="], capture_output=True, text=True, check=False
+        )
         return pid if "postgres" in shown.stdout else None
 
 
@@ -312,7 +318,9 @@ def _make(place: Layout) -> Layout:
         raise PostgresUnavailable(f"{place.run} is not a private folder of the server's user: remove it")
     if not (place.data / "PG_VERSION").exists():
         if place.data.exists() and any(place.data.iterdir()):
-            raise PostgresUnavailable(f"{place.data} holds something that is no PostgreSQL data: move it away")
+            raise PostgresUnavailable(
+                f"{place.data} holds something that is no PostgreSQL data: move it away"
+            )
         _initdb(place, account)
     record = place.home / "server.json"
     kept = json.dumps({key: str(value) for key, value in asdict(place).items()})
@@ -354,7 +362,9 @@ def _usable(place: Layout, folder: Path) -> Path:
 
 def _environment() -> dict[str, str]:
     """What the server may know: no secrets of ours."""
-    return {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ} | {"LC_ALL": "C"}
+    return {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ} | {
+        "LC_ALL": "C"
+    }
 
 
 def _as_user(place: Layout, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -444,7 +454,9 @@ def supervise(home: Path) -> int:
 
 def _spawn(place: Layout, log: IO[bytes]) -> subprocess.Popen[bytes]:
     account = pwd.getpwnam(place.user) if place.user else None
-    (place.data / "postmaster.pid").unlink(missing_ok=True)  # stale: server_pid() found no server of ours behind it
+    (place.data / "postmaster.pid").unlink(
+        missing_ok=True
+    )  # stale: server_pid() found no server of ours behind it
     folder = _usable(place, binaries(int((place.data / "PG_VERSION").read_text())))
     options = [item for key, value in settings().items() for item in ("-c", f"{key}={value}")]
     return subprocess.Popen(

@@ -47,7 +47,15 @@ def web_command(host: str, port: int, workers: int) -> list[str]:
         "log-level": "warning",
     }
     flags = [item for name, value in options.items() for item in (f"--{name}", str(value))]
-    return [sys.executable, "-m", "granian", *flags, "--no-ws", "--respawn-failed-workers", "lianxin.config.wsgi:application"]
+    return [
+        sys.executable,
+        "-m",
+        "granian",
+        *flags,
+        "--no-ws",
+        "--respawn-failed-workers",
+        "lianxin.config.wsgi:application",
+    ]
 
 
 def default_workers() -> int:
@@ -65,7 +73,9 @@ def check_port(host: str, port: int) -> None:
             raise PortTaken(f"{host}:{port}: {failure.strerror}") from failure
 
 
-def wait_until_up(host: str, port: int, seconds: float = 60.0, dead: Callable[[], bool] = lambda: False) -> bool:
+def wait_until_up(
+    host: str, port: int, seconds: float = 60.0, dead: Callable[[], bool] = lambda: False
+) -> bool:
     """Wait until the server accepts connections; False when it did not within ``seconds`` or ``dead()`` says it ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not dead():
@@ -81,7 +91,11 @@ def wait_until_up(host: str, port: int, seconds: float = 60.0, dead: Callable[[]
 def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     # Their own session: a Ctrl-C reaches only the parent, which stops them in order.
     return subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=process.die_with_parent
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=process.die_with_parent,
     )
 
 
@@ -124,7 +138,9 @@ def run(
     try:
         while not stopping:
             web = children["web"]
-            if not announced and wait_until_up(host, port, 0.5, lambda: bool(stopping) or web.poll() is not None):
+            if not announced and wait_until_up(
+                host, port, 0.5, lambda: bool(stopping) or web.poll() is not None
+            ):
                 announced = True
                 ready()
             for name, child in children.items():
@@ -132,7 +148,10 @@ def run(
                     continue
                 quick_deaths = quick_deaths + 1 if time.monotonic() - born[name] < 10 else 0
                 if quick_deaths > 5:
-                    print(f"the {name} process keeps ending (exit code {child.returncode}); stopping", file=sys.stderr)
+                    print(
+                        f"the {name} process keeps ending (exit code {child.returncode}); stopping",
+                        file=sys.stderr,
+                    )
                     return 1
                 time.sleep(0.5)
                 children[name] = _start(commands[name], environment)
