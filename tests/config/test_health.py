@@ -146,4 +146,4 @@ def test_fhir_goes_to_the_raw_door_and_the_rest_to_django(monkeypatch: pytest.Mo
         path: wsgi.application({"PATH_INFO": path}, None)
         for path in ("/fhir", "/fhir/Patient/1", "/fhirx", "/", "/people")
     }  # type: ignore[arg-type]
-    assert [body for body in asked.values()] == [[b"fhir"], [b"fhir"], [b"pages"], [b"pages"], [b"pages"]]
+    assert list(asked.values()) == [[b"fhir"], [b"fhir"], [b"pages"], [b"pages"], [b"pages"]]

@@ -6,30 +6,13 @@ Messages are Chinese where ``LANG`` is Chinese, English elsewhere; ``token`` pri
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 
-
-def chinese() -> bool:
-    """Whether to talk Chinese: ``LANGUAGE``/``LC_ALL``/``LANG`` say so."""
-    said = (os.environ.get(name) for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"))
-    return next((value for value in said if value), "").startswith("zh")
-
-
-def say(zh: str, en: str) -> None:
-    """Tell the person at the terminal (on standard error: standard output is for results)."""
-    click.echo(zh if chinese() else en, err=True)
-
-
-def fail(zh: str, en: str) -> NoReturn:
-    """Tell why nothing was done and exit with 1."""
-    say(f"错误：{zh}", f"error: {en}")
-    sys.exit(1)
+from lianxin.config.terminal import chinese, fail, progress, say
 
 
 def boot(*, migrate: bool = False) -> None:

@@ -137,10 +137,7 @@ def run(
     announced = False
     try:
         while not stopping:
-            web = children["web"]
-            if not announced and wait_until_up(
-                host, port, 0.5, lambda: bool(stopping) or web.poll() is not None
-            ):
+            if not announced and wait_until_up(host, port, 0.5, lambda: bool(stopping)):
                 announced = True
                 ready()
             for name, child in children.items():
