@@ -1,0 +1,77 @@
+"""Chores that run every so often, in whichever process comes first, never twice at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.db import connection
+
+from lianxin.duty.models import Chore
+from lianxin.standards import clock
+
+log = logging.getLogger(__name__)
+
+_LOCK_SPACE = 0x6C78  # "lx": first key of our advisory locks
+
+
+@dataclass(frozen=True)
+class Job:
+    """A registered chore."""
+
+    name: str
+    seconds: int
+    work: Callable[[], object]
+
+
+_jobs: dict[str, Job] = {}
+
+
+def register(name: str, seconds: int, work: Callable[[], object]) -> None:
+    """Run ``work()`` about every ``seconds``; registering the name again replaces it."""
+    _jobs[name] = Job(name, seconds, work)
+
+
+def jobs() -> list[Job]:
+    """All registered chores."""
+    return list(_jobs.values())
+
+
+_CLAIM = """
+INSERT INTO duty_chore (name, ran_at, error) VALUES (%s, %s, '')
+ON CONFLICT (name) DO UPDATE SET ran_at = EXCLUDED.ran_at WHERE duty_chore.ran_at <= %s OR duty_chore.ran_at > %s
+RETURNING name"""
+
+
+def run_due() -> list[str]:
+    """Run every chore whose time has come (the ticker calls this each second or so); returns the names that ran."""
+    return [job.name for job in jobs() if _run(job)]
+
+
+def _run(job: Job) -> bool:
+    now = clock.now()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", [_LOCK_SPACE, job.name])
+        if not cursor.fetchone()[0]:
+            return False
+        try:
+            # a time in the future means that the clock was set back (a scenario): run
+            cursor.execute(_CLAIM, [job.name, now, now - dt.timedelta(seconds=job.seconds), now])
+            if cursor.fetchone() is None:
+                return False
+            error = _work(job)
+            Chore.objects.filter(name=job.name).update(error=error)
+            return True
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", [_LOCK_SPACE, job.name])
+
+
+def _work(job: Job) -> str:
+    try:
+        job.work()
+    except Exception as failure:  # one chore's failure must not stop the others; it shows in duty_chore.error
+        log.exception("chore %s failed", job.name)
+        return f"{type(failure).__name__}: {failure}"[:400]
+    return ""

@@ -1,0 +1,137 @@
+"""Finding free numbers. A hold past its expiry counts as free here as it does in booking."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from lianxin.standards import clock
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A session with ``free`` numbers for the channel asked for."""
+
+    session_id: int
+    institution_id: int
+    institution: str
+    department_id: int
+    department: str
+    practitioner_id: int | None
+    practitioner: str
+    specialty: str
+    clinic_type: str
+    starts_at: dt.datetime
+    ends_at: dt.datetime
+    capacity: int
+    free: int
+    fee_fen: int
+
+
+_COLUMNS = """s.id, s.institution_id, i.name AS institution, s.department_id, d.name AS department, s.practitioner_id,
+       coalesce(pr.name, '') AS practitioner, s.specialty, s.clinic_type, s.starts_at, s.ends_at, s.capacity, f.free, s.fee_fen"""
+
+_FREE = """
+ CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE h.channel = 'open') AS open, count(*) AS every FROM pool_place h
+                      WHERE h.session_id = s.id AND h.state = 'held' AND h.expires_at <= %(now)s) lapsed
+ CROSS JOIN LATERAL (SELECT s.capacity - s.taken_open - s.taken_reserved + lapsed.every AS total) t
+ CROSS JOIN LATERAL (SELECT CASE WHEN %(channel)s <> 'open' OR s.release_at <= %(now)s THEN t.total
+                     ELSE least(t.total, s.capacity - s.reserved - s.taken_open + lapsed.open) END AS free) f"""
+
+_JOINS = """
+  JOIN network_institution i ON i.id = s.institution_id JOIN network_department d ON d.id = s.department_id
+  LEFT JOIN network_practitioner pr ON pr.id = s.practitioner_id"""
+
+
+def _run(where: str, order: str, limit: int, params: dict[str, Any]) -> list[Offer]:
+    sql = (
+        f"SELECT {_COLUMNS} FROM pool_session s {_JOINS} {_FREE}"
+        f" WHERE s.status = 'open' AND s.starts_at > %(now)s AND f.free > 0 AND {where} ORDER BY {order} LIMIT {int(limit)}"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        rows = cursor.fetchall()
+    return [Offer(*r[:9], r[9].astimezone(clock.ZONE), r[10].astimezone(clock.ZONE), *r[11:]) for r in rows]
+
+
+def find(
+    *,
+    specialty: str | None = None,
+    institution: int | Iterable[int] | None = None,
+    department: int | None = None,
+    practitioner: int | None = None,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    channel: str = "open",
+    kind: str = "clinic",
+    limit: int = 200,
+) -> list[Offer]:
+    """Sessions with free numbers for ``channel``, soonest first (default window: now to 14 days on).
+
+    ``institution``: one id or several. Nothing is locked: booking decides.
+    """
+    now = clock.now()
+    start = max(since or now, now)
+    params: dict[str, Any] = {
+        "now": now, "channel": channel, "kind": kind, "since": start, "until": until or start + dt.timedelta(days=14),
+    }  # fmt: skip
+    where = ["s.starts_at >= %(since)s", "s.starts_at < %(until)s", "s.kind = %(kind)s"]
+    if specialty is not None:
+        where.append("s.specialty = %(specialty)s")
+        params["specialty"] = specialty
+    if institution is not None:
+        where.append("s.institution_id = ANY(%(institutions)s)")
+        params["institutions"] = [institution] if isinstance(institution, int) else list(institution)
+    if department is not None:
+        where.append("s.department_id = %(department)s")
+        params["department"] = department
+    if practitioner is not None:
+        where.append("s.practitioner_id = %(practitioner)s")
+        params["practitioner"] = practitioner
+    return _run(" AND ".join(where), "s.starts_at, s.id", limit, params)
+
+
+@dataclass(frozen=True)
+class Free:
+    """Free numbers of an institution within a window, and when the next one is."""
+
+    institution_id: int
+    free: int
+    next_at: dt.datetime
+
+
+def free_by_institution(
+    specialty: str, institutions: Iterable[int], channel: str, days: int = 14
+) -> dict[int, Free]:
+    """institution id → free numbers of a specialty in the next ``days`` and the soonest session (one statement)."""
+    now = clock.now()
+    sql = (
+        f"SELECT s.institution_id, sum(f.free)::int, min(s.starts_at) FROM pool_session s {_FREE}"
+        " WHERE s.status = 'open' AND s.kind = 'clinic' AND s.specialty = %(specialty)s AND s.institution_id = ANY(%(ids)s)"
+        " AND s.starts_at > %(now)s AND s.starts_at < %(until)s AND f.free > 0 GROUP BY 1"
+    )
+    params = {
+        "now": now, "until": now + dt.timedelta(days=days), "channel": channel, "specialty": specialty,
+        "ids": list(institutions),
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return {r[0]: Free(r[0], r[1], r[2].astimezone(clock.ZONE)) for r in cursor.fetchall()}
+
+
+def alternatives(session_id: int, channel: str, count: int = 3) -> list[Offer]:
+    """Up to ``count`` other sessions of the same specialty with free numbers: here first, then elsewhere, nearest in time."""
+    params = {"now": clock.now(), "channel": channel, "session": session_id, "horizon": dt.timedelta(days=30)}
+    own = "(SELECT institution_id FROM pool_session WHERE id = %(session)s)"
+    start = "(SELECT starts_at FROM pool_session WHERE id = %(session)s)"
+    return _run(
+        "s.id <> %(session)s AND s.starts_at < %(now)s + %(horizon)s"
+        " AND (s.specialty, s.kind) = (SELECT specialty, kind FROM pool_session WHERE id = %(session)s)",
+        f"abs(extract(epoch FROM s.starts_at - {start})) + CASE WHEN s.institution_id = {own} THEN 0 ELSE 172800 END, s.id",
+        count,
+        params,
+    )
