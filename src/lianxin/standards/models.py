@@ -55,6 +55,9 @@ class Concept(models.Model):
     parent = models.CharField(max_length=40, blank=True)
     pinyin = models.CharField(max_length=600, blank=True)
     initials = models.CharField(max_length=300, blank=True)
+    keys = models.TextField(
+        blank=True
+    )  # " synonym pinyin initials …" in lower case, a blank before and after each
     position = models.IntegerField(default=0)
     since = models.DateField(null=True, blank=True)
     until = models.DateField(null=True, blank=True)
