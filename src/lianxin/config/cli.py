@@ -49,7 +49,7 @@ def apply_migrations() -> bool:
     from django.core.management import call_command
 
     from lianxin.config import health
-    from lianxin.standards import codes
+    from lianxin.standards import loader
 
     reason = health.unready()
     if not reason:
@@ -58,7 +58,7 @@ def apply_migrations() -> bool:
         fail(f"数据库未就绪：{reason}", reason)
     say("正在建立数据库结构 …", "preparing the database …")
     call_command("migrate", verbosity=0, interactive=False)
-    codes.load_shipped()
+    loader.load_shipped()
     return True
 
 
@@ -162,9 +162,9 @@ def serve(port: int, host: str, workers: int | None) -> None:
 def migrate() -> None:
     """Bring the database's structure up to date, and load the shipped code systems · 更新数据库结构."""
     boot(migrate=True)
-    from lianxin.standards import codes
+    from lianxin.standards import loader
 
-    codes.load_shipped()
+    loader.load_shipped()
     say("数据库结构已是最新。", "the database is up to date")
 
 
@@ -221,11 +221,12 @@ def token(client: str, scope: str, institution: str | None, hours: int) -> None:
     """Issue a bearer token for a system; prints the token and nothing else · 签发访问令牌."""
     boot()
     from lianxin.access import tokens
+    from lianxin.access.errors import AccessError
 
     try:
         issued = tokens.issue(client, scope, institution, hours=hours)
-    except ValueError as refusal:
-        fail(str(refusal), str(refusal))
+    except AccessError as refusal:
+        fail(refusal.message.zh, refusal.message.en)
     click.echo(issued)
     leave()
 

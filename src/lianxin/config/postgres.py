@@ -351,13 +351,17 @@ def _usable(place: Layout, folder: Path) -> Path:
     """``folder``, or a copy of its installation that the server's user may read (a wheel inside a closed home folder)."""
     if not place.user or _may_enter(folder, pwd.getpwnam(place.user)):
         return folder
+    install, package = folder.parent, folder.parent.parent
     copy = place.data.parent / f"pgsql-{major(folder)}"
     if not copy.exists():
         half = copy.with_name(copy.name + ".new")
         shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(folder.parent, half, symlinks=True)
+        shutil.copytree(install, half / package.name / install.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")  # where a wheel keeps what its programs link to
+        if libraries.exists():
+            shutil.copytree(libraries, half / libraries.name, symlinks=True)
         half.rename(copy)
-    return copy / "bin"
+    return copy / package.name / install.name / "bin"
 
 
 def _environment() -> dict[str, str]:
