@@ -61,25 +61,20 @@ class _Handler(WSGIRequestHandler):
 @pytest.fixture
 def live(transactional_db: None) -> Iterator[str]:
     """Address (``http://127.0.0.1:PORT``) of the whole application, served by threads of this process."""
-    from django.contrib.staticfiles.handlers import StaticFilesHandler
-    from django.db import close_old_connections, connections
+    from django.db import connections
 
-    from lianxin.config.wsgi import application, pages
-
-    static = StaticFilesHandler(pages)
+    from lianxin.config.wsgi import application
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
         # A thread serves one connection and may serve many requests; its database connections end with each request, or the
         # test database could not be emptied.
         body: Any = None
         try:
-            use = static if environ["PATH_INFO"].startswith("/static/") else application
-            body = use(environ, start_response)
+            body = application(environ, start_response)
             return [b"".join(body)]
         finally:
             if hasattr(body, "close"):
                 body.close()
-            close_old_connections()
             connections.close_all()
 
     with _Server(("127.0.0.1", 0), _Handler) as server:

@@ -79,7 +79,7 @@ def main() -> None:
     """Lianxin 联心: the platform on which a medical consortium runs · 医联体信息平台."""
 
 
-@main.command()
+@main.command(short_help="Build the demonstration, serve it · 演示")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -125,7 +125,7 @@ def demo(
     )
 
 
-@main.command()
+@main.command(short_help="Run web server and ticker · 运行")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -158,7 +158,7 @@ def serve(port: int, host: str, workers: int | None) -> None:
     sys.exit(code)
 
 
-@main.command()
+@main.command(short_help="Update the database's structure · 升级")
 def migrate() -> None:
     """Bring the database's structure up to date, and load the shipped code systems · 更新数据库结构."""
     boot(migrate=True)
@@ -168,7 +168,7 @@ def migrate() -> None:
     say("数据库结构已是最新。", "the database is up to date")
 
 
-@main.command()
+@main.command(short_help="Load FHIR data · 导入")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--institution", metavar="CODE", required=True, help="Institution that sends the data · 来源机构代码"
@@ -177,7 +177,7 @@ def migrate() -> None:
     "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Parallel processes · 并行数"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON · 以 JSON 输出报告")
-def load(paths: tuple[Path, ...], institution: str, jobs: int, as_json: bool) -> None:
+def load(paths: tuple[Path, ...], institution: str | None, jobs: int, as_json: bool) -> None:
     """Load FHIR R4 bundles, NDJSON, .zip/.gz or folders; resumable · 导入 FHIR 数据."""
     boot()
     from lianxin.config import reports
@@ -188,7 +188,7 @@ def load(paths: tuple[Path, ...], institution: str, jobs: int, as_json: bool) ->
     sys.exit(1 if reports.refused(report) else 0)
 
 
-@main.command()
+@main.command(short_help="Build a named scenario · 场景")
 @click.argument("name")
 @click.option("--residents", type=click.IntRange(0, 10_000_000), help="Residents · 居民数")
 @click.option("--seed", type=int, default=2026, show_default=True, help="Seed · 随机种子")
@@ -206,7 +206,7 @@ def scenario(name: str, residents: int | None, seed: int) -> None:
     leave()
 
 
-@main.command()
+@main.command(short_help="Print a bearer token for a system · 令牌")
 @click.option("--client", required=True, metavar="NAME", help="Name of the client system · 客户端系统名称")
 @click.option("--scope", required=True, help='SMART scopes, such as "system/*.rs" · 权限范围')
 @click.option("--institution", metavar="CODE", help="Institution it works for · 所属机构代码")
@@ -231,7 +231,7 @@ def token(client: str, scope: str, institution: str | None, hours: int) -> None:
     leave()
 
 
-@main.command()
+@main.command(short_help="Verify accounts and chains · 核对")
 def check() -> None:
     """Recount, replay and verify; exit 1 if anything disagrees · 核对账目、链条与状态."""
     boot()
@@ -249,7 +249,7 @@ def check() -> None:
     sys.exit(1 if found else 0)
 
 
-@main.command()
+@main.command(short_help="Write a backup · 备份")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def backup(file: Path) -> None:
     """Write a backup of the whole database to FILE · 备份整个数据库."""
@@ -269,7 +269,7 @@ def backup(file: Path) -> None:
     leave()
 
 
-@main.command()
+@main.command(short_help="Restore into an empty database · 恢复")
 @click.argument("file", type=click.Path(exists=True, path_type=Path, dir_okay=False))
 def restore(file: Path) -> None:
     """Restore a backup into an empty database · 恢复到空数据库."""
@@ -293,7 +293,10 @@ def restore(file: Path) -> None:
     leave()
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@main.command(
+    short_help="Run a Django command · 管理命令",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def manage(arguments: tuple[str, ...]) -> None:
     """Run one of Django's own commands (lianxin manage COMMAND …) · 运行 Django 管理命令."""
@@ -309,7 +312,7 @@ def manage(arguments: tuple[str, ...]) -> None:
     leave()
 
 
-@main.command()
+@main.command(short_help="Run the periodic work alone · 定时任务")
 def ticker() -> None:
     """Run the periodic work alone (`serve` runs it too) · 单独运行定时任务."""
     boot()

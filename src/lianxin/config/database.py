@@ -32,6 +32,9 @@ def config(home: Path) -> dict[str, Any]:
             "HOST": unquote(split.hostname or options.pop("host", "")),
             "PORT": str(split.port or ""),
         }
+    if os.environ.get("LIANXIN_ROLE") == "web":
+        # A page that waits longer than this is of no use to anybody, and holds a worker's thread and a connection.
+        options.setdefault("options", "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s")
     return {
         "ENGINE": "django.db.backends.postgresql",
         **parts,

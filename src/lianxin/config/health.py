@@ -107,8 +107,7 @@ def _may_read(request: HttpRequest) -> bool:
             request.headers.get("Authorization", "").encode(), f"Bearer {token}".encode()
         )
     return (
-        request.META.get("REMOTE_ADDR") in {"127.0.0.1", "::1", "", None}
-        and "X-Forwarded-For" not in request.headers
+        request.META.get("REMOTE_ADDR") in {"127.0.0.1", "::1"} and "X-Forwarded-For" not in request.headers
     )
 
 

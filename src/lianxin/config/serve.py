@@ -131,7 +131,9 @@ def run(
         number: signal.signal(number, lambda sig, frame: stopping.append(sig))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
-    children = {name: _start(command, environment) for name, command in commands.items()}
+    children = {
+        name: _start(command, {**environment, "LIANXIN_ROLE": name}) for name, command in commands.items()
+    }
     born = dict.fromkeys(children, time.monotonic())
     quick_deaths = 0
     announced = False
@@ -151,7 +153,7 @@ def run(
                     )
                     return 1
                 time.sleep(0.5)
-                children[name] = _start(commands[name], environment)
+                children[name] = _start(commands[name], {**environment, "LIANXIN_ROLE": name})
                 born[name] = time.monotonic()
             time.sleep(0.2)
     finally:
