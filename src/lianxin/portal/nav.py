@@ -57,13 +57,37 @@ ENTRIES = (
         T("下转台", "Down-referral desk"),
         frozenset({"referral_desk", "clinician", "ward", "gp", "family_doctor", "manager"}),
     ),
-    Entry("/flow", "shuffle", T("转诊流向", "Referral flow"), frozenset({"manager", "referral_desk"}), group="consortium"),
+    Entry(
+        "/flow",
+        "shuffle",
+        T("转诊流向", "Referral flow"),
+        frozenset({"manager", "referral_desk"}),
+        group="consortium",
+    ),
     Entry("/network", "diagram-3", T("成员机构", "Members"), group="consortium"),
     Entry("/catalogues", "journal-check", T("病种目录", "Disease catalogues"), group="consortium"),
-    Entry("/manage/institutions", "hospital", T("机构", "Institutions"), frozenset({"system_admin", "manager"}), group="manage"),
-    Entry("/manage/people", "people", T("人员与岗位", "People and posts"), frozenset({"system_admin", "manager"}), group="manage"),
+    Entry(
+        "/manage/institutions",
+        "hospital",
+        T("机构", "Institutions"),
+        frozenset({"system_admin", "manager"}),
+        group="manage",
+    ),
+    Entry(
+        "/manage/people",
+        "people",
+        T("人员与岗位", "People and posts"),
+        frozenset({"system_admin", "manager"}),
+        group="manage",
+    ),
     Entry("/manage/accounts", "key", T("账号", "Accounts"), frozenset({"security_admin"}), group="manage"),
-    Entry("/manage/sheets", "file-earmark-spreadsheet", T("表格导入导出", "Spreadsheets"), frozenset({"system_admin"}), group="manage"),
+    Entry(
+        "/manage/sheets",
+        "file-earmark-spreadsheet",
+        T("表格导入导出", "Spreadsheets"),
+        frozenset({"system_admin"}),
+        group="manage",
+    ),
     Entry("/audit", "shield-check", T("审计", "Audit"), frozenset({"audit_admin"}), group="manage"),
     Entry(
         "/break-glass",
@@ -93,7 +117,9 @@ def menu(scope: Any, path: str) -> list[dict[str, Any]]:
     """The menu as groups of lines, the line one is on marked ``here``."""
     mine = entries(scope)
     here = max(
-        (e.path for e in mine if path == e.path or (e.path != "/" and path.startswith(e.path))), key=len, default=""
+        (e.path for e in mine if path == e.path or (e.path != "/" and path.startswith(e.path))),
+        key=len,
+        default="",
     )
     groups = []
     for code, label in GROUPS.items():

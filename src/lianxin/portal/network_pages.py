@@ -31,7 +31,8 @@ def _tree(institutions: list[Institution], roles: dict[int, str]) -> list[dict[s
             key=lambda i: (roles.get(i.pk) != "lead", -TIER_ORDER.index(i.tier), i.code),
         )
         return [
-            {"inst": i, "role": MEMBER_ROLES.get(roles.get(i.pk, "")), "children": branch(i.pk)} for i in ranked
+            {"inst": i, "role": MEMBER_ROLES.get(roles.get(i.pk, "")), "children": branch(i.pk)}
+            for i in ranked
         ]
 
     return branch(None)
@@ -75,7 +76,9 @@ def network(request: HttpRequest) -> HttpResponse:
             (c for c in every if c.pk in mine), every[0]
         )
         members = list(directory.members_of(chosen, below=True))
-        roles = dict(Membership.objects.live().filter(consortium=chosen).values_list("institution_id", "role"))
+        roles = dict(
+            Membership.objects.live().filter(consortium=chosen).values_list("institution_id", "role")
+        )
         tiers = Counter(i.tier for i in members)
         posts = Post.objects.live().filter(institution_id__in=[i.pk for i in members])
         context |= {
@@ -99,7 +102,10 @@ def institution(request: HttpRequest, code: str) -> HttpResponse:
     for capability in inst.capabilities.filter(live()).order_by("kind", "code"):
         capabilities.setdefault(capability.kind, []).append(capability)
     posts = list(
-        Post.objects.live().filter(institution=inst).select_related("practitioner", "department").order_by("role")
+        Post.objects.live()
+        .filter(institution=inst)
+        .select_related("practitioner", "department")
+        .order_by("role")
     )
     agreements = (
         Agreement.objects.live()

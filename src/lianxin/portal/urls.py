@@ -1,7 +1,6 @@
 """Addresses of the portal. The rooms' own pages are included beside these by ``config.urls``."""
 
 from django.urls import path
-from django.views.i18n import set_language
 
 from lianxin.access import web
 from lianxin.portal import (
@@ -22,14 +21,16 @@ app_name = "portal"
 
 urlpatterns = [
     path("", workbench.workbench, name="workbench"),
+    path("duties/<int:pk>/claim", workbench.claim, name="claim"),
     path("waiting", workbench.waiting, name="waiting"),
     path("overdue", workbench.overdue, name="overdue"),
     path("login", signin.login, name="login"),
     path("logout", signin.logout, name="logout"),
     path("password", signin.password, name="password"),
     path("totp", signin.totp, name="totp"),
+    path("totp/verify", signin.totp_verify, name="totp_verify"),
     path("totp/remove", signin.totp_remove, name="totp_remove"),
-    path("language", set_language, name="language"),
+    path("language", signin.language, name="language"),
     path("post", web.switch_post, name="switch_post"),
     path("notices", notices.notices, name="notices"),
     path("notices/read", notices.read_all, name="notices_read"),
@@ -38,7 +39,11 @@ urlpatterns = [
     path("manage/institutions", manage_institutions.institutions, name="manage_institutions"),
     path("manage/institutions/new", manage_institutions.institution_edit, name="manage_institution_new"),
     path("manage/institutions/<str:code>", manage_institutions.institution_edit, name="manage_institution"),
-    path("manage/institutions/<str:code>/departments/new", manage_institutions.department_edit, name="manage_department_new"),
+    path(
+        "manage/institutions/<str:code>/departments/new",
+        manage_institutions.department_edit,
+        name="manage_department_new",
+    ),
     path(
         "manage/institutions/<str:code>/departments/<str:department>",
         manage_institutions.department_edit,

@@ -147,11 +147,13 @@ def journey_strip(steps: list[Any]) -> dict[str, Any]:
 @register.inclusion_tag("portal/components/duty_line.html")
 def duty_line(work: Any, waiting: bool = False) -> dict[str, Any]:
     """One open duty of ``duty.kernel.worklist``: who, what, for whom, how long left, the one button."""
-    return {"work": work, "waiting": waiting}
+    return {"work": work, "waiting": waiting, "links": "*" not in work.person_name}
 
 
 @register.inclusion_tag("portal/components/number.html")
-def number_with_origin(value: Any, url: str = "", label: Any = "", unit: Any = "", note: Any = "", tone: str = "") -> dict:
+def number_with_origin(
+    value: Any, url: str = "", label: Any = "", unit: Any = "", note: Any = "", tone: str = ""
+) -> dict:
     """A figure that opens down to the records it counts."""
     return {"value": value, "url": url, "label": label, "unit": unit, "note": note, "tone": tone}
 
@@ -173,7 +175,7 @@ def pagination(context: template.Context, page: Any) -> dict[str, Any]:
 @register.simple_block_tag
 def evidence(content: str, summary: Any = "") -> SafeString:
     """``{% evidence %}…{% endevidence %}``: a drawer that answers "why is this here?"."""
-    label = summary or T("为什么在这里?", "Why is this here?")
+    label = summary or T("为什么在这里？", "Why is this here?")
     return format_html(
         '<details class="evidence"><summary><i class="bi bi-info-circle" aria-hidden="true"></i> {}</summary>'
         '<div class="evidence-body">{}</div></details>',
@@ -185,7 +187,11 @@ def evidence(content: str, summary: Any = "") -> SafeString:
 def _widget(bound: BoundField) -> tuple[str, SafeString]:
     """The kind of a field (``check``, ``choices``, ``plain``) and its widget with classes and aria set."""
     widget = bound.field.widget
-    described = [f"{bound.auto_id}_{part}" for part, there in (("help", bound.help_text), ("error", bound.errors)) if there]
+    described = [
+        f"{bound.auto_id}_{part}"
+        for part, there in (("help", bound.help_text), ("error", bound.errors))
+        if there
+    ]
     attrs: dict[str, Any] = {"aria-describedby": " ".join(described)} if described else {}
     if bound.errors:
         attrs["aria-invalid"] = "true"
