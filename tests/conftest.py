@@ -43,6 +43,26 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     postgres.detach(settings.HOME)
 
 
+@pytest.fixture(autouse=True)
+def _empty_raw_tables(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[None]:
+    """After a test with committed data, also empty the tables that have no Django model (Django's flush skips them)."""
+    yield
+    marker = request.node.get_closest_marker("django_db")
+    committed = "transactional_db" in request.fixturenames or bool(
+        marker and marker.kwargs.get("transaction")
+    )
+    if not committed:
+        return
+    from django.db import connection
+
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+        modelled = {*connection.introspection.django_table_names(), "django_migrations"}
+        raw = sorted({name for (name,) in cursor.fetchall()} - modelled)
+        if raw:
+            cursor.execute(f"TRUNCATE {', '.join(map(connection.ops.quote_name, raw))}")
+
+
 # --------------------------------------------------------------------------------------------------------------- server
 
 

@@ -170,9 +170,7 @@ def migrate() -> None:
 
 @main.command(short_help="Load FHIR data · 导入")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--institution", metavar="CODE", required=True, help="Institution that sends the data · 来源机构代码"
-)
+@click.option("--institution", metavar="CODE", help="Institution that sends the data · 来源机构代码")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Parallel processes · 并行数"
 )

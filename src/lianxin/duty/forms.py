@@ -27,35 +27,26 @@ def bind(form_class: type[forms.Form], data: Any, ctx: Ctx) -> forms.Form:
     return form_class(data, ctx=ctx) if issubclass(form_class, MoveForm) else form_class(data)
 
 
-def _in_both(value: Any) -> Text:
+def _say(value: Any, params: dict[str, Any] | None, language: str) -> str:
+    """``value`` in one language; Django's plural messages choose their form only when filled."""
     if isinstance(value, Text):
-        return value
-    with override("zh-hans"):
-        zh = str(value)
-    with override("en"):
-        return T(zh, str(value))
+        value = value.zh if language == "zh-hans" else value.en
+    with override(language):
+        if not params:
+            return str(value)
+        filled = {k: v if isinstance(v, int | float) else _say(v, None, language) for k, v in params.items()}
+        return str(value % filled)
 
 
-def _message(error: Any) -> Text:
-    text = _in_both(error.message)
-    if not error.params:
-        return text
-    params = {
-        k: _in_both(v) if not isinstance(v, int | float) else T(str(v), str(v))
-        for k, v in error.params.items()
-    }
-    numbers = {k: v for k, v in error.params.items() if isinstance(v, int | float)}
-    return T(
-        text.zh % ({k: v.zh for k, v in params.items()} | numbers),
-        text.en % ({k: v.en for k, v in params.items()} | numbers),
-    )
+def _in_both(value: Any, params: dict[str, Any] | None = None) -> Text:
+    return T(_say(value, params, "zh-hans"), _say(value, params, "en"))
 
 
 def errors_of(form: forms.Form) -> dict[str, Text]:
     """Field → words naming the field and what is wrong, in both languages."""
     found: dict[str, Text] = {}
     for name, errors in form.errors.as_data().items():
-        messages = [_message(e) for e in errors]
+        messages = [_in_both(e.message, e.params) for e in errors]
         text = T(" ".join(m.zh for m in messages), " ".join(m.en for m in messages))
         if name in form.fields:
             label = _in_both(form.fields[name].label or name)

@@ -141,7 +141,7 @@ def _grant_access(ctx: Ctx, plan: Plan, before: set[int]) -> None:
     came = after - before
     if came:
         relationships.grant_many(
-            [(case.person_id, i, "duty", access_source(case.pk, i)) for i in sorted(came)]
+            [(case.person_id, i, "duty", access_source(case.pk, i), None) for i in sorted(came)]
         )
     for institution in sorted(before - after):
         relationships.end(access_source(case.pk, institution), at=ctx.now)

@@ -19,14 +19,14 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         return {"english": english, "scope": None}
 
     def unread() -> int:
-        from lianxin.portal.notices import unread_count
+        from lianxin.duty.notices import unread_count
 
         return unread_count(scope)
 
     def posts() -> list[Any]:
-        from lianxin.portal.posts import posts_of
+        from lianxin.access import web
 
-        return posts_of(request.user)
+        return web.posts(request)
 
     return {
         "english": english,

@@ -304,6 +304,11 @@ def _date(raw: Any) -> tuple[dt.date | None, Text | None]:
     return None, T("应为日期,例如 2026-01-31。", "Give a date such as 2026-01-31.")
 
 
+def as_date(raw: Any) -> tuple[dt.date | None, Text | None]:
+    """A date as people write it (2026-1-31, 2026年1月31日, 20260131), or why not; nothing is no date."""
+    return (None, None) if raw in (None, "") else _date(raw)
+
+
 def truth(text: str) -> bool | None:
     """是/否, true/false, 1/0, yes/no -> bool; None when it is none of these."""
     return {

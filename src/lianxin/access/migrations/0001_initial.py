@@ -2,9 +2,10 @@
 
 import django.db.models.deletion
 import django.db.models.functions.text
-import lianxin.standards.clock
 from django.conf import settings
 from django.db import migrations, models
+
+import lianxin.standards.clock
 
 
 class Migration(migrations.Migration):

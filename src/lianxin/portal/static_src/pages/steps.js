@@ -1,34 +1,40 @@
-// The steps of a new referral on one page: a change above refreshes what follows, and a chosen receiver fills the form.
+// The steps of a new referral on one page: a change above asks the catalogue again; only what it changes is replaced.
 import { fresh, whenShown } from './ready.js'
 
 whenShown(root => {
   for (const form of fresh(root, '[data-steps]', 'Steps')) {
-    const toggle = () => {
-      const emergency = form.querySelector('[name=emergency]')?.checked
-      form.classList.toggle('is-emergency', Boolean(emergency))
-    }
+    const toggle = () => form.classList.toggle('is-emergency', Boolean(form.querySelector('[name=emergency]')?.checked))
+    const ask = part => window.htmx.ajax('POST', form.dataset.ask, {
+      source: form,
+      target: '#answer-box',
+      swap: 'innerHTML',
+      values: { _part: part }
+    })
+    let timer
     form.addEventListener('change', event => {
+      const asked = event.target.closest('[data-asks]')
+      if (asked) {
+        clearTimeout(timer)
+        timer = setTimeout(() => ask(asked.dataset.asks), 60)
+      }
       if (event.target.name === 'emergency') toggle()
       const receiver = event.target.closest('[data-receiver]')
-      if (receiver) {
-        for (const [field, value] of Object.entries({ to_department: receiver.dataset.department || '' })) {
-          const hidden = form.querySelector(`input[type=hidden][name=${field}]`)
-          if (hidden) hidden.value = value
-        }
-      }
+      if (receiver) form.querySelector('input[type=hidden][name=to_department]').value = receiver.dataset.department
     })
     form.addEventListener('draft:restored', () => {
       toggle()
-      window.htmx.trigger(form, 'refresh')
+      if (form.querySelector('[name=diagnosis_code]').value) ask('diagnosis')
     })
     toggle()
   }
-  for (const button of fresh(root, '[data-reveal]', 'Reveal')) {
-    button.addEventListener('click', () => {
-      const part = document.getElementById(button.dataset.reveal)
-      part.hidden = !part.hidden
-      button.setAttribute('aria-expanded', String(!part.hidden))
-      if (!part.hidden) part.querySelector('textarea, input:not([type=hidden])')?.focus()
-    })
-  }
+})
+
+// A button that opens a part further down (a reason, a form) and puts the cursor there.
+document.addEventListener('click', event => {
+  const button = event.target.closest?.('[data-reveal]')
+  if (!button) return
+  const part = document.getElementById(button.dataset.reveal)
+  part.hidden = !part.hidden
+  button.setAttribute('aria-expanded', String(!part.hidden))
+  if (!part.hidden) part.querySelector('textarea, input:not([type=hidden])')?.focus()
 })

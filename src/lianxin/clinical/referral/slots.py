@@ -1,0 +1,70 @@
+"""The referral's booking: a counted place of the pool, or a time that the receiver keeps in its own system.
+
+The place moves in the same transaction as the case; a place is never left taken by a referral that ended (I3).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from lianxin.duty.errors import Refused
+from lianxin.duty.machine import Ctx
+from lianxin.pool import booking
+from lianxin.pool.models import Session
+from lianxin.standards.text import T
+
+LIVE = ("held", "booked")
+VISIT = dt.timedelta(hours=4)
+
+
+def take(ctx: Ctx) -> None:
+    """Book what the form names and note when the patient is expected. Raises ``pool.Full`` with alternatives."""
+    subject, chosen = ctx.subject, ctx.data.get("session")
+    subject.appointment_note = ctx.data.get("appointment_note") or ""
+    if not chosen:
+        at = ctx.data["appointment_at"]
+        if at < ctx.now:
+            raise Refused({"appointment_at": T("就诊时间已过,请填写将来的时间", "That time has passed; give a later one")})
+        subject.place, subject.appointment_at, subject.appointment_end = None, at, at + VISIT
+        return
+    session = Session.objects.filter(pk=chosen, institution_id=subject.to_institution_id).first()
+    if session is None:
+        raise Refused({"session": T("该号源不属于接诊机构,请重新选择", "Not a session of the receiver; choose again")})
+    if session.ends_at <= ctx.now:
+        raise Refused({"session": T("该时段已结束,请重新选择", "This session is over; choose another")})
+    key = f"{ctx.case.number}:{ctx.case.version + 1}"
+    try:
+        place = booking.book(session.pk, subject.person_id, "referral", key, case_id=ctx.case.pk)
+    except booking.AlreadyBooked as error:
+        raise Refused({"session": error.text}) from error
+    subject.place, subject.appointment_at, subject.appointment_end = place, session.starts_at, session.ends_at
+
+
+def release(ctx: Ctx, reason: str) -> None:
+    """Give back a place not used yet."""
+    subject = ctx.subject
+    if subject.place_id is not None and subject.place.state in LIVE:
+        booking.cancel(subject.place, reason or "released")
+    elif subject.place_id is not None and subject.place.state == "arrived":
+        booking.fulfil(subject.place)
+    subject.place = None
+    subject.appointment_at = subject.appointment_end = None
+
+
+def arrived(ctx: Ctx) -> None:
+    """The patient of the place is here."""
+    if ctx.subject.place_id is not None and ctx.subject.place.state in LIVE:
+        booking.arrive(ctx.subject.place)
+
+
+def used(ctx: Ctx) -> None:
+    """The place has served."""
+    if ctx.subject.place_id is not None and ctx.subject.place.state == "arrived":
+        booking.fulfil(ctx.subject.place)
+
+
+def missed(ctx: Ctx) -> None:
+    """Nobody came."""
+    if ctx.subject.place_id is not None and ctx.subject.place.state in LIVE:
+        booking.no_show(ctx.subject.place)
+    ctx.subject.place = None
