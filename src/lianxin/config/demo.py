@@ -101,8 +101,7 @@ def welcome(host: str, port: int, seconds: float) -> None:
         f"\nLianxin is up ({seconds:.0f} s): http://{host}:{port}/\n",
     )
     for account in scenarios.accounts():
-        role, institution = (
-            (account.role.zh, account.institution.zh) if zh else (account.role.en, account.institution.en)
-        )
-        say(*[f"  {account.username:<22} {account.password:<20} {role} · {institution}"] * 2)
+        role = account.role.zh if zh else account.role.en
+        line = f"  {account.username:<22} {account.password:<16} {role} · {account.name} · {account.institution}"
+        say(line, line)
     say("\n按 Ctrl-C 停止；数据保留到下次。", "\nCtrl-C stops it; the data stay for the next start.")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, NoReturn
+from collections.abc import Iterable
+from typing import NoReturn, TypeVar
 
 import click
+
+Item = TypeVar("Item")
 
 
 def chinese() -> bool:
@@ -26,10 +29,8 @@ def fail(zh: str, en: str) -> NoReturn:
     sys.exit(1)
 
 
-def progress(label: Any = "", total: int | None = None, unit: str = "") -> Any:
-    """A progress bar (a ``tqdm``: ``update(n)``, ``close()``, or a ``with`` block); quiet where nobody looks on."""
+def progress(label: object, items: Iterable[Item], total: int | None = None) -> Iterable[Item]:
+    """``items`` with a progress bar beside them on standard error (where that is a terminal)."""
     from tqdm import tqdm
 
-    return tqdm(
-        desc=str(label), total=total, unit=unit, file=sys.stderr, mininterval=0.2, disable=None, leave=True
-    )
+    return tqdm(items, desc=str(label), total=total, file=sys.stderr, mininterval=0.2, disable=None)
