@@ -29,7 +29,7 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 
 
-def refused(act, match=""):
+def refused(act, match=None):
     with pytest.raises(DatabaseError, match=match), transaction.atomic():
         act()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -126,12 +127,19 @@ def _once(check: Checker, row: Row, key: Any, seen: dict[Any, int], name: str = 
     return True
 
 
+def _same(a: Any, b: Any) -> bool:
+    """Equal; positions to a centimetre, because spreadsheets keep 15 digits."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, abs_tol=1e-7)
+    return bool(a == b)
+
+
 def _apply(
     plan: Plan, wave: Wave, held: models.Model | None, make: Callable[[], Any], values: dict[str, Any]
 ) -> Any:
     """Put the values on the row held (or a new one) and it into the wave when anything differs."""
     row = held if held is not None else make()
-    changed = held is None or any(getattr(row, k) != v for k, v in values.items())
+    changed = held is None or any(not _same(getattr(row, k), v) for k, v in values.items())
     for key, value in values.items():
         setattr(row, key, value)
     if hasattr(row, "set_pinyin"):

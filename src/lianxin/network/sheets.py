@@ -98,7 +98,7 @@ def _import(table: Table, kind: str, dry_run: bool, within: frozenset[int] | Non
     ) as error:  # what the rules above did not foresee the database refused: nothing was written
         reason = str(error).splitlines()[0]
         problems.append(Problem(0, "", T("数据库拒绝:{e}", "The database refused: {e}").format(e=reason)))
-    report.errors = [p.to_tuple() for p in sorted(problems, key=lambda p: (p.row, p.field))]
+    report.errors = tables.in_order(problems)
     if problems:
         report.created = report.updated = report.unchanged = 0
     return report

@@ -201,7 +201,7 @@ def import_codes(
         problems.append(Problem(0, "", T("没有数据行。", "There are no rows.")))
     wanted = _build(table.rows, problems)
     problems += _clash(url, version, effective_from)
-    report.errors = [p.to_tuple() for p in sorted(problems, key=lambda p: p.row)]
+    report.errors = tables.in_order(problems)
     if report.errors:
         return report
     digest = content_hash(wanted)

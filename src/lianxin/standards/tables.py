@@ -67,6 +67,14 @@ class Problem:
         return (self.row, self.field, self.message)
 
 
+def in_order(problems: Iterable[Problem]) -> list[tuple[int, str, Text]]:
+    """(row, field, message) by row; of several complaints about one cell the first is the cause and stays alone."""
+    first: dict[tuple[int, str, object], Problem] = {}
+    for problem in problems:
+        first.setdefault((problem.row, problem.field, problem.message if problem.row == 0 else None), problem)
+    return [p.to_tuple() for p in sorted(first.values(), key=lambda p: p.row)]
+
+
 @dataclass
 class Row:
     """One data row: values by column name; headings nobody declared are in ``extra``."""
