@@ -25,7 +25,9 @@ class Blueprint:
     institutions: list[dict[str, Any]] = field(default_factory=list)
     departments: list[dict[str, Any]] = field(default_factory=list)
     people: list[dict[str, Any]] = field(default_factory=list)
-    capabilities: list[tuple[str, str, str, str]] = field(default_factory=list)  # institution, kind, code, name
+    capabilities: list[tuple[str, str, str, str]] = field(
+        default_factory=list
+    )  # institution, kind, code, name
     agreements: list[tuple[str, str, str, str]] = field(default_factory=list)  # a, b, kind, number
     roles: dict[str, str] = field(default_factory=dict)  # institution -> lead|branch|member (default member)
 
@@ -36,11 +38,19 @@ class Blueprint:
     def department(self, institution: str, code: str, name: str, name_en: str, specialty: str) -> None:
         """Add a department, and the capability it gives its institution."""
         self.departments.append(
-            {"institution": institution, "code": code, "name": name, "name_en": name_en, "specialty": specialty}
+            {
+                "institution": institution,
+                "code": code,
+                "name": name,
+                "name_en": name_en,
+                "specialty": specialty,
+            }
         )
         self.capabilities.append((institution, "specialty", specialty, name))
 
-    def staff(self, rng: Random, institution: str, role: str, title: str, department: str = "", born: int = 0) -> str:
+    def staff(
+        self, rng: Random, institution: str, role: str, title: str, department: str = "", born: int = 0
+    ) -> str:
         """Add a practitioner with one post; returns the practitioner's code."""
         sex = rng.choice(("male", "female"))
         name = names.full(rng, sex, born or rng.randint(1966, 1996))
@@ -49,7 +59,9 @@ class Blueprint:
             {
                 "code": code,
                 "name": name,
-                "name_en": " ".join(part.capitalize() for part in (pinyin.full(name[1:]), pinyin.full(name[:1]))),
+                "name_en": " ".join(
+                    part.capitalize() for part in (pinyin.full(name[1:]), pinyin.full(name[:1]))
+                ),
                 "sex": sex,
                 "title": title,
                 "institution": institution,

@@ -17,13 +17,21 @@ from lianxin.access.models import Account
 from lianxin.access.scope import Scope
 from lianxin.exchange import load
 from lianxin.network import roles, sheets
-from lianxin.network.models import Agreement, Capability, Consortium, Institution, Membership, Post, Practitioner
+from lianxin.network.models import (
+    Agreement,
+    Capability,
+    Consortium,
+    Institution,
+    Membership,
+    Post,
+    Practitioner,
+)
 from lianxin.pool import schedule
 from lianxin.pool.models import Template
 from lianxin.record import publish
 from lianxin.scenarios import population
 from lianxin.scenarios.blueprint import Blueprint
-from lianxin.standards import clock, pinyin
+from lianxin.standards import pinyin
 from lianxin.standards.text import T, Text
 
 Item = TypeVar("Item")
@@ -63,9 +71,11 @@ def stand_up(plan: Blueprint) -> Consortium:
         ("people", [{**row, "since": SINCE} for row in plan.people]),
     ):
         report = sheets.import_rows(kind, rows)
-        if report.problems:
-            raise Unbuildable("; ".join(f"{kind} {p}" for p in report.problems[:5]))
-    found = {i.code: i for i in Institution.objects.filter(code__in=[row["code"] for row in plan.institutions])}
+        if not report.ok:
+            raise Unbuildable("; ".join(f"{kind} row {p[0]} {p[1]}: {p[2]}" for p in report.errors[:5]))
+    found = {
+        i.code: i for i in Institution.objects.filter(code__in=[row["code"] for row in plan.institutions])
+    }
     consortium, _ = Consortium.objects.update_or_create(
         code=plan.code,
         defaults={
@@ -80,11 +90,19 @@ def stand_up(plan: Blueprint) -> Consortium:
         )  # fmt: skip
     for code, kind, value, name in plan.capabilities:
         Capability.objects.get_or_create(
-            institution=found[code], kind=kind, code=value, until=None, defaults={"name": name, "since": SINCE}
+            institution=found[code],
+            kind=kind,
+            code=value,
+            until=None,
+            defaults={"name": name, "since": SINCE},
         )
     for a, b, kind, number in plan.agreements:
         Agreement.objects.get_or_create(
-            consortium=consortium, party_a=found[a], party_b=found[b], kind=kind, defaults={"number": number, "since": SINCE}
+            consortium=consortium,
+            party_a=found[a],
+            party_b=found[b],
+            kind=kind,
+            defaults={"number": number, "since": SINCE},
         )
     return consortium
 
@@ -92,14 +110,23 @@ def stand_up(plan: Blueprint) -> Consortium:
 def open_accounts(plan: Blueprint, progress: Progress = quiet) -> None:
     """Give everybody of ``plan`` an account with the demonstration password (village doctors: the first of each township)."""
     scope = Scope.system(f"scenario {plan.code}: demonstration accounts")
-    wanted = [row for row in plan.people if row["role"] != roles.VILLAGE_DOCTOR or row["institution"].endswith("-C01")]
+    wanted = [
+        row
+        for row in plan.people
+        if row["role"] != roles.VILLAGE_DOCTOR or row["institution"].endswith("-C01")
+    ]
     have = set(Account.objects.values_list("practitioner__code", flat=True))
     people = {p.code: p for p in Practitioner.objects.filter(code__in=[row["code"] for row in wanted])}
     todo = [row for row in wanted if row["code"] not in have]
     for row in progress(T("开立账号", "Opening accounts"), todo, len(todo)):
         person = people[row["code"]]
         accounts.create(
-            scope, username_of(row), person.name, practitioner=person, password=DEMO_PASSWORD, must_change=False
+            scope,
+            username_of(row),
+            person.name,
+            practitioner=person,
+            password=DEMO_PASSWORD,
+            must_change=False,
         )
 
 
@@ -117,7 +144,9 @@ def demo_accounts(plan: Blueprint) -> list[DemoAccount]:
         if key in shown:
             continue
         institution = next(i["name"] for i in plan.institutions if i["code"] == row["institution"])
-        shown[key] = DemoAccount(username_of(row), DEMO_PASSWORD, roles.label(row["role"]), row["name"], institution)
+        shown[key] = DemoAccount(
+            username_of(row), DEMO_PASSWORD, roles.label(row["role"]), row["name"], institution
+        )
     return list(shown.values())
 
 
@@ -130,7 +159,9 @@ def open_clinics(plan: Blueprint, since: dt.date, days: int) -> int:
     if not Template.objects.filter(institution__in=institutions).exists():
         for post in (
             Post.objects.live()
-            .filter(institution__in=institutions, role__in=(roles.CLINICIAN, roles.GP), department__isnull=False)
+            .filter(
+                institution__in=institutions, role__in=(roles.CLINICIAN, roles.GP), department__isnull=False
+            )
             .select_related("department", "institution", "practitioner")
             .order_by("practitioner__code")
         ):
@@ -146,7 +177,9 @@ def open_clinics(plan: Blueprint, since: dt.date, days: int) -> int:
     return schedule.make_sessions(since, days, institutions.values_list("pk", flat=True))
 
 
-def settle(residents: Iterable[population.Resident], seed: int, as_of: dt.date, progress: Progress = quiet) -> int:
+def settle(
+    residents: Iterable[population.Resident], seed: int, as_of: dt.date, progress: Progress = quiet
+) -> int:
     """Load residents and what their township centre knows of them through the bulk loader; returns the number of resources.
 
     Each township centre sends one NDJSON file of people and one of clinical data, as its own system would.
@@ -159,17 +192,24 @@ def settle(residents: Iterable[population.Resident], seed: int, as_of: dt.date, 
         try:
             for resident in residents:
                 centre = resident.village.centre
-                for part, resources in ((0, [population.patient(resident)]), (1, population.clinical(resident, rng, as_of))):
+                for part, resources in (
+                    (0, [population.patient(resident)]),
+                    (1, population.clinical(resident, rng, as_of)),
+                ):
                     key = (centre, part)
                     if key not in handles:
                         files[key] = Path(folder) / f"{part}-{centre}.ndjson"
                         handles[key] = files[key].open("w", encoding="utf-8")
                     for resource in resources:
-                        handles[key].write(json.dumps(resource, ensure_ascii=False, separators=(",", ":")) + "\n")
+                        handles[key].write(
+                            json.dumps(resource, ensure_ascii=False, separators=(",", ":")) + "\n"
+                        )
         finally:
             for handle in handles.values():
                 handle.close()
-        for key in progress(T("居民与健康档案入库", "Loading residents and their records"), sorted(files), len(files)):
+        for key in progress(
+            T("居民与健康档案入库", "Loading residents and their records"), sorted(files), len(files)
+        ):
             report = load.load([files[key]], institution=key[0])
             if report.refused:
                 raise Unbuildable(f"{files[key].name}: {report.refused} resources refused")
@@ -180,8 +220,3 @@ def settle(residents: Iterable[population.Resident], seed: int, as_of: dt.date, 
 def announce() -> None:
     """Publish institutions, departments and practitioners into the record."""
     publish.publish_network()
-
-
-def today_or(moment: dt.datetime | None) -> dt.datetime:
-    """The instant a scenario is built for: now unless told."""
-    return moment or clock.now()

@@ -27,7 +27,12 @@ CHRONIC = (
     ("I69.3", "脑梗死后遗症", 0.0, 0.01, 0.04),
     ("M17.9", "膝关节病", 0.0, 0.05, 0.12),
 )
-ALLERGENS = (("青霉素类", "Penicillins"), ("头孢菌素类", "Cephalosporins"), ("磺胺类", "Sulfonamides"), ("海鲜", "Seafood"))
+ALLERGENS = (
+    ("青霉素类", "Penicillins"),
+    ("头孢菌素类", "Cephalosporins"),
+    ("磺胺类", "Sulfonamides"),
+    ("海鲜", "Seafood"),
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,13 @@ def generate(villages: list[Village], count: int, seed: int, as_of: dt.date) -> 
         group, house, phone = rng.randint(1, 9), rng.randint(1, 120), _phone(rng)
         members = [("male" if rng.random() < 0.85 else "female", head_age, family)]
         if rng.random() < 0.78:
-            members.append(("female" if members[0][0] == "male" else "male", max(20, head_age + rng.randint(-5, 3)), spouse_family))
+            members.append(
+                (
+                    "female" if members[0][0] == "male" else "male",
+                    max(20, head_age + rng.randint(-5, 3)),
+                    spouse_family,
+                )
+            )
         for _ in range(rng.choices((0, 1, 2, 3), (30, 38, 26, 6))[0] if head_age < 75 else 0):
             age = head_age - rng.randint(22, 34)
             if age >= 0:
@@ -120,7 +131,11 @@ def patient(resident: Resident) -> dict[str, Any]:
         "id": resident.patient_id,
         "identifier": [
             {"use": "official", "system": ID_SYSTEM, "value": resident.id_no},
-            {"use": "usual", "system": f"http://lianxin.example/id/local/{resident.village.centre}", "value": resident.local_id},
+            {
+                "use": "usual",
+                "system": f"http://lianxin.example/id/local/{resident.village.centre}",
+                "value": resident.local_id,
+            },
         ],
         "active": True,
         "name": [{"use": "official", "text": resident.name}],
@@ -147,7 +162,9 @@ def clinical(resident: Resident, rng: Random, as_of: dt.date) -> Iterator[dict[s
             "resourceType": "Condition",
             "id": f"{resident.patient_id}-c{number}",
             "clinicalStatus": _concept("http://terminology.hl7.org/CodeSystem/condition-clinical", "active"),
-            "category": [_concept("http://terminology.hl7.org/CodeSystem/condition-category", "problem-list-item")],
+            "category": [
+                _concept("http://terminology.hl7.org/CodeSystem/condition-category", "problem-list-item")
+            ],
             "code": {"coding": [{"system": ICD10, "code": code, "display": name}], "text": name},
             "subject": subject,
             "onsetDateTime": since.isoformat(),
@@ -155,18 +172,32 @@ def clinical(resident: Resident, rng: Random, as_of: dt.date) -> Iterator[dict[s
         if code == "I10":
             for quarter in range(3):
                 day = as_of - dt.timedelta(days=20 + 91 * quarter + rng.randint(0, 12))
-                yield blood_pressure(f"{resident.patient_id}-bp{quarter}", subject, day, int(rng.gauss(139, 13)), int(rng.gauss(84, 8)))
+                yield blood_pressure(
+                    f"{resident.patient_id}-bp{quarter}",
+                    subject,
+                    day,
+                    int(rng.gauss(139, 13)),
+                    int(rng.gauss(84, 8)),
+                )
         elif code == "E11.9":
             for quarter in range(2):
                 day = as_of - dt.timedelta(days=25 + 91 * quarter + rng.randint(0, 12))
                 yield quantity(
-                    f"{resident.patient_id}-fpg{quarter}", subject, day, "1558-6", "空腹血糖", round(rng.gauss(7.4, 1.4), 1), "mmol/L"
+                    f"{resident.patient_id}-fpg{quarter}",
+                    subject,
+                    day,
+                    "1558-6",
+                    "空腹血糖",
+                    round(rng.gauss(7.4, 1.4), 1),
+                    "mmol/L",
                 )
     if resident.allergy:
         yield {
             "resourceType": "AllergyIntolerance",
             "id": f"{resident.patient_id}-a0",
-            "clinicalStatus": _concept("http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "active"),
+            "clinicalStatus": _concept(
+                "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "active"
+            ),
             "code": {"text": resident.allergy[0]},
             "patient": subject,
         }
@@ -176,7 +207,9 @@ def _concept(system: str, code: str) -> dict[str, Any]:
     return {"coding": [{"system": system, "code": code}]}
 
 
-def quantity(rid: str, subject: dict[str, str], day: dt.date, loinc: str, name: str, value: float, unit: str) -> dict[str, Any]:
+def quantity(
+    rid: str, subject: dict[str, str], day: dt.date, loinc: str, name: str, value: float, unit: str
+) -> dict[str, Any]:
     """A final FHIR Observation with one quantity (``unit`` is UCUM)."""
     return {
         "resourceType": "Observation",
@@ -189,13 +222,20 @@ def quantity(rid: str, subject: dict[str, str], day: dt.date, loinc: str, name: 
     }
 
 
-def blood_pressure(rid: str, subject: dict[str, str], day: dt.date, systolic: int, diastolic: int) -> dict[str, Any]:
+def blood_pressure(
+    rid: str, subject: dict[str, str], day: dt.date, systolic: int, diastolic: int
+) -> dict[str, Any]:
     """A final blood-pressure Observation (LOINC 85354-9 with systolic and diastolic components, mmHg)."""
 
     def part(loinc: str, name: str, value: int) -> dict[str, Any]:
         return {
             "code": {"coding": [{"system": "http://loinc.org", "code": loinc}], "text": name},
-            "valueQuantity": {"value": value, "unit": "mmHg", "system": "http://unitsofmeasure.org", "code": "mm[Hg]"},
+            "valueQuantity": {
+                "value": value,
+                "unit": "mmHg",
+                "system": "http://unitsofmeasure.org",
+                "code": "mm[Hg]",
+            },
         }
 
     return {

@@ -32,7 +32,10 @@ TOWNS = (
     ("TT-NP", "南屏乡", "南屏乡卫生院", 120.969, 29.031, 2),
     ("TT-YX", "泳溪乡", "泳溪乡卫生院", 121.198, 29.021, 3),
 )
-_VILLAGES = "上宅 下王 前山 后岸 塘头 岭脚 新屋 里坪 外湖 东林 西陈 南山 北溪 溪口 桥头 石门 水口 山头 大路 花园".split()
+_VILLAGES = (
+    "上宅", "下王", "前山", "后岸", "塘头", "岭脚", "新屋", "里坪", "外湖", "东林",
+    "西陈", "南山", "北溪", "溪口", "桥头", "石门", "水口", "山头", "大路", "花园",
+)  # fmt: skip
 
 # code, Chinese, English, 诊疗科目, specialists
 LEAD_DEPARTMENTS = (
@@ -84,7 +87,9 @@ def blueprint(seed: int) -> Blueprint:
         for code, name, name_en, specialty, specialists in departments:
             plan.department(institution, code, name, name_en, specialty)
             for rank in range(specialists):
-                plan.staff(rng, institution, "clinician", TITLES[min(rank, 2)], code, born=1966 + 9 * min(rank, 2))
+                plan.staff(
+                    rng, institution, "clinician", TITLES[min(rank, 2)], code, born=1966 + 9 * min(rank, 2)
+                )
         for role, count in (("referral_desk", 2), ("reception", 1)):
             for _ in range(count):
                 plan.staff(rng, institution, role, "主管护师")
@@ -112,9 +117,9 @@ def blueprint(seed: int) -> Blueprint:
             plan.staff(rng, clinic.clinic, "village_doctor", "乡村医生")
     for device, name in (("CT", "CT"), ("MR", "磁共振"), ("DSA", "血管造影")):
         plan.capabilities.append((LEAD, "device", device, name))
-    for code, _, centre, *_ in TOWNS:
-        plan.agreements.append((LEAD, code, "two_way_referral", f"天医共体〔2019〕{len(plan.agreements) + 1}号"))
-    plan.agreements.append((LEAD, TCM, "two_way_referral", f"天医共体〔2019〕{len(plan.agreements) + 1}号"))
+    for code, *_ in TOWNS:
+        plan.agreements.append((LEAD, code, "referral", f"天医共体〔2019〕{len(plan.agreements) + 1}号"))
+    plan.agreements.append((LEAD, TCM, "referral", f"天医共体〔2019〕{len(plan.agreements) + 1}号"))
     return plan
 
 
@@ -124,11 +129,15 @@ def clinics(centre: str) -> list[Village]:
     count = 3 + row[5] // 4
     chosen = [_VILLAGES[(position * 7 + n * 3) % len(_VILLAGES)] for n in range(count)]
     return [
-        Village(name=f"{name}村", town=row[1], clinic=f"{centre}-C{n + 1:02d}", centre=centre, division=DIVISION)
+        Village(
+            name=f"{name}村", town=row[1], clinic=f"{centre}-C{n + 1:02d}", centre=centre, division=DIVISION
+        )
         for n, name in enumerate(dict.fromkeys(chosen))
     ]
 
 
 def villages() -> list[Village]:
     """All villages, each repeated in proportion to its township's share of residents."""
-    return [village for code, *_, share in TOWNS for village in clinics(code) for _ in range(max(1, share // 3))]
+    return [
+        village for code, *_, share in TOWNS for village in clinics(code) for _ in range(max(1, share // 3))
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from lianxin.scenarios.blueprint import Blueprint
+from lianxin.scenarios.population import Village
 
 DIVISION = "630121"  # 大通回族土族自治县
 HEAD, FIRST, SECOND, TCM = "XN-SYY", "XN-DT1", "XN-DT2", "XN-DTZY"
@@ -76,12 +77,23 @@ def blueprint(seed: int) -> Blueprint:
         )  # fmt: skip
         plan.department(code, "QK", "全科", "General Practice", "02")
         for role in ("gp", "family_doctor", "reception"):
-            plan.staff(rng, code, role, "主治医师" if role != "reception" else "护师", "QK" if role != "reception" else "")
+            plan.staff(
+                rng,
+                code,
+                role,
+                "主治医师" if role != "reception" else "护师",
+                "QK" if role != "reception" else "",
+            )
         clinic = f"{code}-C01"
         plan.institution(
             clinic, f"{town}上庄村卫生室", short_name="上庄卫生室", name_en="", kind="village", tier="village", level="", parent=code,
             lon=lon + 0.01, lat=lat + 0.01, address=f"大通县{town}上庄村", division=DIVISION, **public,
         )  # fmt: skip
         plan.staff(rng, clinic, "village_doctor", "乡村医生")
-        plan.agreements.append((HEAD, code, "two_way_referral", f"西一医集〔2016〕{len(plan.agreements) + 1}号"))
+        plan.agreements.append((HEAD, code, "referral", f"西一医集〔2016〕{len(plan.agreements) + 1}号"))
     return plan
+
+
+def villages() -> list[Village]:
+    """One village for each township centre of Datong."""
+    return [Village("上庄村", town, f"{code}-C01", code, DIVISION) for code, town, *_ in TOWNSHIPS]
