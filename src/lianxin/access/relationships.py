@@ -27,8 +27,8 @@ Row = tuple[int, int, str, str, dt.datetime | None]
 
 _GRANT = """
 INSERT INTO access_relationship (person_id, institution_id, kind, source, account_id, since, until)
-SELECT p, i, k, s, %s, %s, u
-FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[]) AS rows(p, i, k, s, u)
+SELECT p, i, k, s, %s, g.at, CASE WHEN u < g.at THEN g.at ELSE u END
+FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[]) AS rows(p, i, k, s, u), (SELECT %s::timestamptz AS at) AS g
 ORDER BY p, i, k, s
 ON CONFLICT (person_id, institution_id, kind, source) DO UPDATE
 SET until = CASE WHEN EXCLUDED.until IS NULL THEN NULL ELSE GREATEST(access_relationship.until, EXCLUDED.until) END,
@@ -65,7 +65,7 @@ def grant_many(
     if not latest:
         return
     columns = list(zip(*latest.values(), strict=True))
-    params = [account_id, since or clock.now(), *(list(c) for c in columns)]
+    params = [account_id, *(list(c) for c in columns), since or clock.now()]
     if cursor is not None:
         cursor.execute(_GRANT, params)
         return
