@@ -46,6 +46,9 @@ INSTALLED_APPS = [
 ]
 
 AUTH_USER_MODEL = "access.Account"
+AUTHENTICATION_BACKENDS = ["lianxin.access.accounts.Backend"]
+# Administrators must enrol a second factor before they can do anything (off for a loopback demo).
+LIANXIN_ENFORCE_TOTP = os.environ.get("LIANXIN_ENFORCE_TOTP") == "1"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "lianxin.config.urls"
 WSGI_APPLICATION = "lianxin.config.wsgi.application"
