@@ -90,7 +90,14 @@ def test_a_process_killed_in_the_middle_of_a_move_leaves_nothing() -> None:
     world = World()
     case = world.open().case
     env = os.environ | {"PYTHONPATH": os.pathsep.join(["src", ".", os.environ.get("PYTHONPATH", "")])}
-    args = [sys.executable, "-c", _KILLED, connection.settings_dict["NAME"], case.number, str(world.hospital.pk)]
+    args = [
+        sys.executable,
+        "-c",
+        _KILLED,
+        connection.settings_dict["NAME"],
+        case.number,
+        str(world.hospital.pk),
+    ]
     killed = subprocess.run(args, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     row = Case.objects.unscoped("test").get(pk=case.pk)

@@ -125,7 +125,9 @@ def test_the_wrong_role_and_the_guard_speak(world: World) -> None:
 def test_a_refused_form_names_fields_in_both_languages_and_writes_nothing(world: World) -> None:
     before = Case.objects.unscoped("test").count()
     with override("en"), pytest.raises(Refused) as no:
-        kernel.open_case("toy", world.person.pk, world.gp, {"note": "长" * 50}, world.key(), parties=world.parties())
+        kernel.open_case(
+            "toy", world.person.pk, world.gp, {"note": "长" * 50}, world.key(), parties=world.parties()
+        )
     words = no.value.errors["note"]
     assert words.zh.startswith("说明：")
     assert "40" in words.zh
@@ -282,7 +284,15 @@ def test_the_database_keeps_every_open_case_owned(world: World) -> None:
 
 
 def test_hashes_survive_the_database(world: World) -> None:
-    value = {"a": 0.1, "b": 1e22, "c": 1.0, "d": dt.date(2026, 1, 2), "e": "甲\u2028", "f": [None, True], "g": 1e-7}
+    value = {
+        "a": 0.1,
+        "b": 1e22,
+        "c": 1.0,
+        "d": dt.date(2026, 1, 2),
+        "e": "甲\u2028",
+        "f": [None, True],
+        "g": 1e-7,
+    }
     with connection.cursor() as cursor:
         cursor.execute("SELECT %s::jsonb::text", [chain.canonical(value).decode()])
         import json

@@ -44,7 +44,12 @@ def test_the_worklist_puts_the_most_pressing_first(world: World) -> None:
         items = worklist.worklist(world.desk)
         assert [i.case_number for i in items] == [late.number, calm.number]
         first = items[0]
-        assert (first.overdue, first.seconds_left, first.person_name, first.person_age) == (True, -3600, "测试甲", 66)
+        assert (first.overdue, first.seconds_left, first.person_name, first.person_age) == (
+            True,
+            -3600,
+            "测试甲",
+            66,
+        )
         assert (first.button.name, first.label.en, first.case_label.zh) == ("take", "Acknowledge", "远程阅片")
         assert [(c.kind, c.open, c.late) for c in worklist.counts(world.desk)] == [("ack", 2, 1)]
         assert worklist.worklist(world.desk, kind="read") == []
@@ -52,7 +57,9 @@ def test_the_worklist_puts_the_most_pressing_first(world: World) -> None:
         assert worklist.worklist(world.second_reader) == []
 
 
-def test_buttons_of_a_list_cost_a_fixed_number_of_queries(world: World, django_assert_num_queries: object) -> None:
+def test_buttons_of_a_list_cost_a_fixed_number_of_queries(
+    world: World, django_assert_num_queries: object
+) -> None:
     cases = [world.open().case for _ in range(5)]
     with django_assert_num_queries(2):  # type: ignore[operator]
         offers = kernel.allowed_many(cases, world.desk)
@@ -188,7 +195,9 @@ def test_removing_a_whole_case_is_noticed_by_the_anchor(world: World) -> None:
 
 
 def test_a_consortium_sets_its_own_clocks(world: World) -> None:
-    make_consortium(world.hub, [world.hospital], rules={"clocks": {"toy": {"ack": {"routine": "2h"}, "read": "9wd"}}})
+    make_consortium(
+        world.hub, [world.hospital], rules={"clocks": {"toy": {"ack": {"routine": "2h"}, "read": "9wd"}}}
+    )
     clocks.forget_overrides()
     try:
         with clock.at(monday()):

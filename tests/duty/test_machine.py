@@ -14,7 +14,9 @@ W = T("一", "one")
 
 
 def _with(*moves: Move, states: tuple[State, ...] = (), **changes: object) -> machine.Machine:
-    return dataclasses.replace(MACHINE, moves=MACHINE.moves + moves, states=MACHINE.states + states, **changes)
+    return dataclasses.replace(
+        MACHINE, moves=MACHINE.moves + moves, states=MACHINE.states + states, **changes
+    )
 
 
 def _without(name: str) -> machine.Machine:

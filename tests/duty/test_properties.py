@@ -62,22 +62,23 @@ class Player:
         offered = {a.name for a in kernel.allowed(before, by) if a.ok}
         form, key = _form(world, move, good), world.key()
         version = before.version - 1 if twist == "stale" else before.version
+        done: kernel.Done | None = None
+        failure: Exception | None = None
         try:
             done = kernel.execute(move, self.number, by, form, version, key)
-        except Stale as late:
+        except (Stale, NotAllowed, Refused) as raised:
+            failure = raised
+        if isinstance(failure, Stale):
             assert twist == "stale"
-            assert late.current_version == before.version
-            done = None
-        except NotAllowed as no:
-            assert move not in offered, no.text  # I7
-            assert no.text.zh
-            assert no.text.en
-            done = None
-        except Refused as no:
+            assert failure.current_version == before.version
+        if isinstance(failure, NotAllowed):
+            assert move not in offered, failure.text  # I7
+            assert failure.text.zh
+            assert failure.text.en
+        if isinstance(failure, Refused):
             assert not good  # I4: a reason that is not in the list never gets in
             assert _takes_form(move)
-            assert no.errors
-            done = None
+            assert failure.errors
         after = self.case()
         if done is None:
             assert after.version == before.version

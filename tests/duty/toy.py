@@ -33,7 +33,11 @@ class Pass(MoveForm):
 
 
 def _no_third_dispute(ctx: Ctx) -> T | None:
-    return T("已提出异议，请等待复核。", "A dispute has been raised; wait.") if ctx.facts["disputed"] == "yes" else None
+    return (
+        T("已提出异议，请等待复核。", "A dispute has been raised; wait.")
+        if ctx.facts["disputed"] == "yes"
+        else None
+    )
 
 
 def _opened(ctx: Ctx) -> Effect:
@@ -44,7 +48,9 @@ def _asked(ctx: Ctx) -> Effect:
     return Effect(
         facts={"info": "asked"},
         pauses=["read"],
-        opens=[Owes("answer", T("补充资料", "Answer the question"), "asker", "gp", "answer", button="answer")],
+        opens=[
+            Owes("answer", T("补充资料", "Answer the question"), "asker", "gp", "answer", button="answer")
+        ],
         notices=[Tell("asker", "gp", T("请补充资料", "Please answer"))],
     )
 
@@ -143,7 +149,12 @@ class World:
 
     def open(self, key: str | None = None, **form: object) -> kernel.Done:
         return kernel.open_case(
-            "toy", self.person.pk, self.gp, {"note": "请阅片", **form}, key or self.key(), parties=self.parties()
+            "toy",
+            self.person.pk,
+            self.gp,
+            {"note": "请阅片", **form},
+            key or self.key(),
+            parties=self.parties(),
         )
 
     def do(self, move: str, case: object, by: Scope, **form: object) -> kernel.Done:

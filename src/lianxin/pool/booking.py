@@ -76,12 +76,6 @@ def _lock(cursor: Any, session_id: int) -> None:
     _run(cursor, "SELECT 1 FROM pool_session WHERE id = %(s)s FOR NO KEY UPDATE", {"s": session_id})
 
 
-def _same(place: Place, session_id: int, person_id: int, channel: str) -> Place:
-    if (place.session_id, place.person_id, place.channel) != (session_id, person_id, channel):
-        raise KeyReused
-    return place
-
-
 def _places() -> Any:
     return Place.objects.unscoped("booking works on the place it was given")
 
@@ -102,43 +96,67 @@ def _take(
     expires: dt.datetime | None,
     case_id: int | None,
 ) -> Place:
+    """Take a number or raise. The refusal is raised after the inner block has ended well, so that a caller in a larger
+    transaction may catch it (and put the patient on a waiting list)."""
     if channel not in CHANNELS:
         raise ValueError(f"unknown channel {channel}")
     if not key:
         raise ValueError("booking needs its idempotency key")
-    now = clock.now()
-    take = {"session": session_id, "open": channel == "open", "now": now}
+    place = Place(
+        session_id=session_id, person_id=person_id, channel=channel, state=state, expires_at=expires, key=key,
+        case_id=case_id, made_at=clock.now(),
+    )  # fmt: skip
+    place.changed_at = place.made_at
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        refusal = None if _seat(cursor, place) else _refusal(place)
+    if isinstance(refusal, Place):
+        return refusal
+    if refusal is not None:
+        raise refusal
+    return place
+
+
+def _seat(cursor: Any, place: Place) -> bool:
+    """Count the number and write the place; False (and nothing changed) when there is none, or it was taken before."""
+    now, session = place.made_at, place.session_id
+    take = {"session": session, "open": place.channel == "open", "now": now}
+    got = _run(cursor, _TAKE, take)
+    if got is None:  # only holds that have run out may stand in the way; under the lock the answer is final
+        _lock(cursor, session)
+        _reclaim(cursor, session, now)
         got = _run(cursor, _TAKE, take)
-        if got is None:  # perhaps only holds that have run out stand in the way
-            _lock(cursor, session_id)
-            if _reclaim(cursor, session_id, now):
-                got = _run(cursor, _TAKE, take)
-        elif got[2]:
-            _reclaim(cursor, session_id, now)
-        if got is None:
-            refusal: BookingError | None = None
-            seat = None
-        else:
-            seat = _run(
-                cursor, _SEAT,
-                {"session": session_id, "institution": got[1], "person": person_id, "channel": channel, "state": state,
-                 "expires": expires, "key": key, "case": case_id, "now": now, "capacity": got[0]},
-            )  # fmt: skip
-        if seat is not None and got is not None:
-            return Place(
-                pk=seat[0], session_id=session_id, institution_id=got[1], seat_no=seat[1], person_id=person_id,
-                channel=channel, state=state, expires_at=expires, key=key, case_id=case_id, made_at=now, changed_at=now,
-            )  # fmt: skip
-        if got is not None:
-            opened = int(channel == "open")
-            _run(cursor, _GIVE_BACK, {"session": session_id, "open": opened, "reserved": 1 - opened})
-        before = _places().filter(key=key).first()
-        if before is not None:
-            return _same(before, session_id, person_id, channel)
-        own = _places().filter(session_id=session_id, person_id=person_id).exclude(state="cancelled").first()
-        refusal = AlreadyBooked(own) if own is not None else _full(session_id, channel, now)
-    raise refusal
+    elif got[2]:
+        _reclaim(cursor, session, now)
+    if got is None:
+        return False
+    values = {
+        "session": session, "institution": got[1], "person": place.person_id, "channel": place.channel,
+        "state": place.state, "expires": place.expires_at, "key": place.key, "case": place.case_id, "now": now,
+        "capacity": got[0],
+    }  # fmt: skip
+    seat = _run(cursor, _SEAT, values)
+    if seat is None:
+        opened = int(place.channel == "open")
+        _run(cursor, _GIVE_BACK, {"session": session, "open": opened, "reserved": 1 - opened})
+        return False
+    place.pk, place.seat_no, place.institution_id = seat[0], seat[1], got[1]
+    place._state.adding = False
+    return True
+
+
+def _refusal(place: Place) -> Place | BookingError:
+    """Why no number was taken: the same request came before (its place), the patient has one, or there is none."""
+    before = _places().filter(key=place.key).first()
+    if before is not None:
+        wanted = (place.session_id, place.person_id, place.channel)
+        return before if (before.session_id, before.person_id, before.channel) == wanted else KeyReused()
+    own = (
+        _places()
+        .filter(session_id=place.session_id, person_id=place.person_id)
+        .exclude(state="cancelled")
+        .first()
+    )
+    return AlreadyBooked(own) if own is not None else _full(place.session_id, place.channel, place.made_at)
 
 
 def hold(
@@ -185,28 +203,22 @@ def _move(
 ) -> Place:
     """One place from ``sources`` to ``target``, moving exactly the session counters named in ``counters``."""
     pk = place if isinstance(place, int) else place.pk
-    now = clock.now()
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
         cursor.execute(
             "SELECT s.id FROM pool_session s WHERE s.id = (SELECT session_id FROM pool_place WHERE id = %s) FOR NO KEY UPDATE",
             [pk],
         )
         row = _places().select_related("session").get(pk=pk)
-        if row.state == target:
-            return row
-        if row.state not in sources:
-            raise NotPossible(_cannot(row, target))
         was = row.state
-        row.state, row.expires_at, row.changed_at, row.reason = target, None, now, reason[:200]
-        row.save(update_fields=["state", "expires_at", "changed_at", "reason"])
-        cursor.execute(
-            f"UPDATE pool_session SET {counters} WHERE id = %(session)s",
-            {
-                "session": row.session_id,
-                "open": int(row.channel == "open"),
-                "was_arrived": int(was == "arrived"),
-            },
-        )
+        if was in sources:
+            row.state, row.expires_at, row.changed_at, row.reason = target, None, clock.now(), reason[:200]
+            row.save(update_fields=["state", "expires_at", "changed_at", "reason"])
+            cursor.execute(
+                f"UPDATE pool_session SET {counters} WHERE id = %(session)s",
+                {"session": row.session_id, "open": int(row.channel == "open")},
+            )
+    if was != target and was not in sources:
+        raise NotPossible(_cannot(row, target))
     return row
 
 

@@ -6,150 +6,309 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('index', '0002_mechanism'),
-        ('network', '0001_initial'),
+        ("index", "0002_mechanism"),
+        ("network", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Session',
+            name="Session",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('specialty', models.CharField(blank=True, max_length=20)),
-                ('kind', models.CharField(default='clinic', max_length=20)),
-                ('clinic_type', models.CharField(default='普通', max_length=20)),
-                ('starts_at', models.DateTimeField()),
-                ('ends_at', models.DateTimeField()),
-                ('capacity', models.IntegerField()),
-                ('reserved', models.IntegerField(default=0)),
-                ('taken_open', models.IntegerField(default=0)),
-                ('taken_reserved', models.IntegerField(default=0)),
-                ('arrived', models.IntegerField(default=0)),
-                ('no_shows', models.IntegerField(default=0)),
-                ('fulfilled', models.IntegerField(default=0)),
-                ('release_at', models.DateTimeField()),
-                ('fee_fen', models.IntegerField(default=0)),
-                ('status', models.CharField(default='open', max_length=8)),
-                ('department', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.department')),
-                ('institution', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
-                ('practitioner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.practitioner')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("specialty", models.CharField(blank=True, max_length=20)),
+                ("kind", models.CharField(default="clinic", max_length=20)),
+                ("clinic_type", models.CharField(default="普通", max_length=20)),
+                ("starts_at", models.DateTimeField()),
+                ("ends_at", models.DateTimeField()),
+                ("capacity", models.IntegerField()),
+                ("reserved", models.IntegerField(default=0)),
+                ("taken_open", models.IntegerField(default=0)),
+                ("taken_reserved", models.IntegerField(default=0)),
+                ("arrived", models.IntegerField(default=0)),
+                ("no_shows", models.IntegerField(default=0)),
+                ("fulfilled", models.IntegerField(default=0)),
+                ("release_at", models.DateTimeField()),
+                ("fee_fen", models.IntegerField(default=0)),
+                ("status", models.CharField(default="open", max_length=8)),
+                (
+                    "department",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="network.department"
+                    ),
+                ),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "practitioner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.practitioner",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Place',
+            name="Place",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seat_no', models.IntegerField()),
-                ('channel', models.CharField(max_length=12)),
-                ('state', models.CharField(max_length=10)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('key', models.CharField(max_length=120, unique=True)),
-                ('case_id', models.BigIntegerField(blank=True, db_index=True, null=True)),
-                ('made_at', models.DateTimeField()),
-                ('changed_at', models.DateTimeField()),
-                ('reason', models.CharField(blank=True, max_length=200)),
-                ('institution', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person')),
-                ('session', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='places', to='pool.session')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("seat_no", models.IntegerField()),
+                ("channel", models.CharField(max_length=12)),
+                ("state", models.CharField(max_length=10)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("key", models.CharField(max_length=120, unique=True)),
+                ("case_id", models.BigIntegerField(blank=True, db_index=True, null=True)),
+                ("made_at", models.DateTimeField()),
+                ("changed_at", models.DateTimeField()),
+                ("reason", models.CharField(blank=True, max_length=200)),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="index.person"
+                    ),
+                ),
+                (
+                    "session",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="places",
+                        to="pool.session",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Template',
+            name="Template",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(default='clinic', max_length=20)),
-                ('clinic_type', models.CharField(default='普通', max_length=20)),
-                ('weekday', models.IntegerField()),
-                ('start', models.TimeField()),
-                ('end', models.TimeField()),
-                ('capacity', models.IntegerField()),
-                ('reserved', models.IntegerField(default=0)),
-                ('fee_fen', models.IntegerField(default=0)),
-                ('since', models.DateField()),
-                ('until', models.DateField(blank=True, null=True)),
-                ('department', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='network.department')),
-                ('institution', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='network.institution')),
-                ('practitioner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='network.practitioner')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("kind", models.CharField(default="clinic", max_length=20)),
+                ("clinic_type", models.CharField(default="普通", max_length=20)),
+                ("weekday", models.IntegerField()),
+                ("start", models.TimeField()),
+                ("end", models.TimeField()),
+                ("capacity", models.IntegerField()),
+                ("reserved", models.IntegerField(default=0)),
+                ("fee_fen", models.IntegerField(default=0)),
+                ("since", models.DateField()),
+                ("until", models.DateField(blank=True, null=True)),
+                (
+                    "department",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="network.department"
+                    ),
+                ),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "practitioner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="network.practitioner",
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='session',
-            index=models.Index(fields=['institution', 'specialty', 'starts_at'], name='pool_session_find'),
+            model_name="session",
+            index=models.Index(fields=["institution", "specialty", "starts_at"], name="pool_session_find"),
         ),
         migrations.AddIndex(
-            model_name='session',
-            index=models.Index(fields=['specialty', 'starts_at'], name='pool_session_specialty'),
+            model_name="session",
+            index=models.Index(fields=["specialty", "starts_at"], name="pool_session_specialty"),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.CheckConstraint(condition=models.Q(('taken_open__gte', 0), ('taken_reserved__gte', 0), ('capacity__gte', django.db.models.expressions.CombinedExpression(models.F('taken_open'), '+', models.F('taken_reserved')))), name='pool_session_never_overbooked'),
+            model_name="session",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("taken_open__gte", 0),
+                    ("taken_reserved__gte", 0),
+                    (
+                        "capacity__gte",
+                        django.db.models.expressions.CombinedExpression(
+                            models.F("taken_open"), "+", models.F("taken_reserved")
+                        ),
+                    ),
+                ),
+                name="pool_session_never_overbooked",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.CheckConstraint(condition=models.Q(('reserved__gte', 0), ('reserved__lte', models.F('capacity'))), name='pool_session_reserved_within_capacity'),
+            model_name="session",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("reserved__gte", 0), ("reserved__lte", models.F("capacity"))),
+                name="pool_session_reserved_within_capacity",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.CheckConstraint(condition=models.Q(('ends_at__gt', models.F('starts_at'))), name='pool_session_ends_after_start'),
+            model_name="session",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("ends_at__gt", models.F("starts_at"))),
+                name="pool_session_ends_after_start",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.CheckConstraint(condition=models.Q(('fee_fen__gte', 0)), name='pool_session_fee'),
+            model_name="session",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("fee_fen__gte", 0)), name="pool_session_fee"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.CheckConstraint(condition=models.Q(('arrived__gte', 0), ('no_shows__gte', 0), ('fulfilled__gte', 0), ('arrived__lte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('taken_open'), '+', models.F('taken_reserved')), '-', models.F('no_shows'))), ('fulfilled__lte', models.F('arrived'))), name='pool_session_counters'),
+            model_name="session",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("arrived__gte", 0),
+                    ("no_shows__gte", 0),
+                    ("fulfilled__gte", 0),
+                    (
+                        "arrived__lte",
+                        django.db.models.expressions.CombinedExpression(
+                            django.db.models.expressions.CombinedExpression(
+                                models.F("taken_open"), "+", models.F("taken_reserved")
+                            ),
+                            "-",
+                            models.F("no_shows"),
+                        ),
+                    ),
+                    ("fulfilled__lte", models.F("arrived")),
+                ),
+                name="pool_session_counters",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['open', 'stopped'])), name='pool_session_status'),
+            model_name="session",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["open", "stopped"])), name="pool_session_status"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.UniqueConstraint(fields=('department', 'practitioner', 'kind', 'clinic_type', 'starts_at'), name='pool_session_once', nulls_distinct=False),
+            model_name="session",
+            constraint=models.UniqueConstraint(
+                fields=("department", "practitioner", "kind", "clinic_type", "starts_at"),
+                name="pool_session_once",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddIndex(
-            model_name='place',
-            index=models.Index(condition=models.Q(('state', 'held')), fields=['session', 'expires_at'], name='pool_place_holds'),
+            model_name="place",
+            index=models.Index(
+                condition=models.Q(("state", "held")),
+                fields=["session", "expires_at"],
+                name="pool_place_holds",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='place',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'cancelled'), _negated=True), fields=('session', 'seat_no'), name='pool_place_one_per_seat'),
+            model_name="place",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "cancelled"), _negated=True),
+                fields=("session", "seat_no"),
+                name="pool_place_one_per_seat",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='place',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'cancelled'), _negated=True), fields=('session', 'person'), name='pool_place_one_per_person'),
+            model_name="place",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "cancelled"), _negated=True),
+                fields=("session", "person"),
+                name="pool_place_one_per_person",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='place',
-            constraint=models.CheckConstraint(condition=models.Q(('channel__in', ['open', 'grassroots', 'referral'])), name='pool_place_channel'),
+            model_name="place",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("channel__in", ["open", "grassroots", "referral"])),
+                name="pool_place_channel",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='place',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['held', 'booked', 'arrived', 'fulfilled', 'no_show', 'cancelled'])), name='pool_place_state'),
+            model_name="place",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("state__in", ["held", "booked", "arrived", "fulfilled", "no_show", "cancelled"])
+                ),
+                name="pool_place_state",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='place',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('expires_at__isnull', False), ('state', 'held')), models.Q(models.Q(('state', 'held'), _negated=True), ('expires_at__isnull', True)), _connector='OR'), name='pool_place_hold_expires'),
+            model_name="place",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("expires_at__isnull", False), ("state", "held")),
+                    models.Q(models.Q(("state", "held"), _negated=True), ("expires_at__isnull", True)),
+                    _connector="OR",
+                ),
+                name="pool_place_hold_expires",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='place',
-            constraint=models.CheckConstraint(condition=models.Q(('seat_no__gte', 1)), name='pool_place_seat'),
+            model_name="place",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("seat_no__gte", 1)), name="pool_place_seat"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='template',
-            constraint=models.CheckConstraint(condition=models.Q(('weekday__gte', 0), ('weekday__lte', 6)), name='pool_template_weekday'),
+            model_name="template",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("weekday__gte", 0), ("weekday__lte", 6)), name="pool_template_weekday"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='template',
-            constraint=models.CheckConstraint(condition=models.Q(('end__gt', models.F('start'))), name='pool_template_times'),
+            model_name="template",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("end__gt", models.F("start"))), name="pool_template_times"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='template',
-            constraint=models.CheckConstraint(condition=models.Q(('capacity__gt', 0), ('reserved__gte', 0), ('reserved__lte', models.F('capacity'))), name='pool_template_capacity'),
+            model_name="template",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("capacity__gt", 0), ("reserved__gte", 0), ("reserved__lte", models.F("capacity"))
+                ),
+                name="pool_template_capacity",
+            ),
         ),
     ]
