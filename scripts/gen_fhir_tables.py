@@ -74,6 +74,7 @@ def structures(resources: list[dict[str, Any]]) -> dict[str, Any]:
     types: dict[str, Any] = {}
     bound: dict[str, list[str]] = {}
     names: list[str] = []
+    summary: dict[str, list[str]] = {}
     for sd in sorted(definitions, key=lambda r: r["id"]):
         if sd["kind"] == "primitive-type":
             for element in sd["snapshot"]["element"]:
@@ -106,7 +107,9 @@ def structures(resources: list[dict[str, Any]]) -> dict[str, Any]:
                     bound[url.rsplit("/", 1)[-1]] = codes
                     row.append(url.rsplit("/", 1)[-1])
             types.setdefault(parent, {})[name] = row
-    return {"primitives": primitives, "resources": names, "types": types, "codes": bound}
+            if parent == sd["id"] and sd["kind"] == "resource" and (element.get("isSummary") or element["min"]):
+                summary.setdefault(parent, []).append(name)
+    return {"primitives": primitives, "resources": names, "types": types, "codes": bound, "summary": summary}
 
 
 def split_union(expression: str) -> list[str]:

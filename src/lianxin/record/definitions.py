@@ -64,6 +64,25 @@ def codes(name: str) -> frozenset[str]:
 
 
 @cache
+def summary(rtype: str) -> frozenset[str]:
+    """Top-level members shown under ``_summary=true`` (choices spelled out)."""
+    shown = {"resourceType", "id", "meta"}
+    for name in _read("structures.json")["summary"].get(rtype, []):
+        if name.endswith("[x]"):
+            stem = name.removesuffix("[x]")
+            shown |= {stem + k[0].upper() + k[1:] for k in (t.partition("(")[0] for t in elements(rtype)[name][2].split("|"))}
+        else:
+            shown.add(name)
+    return frozenset(shown)
+
+
+@cache
+def mandatory(rtype: str) -> frozenset[str]:
+    """Top-level members a type always has."""
+    return frozenset(name for name, row in elements(rtype).items() if row[0])
+
+
+@cache
 def primitives() -> dict[str, re.Pattern[str]]:
     """Compiled formats of the primitive types."""
     return {k: re.compile(v or r"[\s\S]*") for k, v in _read("structures.json")["primitives"].items()}

@@ -20,6 +20,7 @@ from lianxin.standards.identifiers import number_valid
 if TYPE_CHECKING:
     from lianxin.record.store import Result, Write
 
+SYSTEM = "urn:lianxin:fhir"  # the index knows a stored Patient by its FHIR id
 CHAIN_LIMIT = 20  # merges followed
 
 
@@ -108,7 +109,7 @@ def _register(cur: Any, scope: Scope, patients: list[tuple["Write", str]], sourc
     for write, _ in patients:
         resource = write.resource or {}
         institution = source_of(resource, source)
-        given.append((institution, foreign.from_fhir(resource, institution)))
+        given.append((institution, foreign.registration_from_patient(resource, institution, system=SYSTEM, local_id=resource["id"])))
     done = registry.register_many(scope, [reg for _, reg in given], cursor=cur)
     places, rows = {}, []
     for (_, rid), (institution, _), registered in zip(patients, given, done, strict=True):

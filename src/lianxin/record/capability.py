@@ -1,0 +1,58 @@
+"""What the record really supports, from the same tables that do the work."""
+
+from functools import cache
+from typing import Any
+
+from lianxin.record import definitions, extract
+
+ENGINE = [("_id", "token"), ("_lastUpdated", "date")]
+
+
+@cache
+def search_params(rtype: str) -> tuple[tuple[str, str], ...]:
+    """(name, type) of every parameter that can be searched."""
+    table = definitions.params(rtype)
+    return (*ENGINE, *((code, table[code].kind) for code in sorted(extract.supported(rtype))))
+
+
+@cache
+def includes(rtype: str) -> tuple[str, ...]:
+    """Values of ``_include``."""
+    table = definitions.params(rtype)
+    return tuple(f"{rtype}:{c}" for c in sorted(extract.supported(rtype)) if table[c].kind == "reference")
+
+
+@cache
+def rev_includes(rtype: str) -> tuple[str, ...]:
+    """Values of ``_revinclude``."""
+    found = []
+    for other in sorted(definitions.types()):
+        for code in extract.supported(other):
+            param = definitions.params(other)[code]
+            if param.kind == "reference" and rtype in param.targets:
+                found.append(f"{other}:{code}")
+    return tuple(sorted(found))
+
+
+def resource(rtype: str, *, writable: bool = True, operations: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """``CapabilityStatement.rest.resource`` of a type."""
+    codes = ["read", "vread", "history-instance", "history-type", "search-type"]
+    codes += ["create", "update", "delete"] if writable else []
+    made: dict[str, Any] = {
+        "type": rtype,
+        "profile": f"http://hl7.org/fhir/StructureDefinition/{rtype}",
+        "interaction": [{"code": code} for code in codes],
+        "versioning": "versioned-update",
+        "readHistory": True,
+        "updateCreate": True,
+        "conditionalCreate": True,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": False,
+        "conditionalDelete": "not-supported",
+        "searchInclude": list(includes(rtype)),
+        "searchRevInclude": list(rev_includes(rtype)),
+        "searchParam": [{"name": n, "type": t} for n, t in search_params(rtype)],
+    }
+    if operations:
+        made["operation"] = operations
+    return {k: v for k, v in made.items() if v != []}
