@@ -14,6 +14,6 @@ urlpatterns = [
 for _room in ("lianxin.clinical.referral.urls", "lianxin.portal.urls"):
     try:
         importlib.import_module(_room)
-    except ImportError:
+    except (ImportError, AttributeError):
         continue
     urlpatterns.append(path("", include(_room)))
