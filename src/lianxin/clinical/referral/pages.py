@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django import forms as django_forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
@@ -20,11 +21,10 @@ from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.clinical.referral import pages_forms, pages_view, reasons
 from lianxin.clinical.referral.models import Referral
-from lianxin.duty import kernel, machine
+from lianxin.duty import journey, kernel, machine
 from lianxin.duty.machine import Move
-from lianxin.duty.models import Case
 from lianxin.network import roles
-from lianxin.pool.booking import Full
+from lianxin.pool.errors import Full
 from lianxin.record import timeline
 from lianxin.standards.text import T, Text
 
@@ -70,8 +70,6 @@ def offer(
     errors: dict[str, Text] | None = None,
 ) -> pages_view.Offer:
     """A move as a button with its form; ``data`` and ``errors`` when it was refused."""
-    from django import forms as django_forms
-
     form_class = move.form or django_forms.Form
     form = pages_forms.dress(form_class(data), move.name, referral, scope)
     if data is not None:
@@ -125,7 +123,7 @@ def _context(
         "person": referral.person,
         "may_open": may_open,
         "allergies": [a["title"] for a in record.allergies] if record else None,
-        "steps": kernel_journey(case),
+        "steps": journey.journey(case),
         "state_label": pages_view.state_label(case),
         "direction_label": pages_view.DIRECTIONS[referral.direction],
         "duties": pages_view.duties(case),
@@ -147,13 +145,6 @@ def _context(
             "reason_label": reasons.label("refer", referral.reason_code) if referral.reason_code else "",
         }
     return context
-
-
-def kernel_journey(case: Case) -> list[Any]:
-    """The steps of the strip, drawn from the transition table."""
-    from lianxin.duty import journey
-
-    return journey.journey(case)
 
 
 @page(*READERS)
@@ -236,7 +227,7 @@ def places(request: HttpRequest, number: str) -> HttpResponse:
 @page(*READERS)
 def form_pdf(request: HttpRequest, number: str) -> HttpResponse:
     """The paper 转诊单 as PDF; printing is audited."""
-    from lianxin.clinical.referral import print as paper
+    from lianxin.clinical.referral import print as paper  # brings the whole typesetter with it
 
     referral = find(number, request.scope)
     if not request.scope.clinical:

@@ -13,7 +13,7 @@ from typing import Any
 from django import forms as django_forms
 
 from lianxin.access.scope import Scope
-from lianxin.clinical.referral import catalogue, forms, prefill, rules
+from lianxin.clinical.referral import catalogue, prefill, rules
 from lianxin.clinical.referral.models import Referral
 from lianxin.network import directory
 from lianxin.network.models import Department, Institution

@@ -19,7 +19,16 @@ from django.views.decorators.http import require_POST
 from lianxin.access import relationships
 from lianxin.access.scope import Scope
 from lianxin.access.web import page
-from lianxin.clinical.referral import catalogue, forms, pages_forms, parties, prefill, receivers, rules, service
+from lianxin.clinical.referral import (
+    catalogue,
+    forms,
+    pages_forms,
+    parties,
+    prefill,
+    receivers,
+    rules,
+    service,
+)
 from lianxin.clinical.referral.pages import typed
 from lianxin.duty import kernel
 from lianxin.index import registry
@@ -157,7 +166,7 @@ def _write(scope: Scope, person: Person, data: dict[str, Any], key: str, *, send
     """Open the draft and, when asked, send it: the two moves of the table."""
     if send:
         return service.refer(scope, person, data, key)
-    return service.draft(scope, person, data, key)
+    return service.open_referral(scope, person, data, key)
 
 
 def _sent(request: HttpRequest, done: kernel.Done, person: Person) -> HttpResponse:

@@ -17,6 +17,7 @@ from lianxin.network import roles
 from lianxin.network.models import Institution
 from lianxin.pool import booking
 from lianxin.standards import clock
+from lianxin.standards.money import Money
 from lianxin.standards.text import T, Text
 
 DIRECTIONS = dict(forms.DIRECTIONS)
@@ -246,14 +247,7 @@ def free_numbers(referral: Referral, institution: Institution | None = None) -> 
     institution_id = institution.pk if institution else referral.to_institution_id
     if institution_id is None:
         return []
-    now = clock.now()
-    offers = booking.find(
-        specialty=referral.specialty or None,
-        institution=institution_id,
-        start=now,
-        until=now + booking.dt.timedelta(days=14),
-        channel="referral",
-    )
+    offers = booking.find(specialty=referral.specialty or None, institution=institution_id, channel="referral", limit=12)
     return [
         {
             "value": str(o.session_id),
@@ -262,9 +256,9 @@ def free_numbers(referral: Referral, institution: Institution | None = None) -> 
             "doctor": o.practitioner,
             "kind": o.clinic_type,
             "left": o.free,
-            "fee": "",
+            "fee": Money(o.fee_fen).yuan() if o.fee_fen else "",
         }
-        for o in offers[:12]
+        for o in offers
     ]
 
 

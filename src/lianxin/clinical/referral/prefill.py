@@ -51,7 +51,7 @@ def _about(result: dict[str, Any], *words: str) -> bool:
 def _result(result: dict[str, Any]) -> str:
     date = result.get("date")
     day = f"{date:%m-%d}" if date else ""
-    return f"{day} {_text(result, 'title', 'value', 'unit')}".strip()
+    return f"{day} {_text(result, 'title', 'value')}".strip()
 
 
 def down_pack(scope: Scope, referral: Referral) -> dict[str, str]:

@@ -2,7 +2,14 @@
 
 from django.urls import path
 
-from lianxin.clinical.referral import pages, pages_catalogue, pages_desk, pages_flow, pages_followup, pages_new
+from lianxin.clinical.referral import (
+    pages,
+    pages_catalogue,
+    pages_desk,
+    pages_flow,
+    pages_followup,
+    pages_new,
+)
 
 app_name = "referral"
 

@@ -21,7 +21,7 @@ whenShown(root => {
       const receiver = event.target.closest('[data-receiver]')
       if (receiver) form.querySelector('input[type=hidden][name=to_department]').value = receiver.dataset.department
     })
-    form.addEventListener('draft:restored', () => {
+    form.addEventListener('lx:restored', () => {
       toggle()
       if (form.querySelector('[name=diagnosis_code]').value) ask('diagnosis')
     })
