@@ -24,6 +24,7 @@ from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
 DATA = Path(__file__).parent / "data" / "catalogues.json"
+NOTHING = Text("", "")
 TREAT_HERE, REFER_UP, READY_DOWN = "treat_here", "refer_up", "ready_down"
 KINDS: dict[str, Text] = {
     TREAT_HERE: T("本机构诊治", "Treat here"),
@@ -39,8 +40,8 @@ class Answer:
     kind: str
     why: Text
     rule: str = ""
-    rule_name: Text = Text("", "")
-    catalogue: Text = Text("", "")
+    rule_name: Text = NOTHING
+    catalogue: Text = NOTHING
     evidence: str = ""
     emergency: bool = False
     pack: str = ""

@@ -406,7 +406,7 @@ def discharge(ctx: Ctx) -> Effect:
     if subject.visit_kind != "clinic":
         effect.due = {"outcome": calendar.due(ctx.now, spec(ctx, "outcome"))}
     if answer.kind == "ready_down" and subject.to_institution.kind not in parties.GRASSROOTS_KINDS:
-        subject.down_proposal = {**answer.to_dict(), "to": intent.home_code(subject)}
+        subject.down_proposal = {**answer.to_dict(), "given": ctx.data["facts"], "to": intent.home_code(subject)}
         effect.opens = (
             Owes(
                 "propose_down", T("按目录建议下转", "Propose the down-referral the catalogue suggests"), "receiver",

@@ -59,7 +59,7 @@ def override_written(ctx: Ctx) -> Text | None:
 
 
 def not_a_double(ctx: Ctx) -> Text | None:
-    """No open referral of the same person, specialty and direction."""
+    """No open referral of the same person, specialty and direction, but for the one this referral follows."""
     subject = ctx.subject
     other = (
         Referral.objects.unscoped("the duplicate guard looks at the person's other referrals")
@@ -70,7 +70,7 @@ def not_a_double(ctx: Ctx) -> Text | None:
             emergency=subject.emergency,
             live=True,
         )
-        .exclude(pk=subject.pk)
+        .exclude(pk__in=[subject.pk, subject.parent_id or 0])
         .select_related("case")
         .first()
     )
@@ -86,11 +86,12 @@ def capable(ctx: Ctx) -> Text | None:
     subject = ctx.subject
     if subject.direction == "down" or subject.emergency or not subject.specialty or not subject.to_institution_id:
         return None
+    wanted = parties.covering(subject.specialty)
     departments = Department.objects.filter(institution_id=subject.to_institution_id, active=True).exclude(specialty="")
-    if not departments.exists() or departments.filter(specialty=subject.specialty).exists():
+    if not departments.exists() or departments.filter(specialty__in=wanted).exists():
         return None
     if Capability.objects.live(ctx.now.date()).filter(
-        institution_id=subject.to_institution_id, kind="specialty", code=subject.specialty
+        institution_id=subject.to_institution_id, kind="specialty", code__in=wanted
     ).exists():
         return None
     return T(

@@ -88,8 +88,10 @@ class Referral(ScopedModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["person", "specialty", "direction", "emergency"],
+                # A patient going on down from one place to the next has two open: the second follows the first (parent).
+                fields=["person", "specialty", "direction", "emergency", "parent"],
                 condition=Q(live=True),
+                nulls_distinct=False,
                 name="referral_one_open_per_specialty",
             ),
             models.CheckConstraint(condition=Q(hops__gte=0, hops__lte=MAX_HOPS), name="referral_hops_at_most_3"),

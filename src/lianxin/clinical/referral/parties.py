@@ -21,6 +21,12 @@ CARE = DOCTORS
 FOLLOWERS = (roles.FAMILY_DOCTOR, roles.GP, roles.VILLAGE_DOCTOR, roles.CLINICIAN)
 
 
+def covering(specialty: str) -> set[str]:
+    """Specialty codes that cover ``specialty``: itself and the branches above it (04 covers 04.01)."""
+    parts = specialty.split(".")
+    return {".".join(parts[: n + 1]) for n in range(len(parts))} if specialty else set()
+
+
 def role_at(institution: Institution | None, part_role: str) -> str:
     """The role that owes at ``institution`` what the table asks of "doctor", "desk", "reception" or "family"."""
     kind = institution.kind if institution is not None else ""

@@ -148,6 +148,11 @@ def task(subject: Referral, case: Any, leg: Leg) -> dict[str, Any]:
     )
 
 
+def _place(institution: Institution) -> dict[str, Any]:
+    """Where an appointment is: R4 lets no Organization take part, so the institution is named by its identifier."""
+    return {"identifier": {"system": "http://lianxin.example/id/institution", "value": institution.code}, "display": institution.name}
+
+
 def appointment(subject: Referral, case: Any, status: str) -> dict[str, Any]:
     """The booking, under one id: its history is the record's."""
     return trim(
@@ -161,7 +166,7 @@ def appointment(subject: Referral, case: Any, status: str) -> dict[str, Any]:
             "comment": subject.appointment_note,
             "participant": [
                 {"actor": patient(subject), "status": "accepted"},
-                {"actor": org(subject.to_institution), "status": "accepted"},
+                {"actor": _place(subject.to_institution), "status": "accepted"},
             ],
         }
     )

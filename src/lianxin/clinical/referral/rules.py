@@ -23,6 +23,7 @@ OPERATORS = {
     "!=": operator.ne,
 }
 MAX_DEPTH = 8
+NOTHING = Text("", "")
 
 
 class BadExpression(ValueError):
@@ -209,7 +210,7 @@ class Part:
     code: str
     label: Text
     long: bool = True
-    hint: Text = Text("", "")
+    hint: Text = NOTHING
 
 
 PARTS: dict[str, Part] = {

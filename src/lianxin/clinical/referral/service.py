@@ -47,6 +47,9 @@ def open_referral(scope: Scope, person: Person | int, data: Mapping[str, Any], k
     )  # fmt: skip
 
 
+draft = open_referral
+
+
 def act(
     scope: Scope, number: str, move: str, form: Mapping[str, Any] | None = None, version: int | None = None, key: str = ""
 ) -> kernel.Done:
@@ -63,7 +66,28 @@ def refer(scope: Scope, person: Person | int, data: Mapping[str, Any], key: str)
     """Open and send in one transaction (a page with everything on it, or a bundle over FHIR): both happen or neither."""
     with transaction.atomic():
         opened = open_referral(scope, person, data, f"{key}:open")
+        if not opened.replayed:
+            _refuse_incomplete(opened.case)
         return submit(scope, opened.case.number, data, None, f"{key}:submit")
+
+
+def _refuse_incomplete(case: Case) -> None:
+    """Name every field that still keeps the draft from being sent (the guards of submit would name only the first)."""
+    referral = moves.load(case)
+    assert referral is not None
+    errors: dict[str, Any] = {}
+    if referral.to_institution_id is None:
+        errors["to_institution"] = T("请选择转入机构", "Choose the receiving institution")
+    if not referral.specialty:
+        errors["specialty"] = T("请选择专科", "Choose the specialty")
+    parts = rules.pack_parts(referral.direction, referral.emergency, referral.answer.get("pack", ""))
+    errors |= {f"pack_{code}": text for code, text in rules.pack_missing(parts, referral.pack).items()}
+    answer = referral.answer
+    needed = catalogue.override_needed(answer.get("kind", ""), bool(answer.get("rule")), referral.direction)
+    if needed and not referral.emergency and not referral.override_reason.strip():
+        errors["override_reason"] = T("与目录建议不一致,请填写理由", "This goes against the catalogue; write why")
+    if errors:
+        raise Refused(errors)
 
 
 def open_child_down(ctx: Ctx, data: Mapping[str, Any]) -> str:
@@ -79,7 +103,7 @@ def open_child_down(ctx: Ctx, data: Mapping[str, Any]) -> str:
         "reason_code": "rehabilitation",
         "reason": "",
         "parent": ctx.case.number,
-        "facts": {k: v for k, v in subject.down_proposal.get("given", {}).items()},
+        "facts": subject.down_proposal.get("given", {}),
         "pack": {"record_no": subject.visit_number, **{k: v for k, v in data["pack"].items() if v}},
     }
     done = kernel.open_case(
