@@ -12,7 +12,7 @@ from lianxin.portal import nav
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """``menu``, ``phone_menu``, ``scope``, ``posts``, ``unread`` and ``english`` for ``portal/base.html``."""
+    """``menu``, ``phone_menu``, ``scope``, ``my_posts``, ``unread`` and ``english`` for ``portal/base.html``."""
     english = (get_language() or "").startswith("en")
     scope = getattr(request, "scope", None)
     if scope is None:
@@ -31,8 +31,9 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     return {
         "english": english,
         "scope": scope,
+        "finder": scope.may("find_person"),
         "menu": nav.menu(scope, request.path),
         "phone_menu": [e for e in nav.entries(scope) if e.phone][:4],
         "unread": SimpleLazyObject(unread),
-        "posts": SimpleLazyObject(posts),
+        "my_posts": SimpleLazyObject(posts),
     }

@@ -34,8 +34,8 @@ class InstitutionForm(HouseModelForm):
     class Meta:
         model = Institution
         fields = (
-            "name", "code", "short_name", "name_en", "kind", "tier", "level", "ownership", "parent",
-            "division", "uscc", "lon", "lat", "address", "phone", "active",
+            "name", "code", "short_name", "name_en", "kind", "tier", "level", "ownership", "parent", "division",
+            "uscc", "phone", "lon", "lat", "address", "active",
         )  # fmt: skip
         labels = {
             "name": T("全称", "Full name"),

@@ -18,21 +18,21 @@ ADMINS = frozenset({"system_admin", "security_admin", "audit_admin"})
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the menu: ``roles`` empty means everybody who has signed in; ``clinical`` means any clinical role."""
+    """One line of the menu, for some ``roles``, for a permission (``may``), or with neither for everybody signed in."""
 
     path: str
     icon: str
     label: Text
     roles: frozenset[str] = frozenset()
-    clinical: bool = False
+    may: str = ""
     group: str = "work"
     phone: bool = False
 
     def open_to(self, scope: Any) -> bool:
         """Whether somebody acting in ``scope`` is offered this entry."""
-        if not self.roles and not self.clinical:
-            return True
-        return bool(self.roles & scope.roles) or (self.clinical and scope.clinical)
+        if self.may:
+            return bool(scope.may(self.may))
+        return not self.roles or bool(self.roles & scope.roles)
 
 
 GROUPS = {
@@ -43,44 +43,35 @@ GROUPS = {
 
 ENTRIES = (
     Entry("/", "check2-square", T("我的待办", "My duties"), phone=True),
-    Entry("/people", "person-vcard", T("找患者", "Find a person"), clinical=True, phone=True),
+    Entry("/people", "person-vcard", T("找患者", "Find a person"), may="find_person", phone=True),
+    Entry("/desk/receiving", "box-arrow-in-down", T("接诊台", "Receiving desk"), may="receive", phone=True),
+    Entry("/desk/reception", "person-check", T("到诊登记", "Arrivals"), roles=frozenset({"reception", "referral_desk"})),
+    Entry("/desk/down", "arrow-return-left", T("下转台", "Step-down desk"), may="receive"),
     Entry(
-        "/desk/receiving",
-        "box-arrow-in-down",
-        T("接诊台", "Receiving desk"),
-        frozenset({"referral_desk", "clinician", "gp", "ward", "reception", "manager"}),
+        "/followups",
+        "calendar2-heart",
+        T("随访", "Follow-ups"),
+        roles=frozenset({"village_doctor", "gp", "family_doctor"}),
         phone=True,
     ),
-    Entry(
-        "/desk/down",
-        "arrow-return-left",
-        T("下转台", "Down-referral desk"),
-        frozenset({"referral_desk", "clinician", "ward", "gp", "family_doctor", "manager"}),
-    ),
-    Entry(
-        "/flow",
-        "shuffle",
-        T("转诊流向", "Referral flow"),
-        frozenset({"manager", "referral_desk"}),
-        group="consortium",
-    ),
+    Entry("/flow", "shuffle", T("转诊流向", "Referral flow"), may="see_flow", group="consortium"),
     Entry("/network", "diagram-3", T("成员机构", "Members"), group="consortium"),
     Entry("/catalogues", "journal-check", T("病种目录", "Disease catalogues"), group="consortium"),
     Entry(
         "/manage/institutions",
         "hospital",
         T("机构", "Institutions"),
-        frozenset({"system_admin", "manager"}),
+        roles=frozenset({"system_admin", "manager"}),
         group="manage",
     ),
     Entry(
         "/manage/people",
         "people",
         T("人员与岗位", "People and posts"),
-        frozenset({"system_admin", "manager"}),
+        roles=frozenset({"system_admin", "manager"}),
         group="manage",
     ),
-    Entry("/manage/accounts", "key", T("账号", "Accounts"), frozenset({"security_admin"}), group="manage"),
+    Entry("/manage/accounts", "key", T("账号", "Accounts"), may="manage_accounts", group="manage"),
     Entry(
         "/manage/sheets",
         "file-earmark-spreadsheet",
@@ -88,12 +79,12 @@ ENTRIES = (
         frozenset({"system_admin"}),
         group="manage",
     ),
-    Entry("/audit", "shield-check", T("审计", "Audit"), frozenset({"audit_admin"}), group="manage"),
+    Entry("/audit", "shield-check", T("审计", "Audit"), may="read_audit", group="manage"),
     Entry(
         "/break-glass",
         "unlock",
         T("紧急查阅复核", "Break-glass review"),
-        frozenset({"audit_admin", "security_admin", "manager"}),
+        may="review_break_glass",
         group="manage",
     ),
 )

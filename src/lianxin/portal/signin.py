@@ -14,7 +14,6 @@ import segno
 from django import forms
 from django.conf import settings
 from django.contrib import auth, messages
-from django.contrib.auth.password_validation import password_validators_help_texts
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -31,6 +30,14 @@ from lianxin.portal.forms import HouseForm, refuse
 from lianxin.standards.text import T
 
 LANGUAGES = dict(settings.LANGUAGES)
+RULES = (
+    T("至少 10 个字符。", "At least 10 characters."),
+    T(
+        "大写字母、小写字母、数字、符号中至少有三类。",
+        "At least three of: capitals, small letters, digits, symbols.",
+    ),
+    T("不能与用户名或姓名相近，不能是常见密码。", "Not close to your user name or name, and not a common password."),
+)
 
 
 class LoginForm(HouseForm):
@@ -183,7 +190,7 @@ def password(request: HttpRequest) -> HttpResponse:
             auth.update_session_auth_hash(request, account)
             messages.success(request, T("新密码已保存。", "The new password was saved."))
             return redirect("portal:workbench")
-    context = {"form": form, "must": must, "rules": password_validators_help_texts()}
+    context = {"form": form, "must": must, "rules": RULES}
     return render(request, "portal/signin/password.html", context, status=422 if form.errors else 200)
 
 

@@ -1,7 +1,6 @@
 """Template tags that every room's templates have without loading: words in two languages and the components.
 
-The components are listed with examples in ``docs/components.md``. Each is one include below
-``portal/components/``; a room hands it plain values, never markup.
+Each component is one include below ``portal/components/``; a room hands it plain values, never markup.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def active_post(context: template.Context) -> str:
     scope = context.get("scope")
     if scope is None:
         return ""
-    current = next((p for p in context.get("posts") or [] if p.id == scope.post_id), None)
+    current = next((p for p in context.get("my_posts") or [] if p.id == scope.post_id), None)
     if current is not None:
         return f"{named(current.institution, 'short')} · {role(current.role)}"
     return " · ".join(role(code) for code in sorted(scope.roles))
@@ -197,7 +196,7 @@ def _widget(bound: BoundField) -> tuple[str, SafeString]:
         attrs["aria-invalid"] = "true"
     kind, css = "plain", "form-control"
     if isinstance(widget, CheckboxSelectMultiple | RadioSelect):
-        kind, css = "choices", "form-check-input"
+        kind, css = "choices", "choice"
     elif isinstance(widget, CheckboxInput):
         kind, css = "check", "form-check-input"
     elif isinstance(widget, Select):
