@@ -28,6 +28,9 @@ class TestShipped:
     def _shipped(self):
         loader.load_shipped()
 
+    def test_the_same_door_stands_in_codes(self):
+        assert codes.load_shipped() == 0
+
     def test_loading_again_writes_nothing(self):
         before = Concept.objects.count(), Division.objects.count()
         assert loader.load_shipped() == 0
@@ -49,12 +52,26 @@ class TestShipped:
         assert len(codes.choices("icd-10")) >= 250
         assert len(codes.choices("specialty")) >= 40
 
-    def test_reasons_say_whether_a_comment_is_needed(self):
-        for name in ("reject", "return", "cancel", "no-return", "override", "dispute", "no-show"):
-            for concept in codes.members(f"referral-{name}"):
-                assert concept.props["needs_comment"] in (True, False)
-        assert codes.allowed("referral-reject", "other").props["needs_comment"] is True
-        assert codes.allowed("referral-reject", "no such") is None
+    def test_allowed_says_what_may_be_chosen(self):
+        assert codes.allowed("priority", "urgent").label.zh == "紧急"
+        assert codes.allowed("priority", "no such") is None
+        assert codes.allowed("no such set", "urgent") is None
+
+    def test_a_value_set_of_chosen_codes(self):
+        entries = [(codes.ICD10, "I10"), (codes.ICD10, "E11.9"), (codes.ICD10, "gone")]
+        codes.set_value_set("chronic", "慢病", "Chronic", entries)
+        assert [c for c, _ in codes.choices("chronic")] == ["I10", "E11.9"]
+        codes.set_value_set("chronic", "慢病", "Chronic", entries[1:])
+        assert [c for c, _ in codes.choices("chronic")] == ["E11.9"]
+        assert codes.allowed("chronic", "I10") is None
+
+    def test_a_version_of_the_user_s_is_left_alone_by_loading_again(self):
+        codes.import_codes(
+            csv_bytes("code,display", "X99,县里的病"), codes.ICD10, "county", dt.date(2020, 1, 1)
+        )
+        loader.load_shipped(force=True)
+        assert codes.lookup(codes.ICD10, "X99").display == "县里的病"
+        assert codes.lookup(codes.ICD10, "I10", dt.date(2019, 1, 1)).display_en.startswith("Essential")
 
     def test_division_path_and_name(self):
         assert [d.level for d in divisions.path("331023")] == ["province", "prefecture", "county"]
@@ -122,9 +139,9 @@ class TestImport:
         first = load(csv_bytes("code,display,level", "A,甲,1", "B,乙,2"))
         assert (first.created, first.errors) == (2, [])
         assert load(csv_bytes("code,display,level", "A,甲,1", "B,乙,2")).unchanged
-        third = load(csv_bytes("code,display,level", "A,甲改,1", "C,丙,2"))
+        third = load(csv_bytes("code,display,level,needs_comment", "A,甲改,1,是", "C,丙,2,false"))
         assert (third.created, third.updated, third.removed) == (1, 1, 1)
-        assert codes.lookup(URL, "A").props == {"level": "1"}
+        assert codes.lookup(URL, "A").props == {"level": "1", "needs_comment": True}
 
     def test_gb18030_and_semicolons_and_bom(self):
         assert load(csv_bytes("代码;名称", "A;镕基与𠮷", encoding="gb18030")).ok

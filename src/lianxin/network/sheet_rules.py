@@ -134,12 +134,9 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _apply(
-    plan: Plan, wave: Wave, held: models.Model | None, make: Callable[[], Any], values: dict[str, Any]
-) -> Any:
-    """Put the values on the row held (or a new one) and it into the wave when anything differs."""
-    row = held if held is not None else make()
-    changed = held is None or any(not _same(getattr(row, k), v) for k, v in values.items())
+def _apply(plan: Plan, wave: Wave, row: Any, values: dict[str, Any]) -> Any:
+    """Put the values on the row (held or new), and the row into the wave when it is new or anything differs."""
+    changed = row.pk is None or any(not _same(getattr(row, k), v) for k, v in values.items())
     for key, value in values.items():
         setattr(row, key, value)
     if hasattr(row, "set_pinyin"):
@@ -161,7 +158,7 @@ def institutions(table: Table, problems: list[Problem], within: frozenset[int] |
         str(r["parent"] or "").strip() for r in table.rows
     }
     held = {i.code: i for i in Institution.objects.filter(code__in=wanted).select_related("parent")}
-    usccs = dict(
+    usccs: dict[str | None, str] = dict(
         Institution.objects.filter(uscc__in=[str(r["uscc"]).strip().upper() for r in table.rows if r["uscc"]])
         .values_list("uscc", "code")
     )  # fmt: skip
@@ -187,14 +184,14 @@ def institutions(table: Table, problems: list[Problem], within: frozenset[int] |
                 _parent_fits(check, row, values, above)
             elif values["kind"] == "village" and (code not in held or held[code].parent is None):
                 _parent_fits(check, row, values, "")
-            rows[code] = _apply(plan, wave, held.get(code), lambda code=code: Institution(code=code), values)
+            rows[code] = _apply(plan, wave, held.get(code) or Institution(code=code), values)
             wave.fields = sorted({*values, "pinyin", "initials"})
         plan.waves.append(wave)
     return plan
 
 
 def _institution_values(
-    check: Checker, row: Row, code: str, seen: dict[Any, int], usccs: dict[str, str]
+    check: Checker, row: Row, code: str, seen: dict[Any, int], usccs: dict[str | None, str]
 ) -> dict[str, Any]:
     values: dict[str, Any] = {
         "name": check.text(row, "name", Institution, required=True),
@@ -219,7 +216,9 @@ def _institution_values(
     return values
 
 
-def _uscc(check: Checker, row: Row, code: str, seen: dict[Any, int], usccs: dict[str, str]) -> str | None:
+def _uscc(
+    check: Checker, row: Row, code: str, seen: dict[Any, int], usccs: dict[str | None, str]
+) -> str | None:
     raw = str(row["uscc"] or "").strip()
     if not raw:
         return None
@@ -349,10 +348,7 @@ def departments(table: Table, problems: list[Problem], within: frozenset[int] | 
                 )  # fmt: skip
         if inst is None or not code or not _once(check, row, (inst.code, code), seen):
             continue
-        _apply(
-            plan, wave, held.get((inst.code, code)),
-            lambda inst=inst, code=code: Department(institution=inst, code=code), values,
-        )  # fmt: skip
+        _apply(plan, wave, held.get((inst.code, code)) or Department(institution=inst, code=code), values)
         wave.fields = sorted({*values, "pinyin", "initials"})
     return plan
 
@@ -378,7 +374,7 @@ class _PeopleSheet:
             {str(r["code"]).strip() for r in table.rows}, field_name="code"
         )
         numbers = [str(r["licence_no"]) for r in table.rows if r["licence_no"]]
-        self.licences: dict[str, str] = dict(
+        self.licences: dict[str | None, str] = dict(
             Practitioner.objects.filter(licence_no__in=numbers).values_list("licence_no", "code")
         )
         inst_codes = {str(r["institution"] or "").strip() for r in table.rows}
@@ -408,13 +404,8 @@ class _PeopleSheet:
             if not code:
                 continue
             if code not in persons:
-                person = _apply(
-                    self.made,
-                    self.people_wave,
-                    self.held.get(code),
-                    lambda code=code: Practitioner(code=code),
-                    values,
-                )
+                person = self.held.get(code) or Practitioner(code=code)
+                _apply(self.made, self.people_wave, person, values)
                 self.people_wave.fields = sorted({*values, "pinyin", "initials"})
                 persons[code] = (person, values)
             elif persons[code][1] != values:
@@ -462,11 +453,8 @@ class _PeopleSheet:
         if not _once(self.check, row, (*key, since), self.seen, "role"):
             return
         held = self.past.get((*key, since)) or (current if until is None else None)
-        _apply(
-            self.made, self.posts_wave, held,
-            lambda: Post(practitioner=person, institution=inst, department=department, role=role),
-            {"since": since, "until": until},
-        )  # fmt: skip
+        post = held or Post(practitioner=person, institution=inst, department=department, role=role)
+        _apply(self.made, self.posts_wave, post, {"since": since, "until": until})
         if until is None or until > self.today:
             self.held_roles[code].add(role)
             if trouble := roles.conflicts(self.held_roles[code]):

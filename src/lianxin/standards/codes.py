@@ -141,7 +141,8 @@ def search(url: str, q: str, limit: int = 20, on: dt.date | None = None) -> list
     day = on or clock.today()
     fits = """(lower(code) LIKE {0} OR replace(lower(code), '.', '') LIKE {0} OR lower(display) LIKE {1}
                OR initials LIKE {0} OR pinyin LIKE {1} OR lower(display_en) LIKE {1} OR keys LIKE {2})"""
-    where, params = [], {"system": system.pk, "day": day, "limit": limit}
+    where: list[str] = []
+    params: dict[str, Any] = {"system": system.pk, "day": day, "limit": limit}
     for n, word in enumerate(words):
         plain = word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
         params |= {f"p{n}": plain + "%", f"c{n}": "%" + plain + "%", f"w{n}": "% " + plain + "%"}
@@ -260,7 +261,7 @@ def _build(rows: Sequence[Row], problems: list[Problem]) -> dict[str, Concept]:
             )  # fmt: skip
             continue
         for name in ("code", "display", "display_en", "parent"):
-            longest = Concept._meta.get_field(name).max_length or 0
+            longest = getattr(Concept._meta.get_field(name), "max_length", 0)
             if len(row[name]) > longest:
                 problems.append(
                     Problem(row.number, name, T("超过{n}个字符,请缩短。", "Longer than {n} characters; shorten it.")
@@ -351,6 +352,13 @@ def _write(system: CodeSystem, wanted: dict[str, Concept], report: ImportReport)
     Concept.objects.bulk_create(fresh, batch_size=2000)
     Concept.objects.bulk_update(changed, list(_COMPARED), batch_size=500)
     report.created, report.updated, report.removed = len(fresh), len(changed), len(gone)
+
+
+def load_shipped() -> int:
+    """Load the shipped tables (see `lianxin.standards.loader`)."""
+    from lianxin.standards import loader  # it imports this module
+
+    return loader.load_shipped()
 
 
 def set_value_set(name: str, title: str, title_en: str, entries: Iterable[tuple[str, str]]) -> ValueSet:

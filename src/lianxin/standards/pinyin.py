@@ -63,7 +63,7 @@ def _words() -> dict[str, tuple[str, ...]]:
 
 def _plain(reading: str) -> str:
     """``lǜ`` -> ``lv``, ``shān`` -> ``shan``: tone marks off, ü as v."""
-    out = []
+    out: list[str] = []
     for char in unicodedata.normalize("NFD", reading):
         if char == "\u0308" and out and out[-1] == "u":
             out[-1] = "v"
@@ -138,7 +138,8 @@ def readings(name: str, limit: int = 16) -> tuple[str, ...]:
 
 def _term_pairs(text: str) -> list[tuple[str, str]]:
     """(character, reading) of a term, words before characters, longest first."""
-    words, pairs, at = _words(), [], 0
+    words, at = _words(), 0
+    pairs: list[tuple[str, str]] = []
     while at < len(text):
         for length in range(_LONGEST_WORD, 1, -1):
             word = text[at : at + length]

@@ -228,25 +228,17 @@ def _fill(table: Table, lines: list[tuple[int, list[Any]]], columns: Sequence[Co
         if str(cells[0] or "").startswith(EXPLANATION):
             continue
         row = Row(number, {})
-        for index, raw in enumerate(cells):
-            if index >= len(headings):
-                if raw not in (None, ""):
-                    table.problems.append(
-                        Problem(
-                            number,
-                            "",
-                            T("这一行比表头多出单元格。", "This row has more cells than the heading."),
-                        )
-                    )
-                break
-            column = placed[index]
-            value, trouble = _cell(raw, column)
+        if any(c not in (None, "") for c in cells[len(headings) :]):
+            more = T("这一行比表头多出单元格。", "This row has more cells than the heading.")
+            table.problems.append(Problem(number, "", more))
+        for heading, place, raw in zip(headings, placed, cells, strict=False):
+            value, trouble = _cell(raw, place)
             if trouble:
-                table.problems.append(Problem(number, column.name if column else headings[index], trouble))
-            elif column:
-                row.values[column.name] = value
-            elif headings[index] and value != "":
-                row.extra[headings[index]] = str(value)
+                table.problems.append(Problem(number, place.name if place else heading, trouble))
+            elif place:
+                row.values[place.name] = value
+            elif heading and value != "":
+                row.extra[heading] = str(value)
         for column in columns:
             if (
                 column.required

@@ -6,12 +6,17 @@ makes a missing translation impossible to write (see docs/decisions).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import get_language
 
+if TYPE_CHECKING:  # to the type checker a Text is one of Django's lazy strings, so that labels and messages may be one
+    from django.utils.functional import _StrPromise as _Lazy
+else:
+    _Lazy = object
 
-class Text:
+
+class Text(_Lazy):
     """A string in Chinese and English; renders in the active language."""
 
     __slots__ = ("en", "zh")
