@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -17,7 +18,7 @@ from lianxin.network import directory
 from lianxin.network.models import Institution
 from lianxin.network.roles import MANAGER
 from lianxin.standards import clock
-from lianxin.standards.text import T
+from lianxin.standards.text import T, Text
 
 _BATCH = 200
 LEVELS = {
@@ -45,8 +46,7 @@ class _Step:
     account: int | None
     case: int
     next_at: dt.datetime | None
-    zh: str
-    en: str
+    said: Text
 
 
 def _lead(institution_id: int, known: dict[int, int]) -> int:
@@ -57,7 +57,7 @@ def _lead(institution_id: int, known: dict[int, int]) -> int:
     return known[institution_id]
 
 
-def _step(row: tuple, now: dt.datetime, leads: dict[int, int]) -> _Step:
+def _step(row: tuple[Any, ...], now: dt.datetime, leads: dict[int, int]) -> _Step:
     duty, level, due_at, institution, role, account, zh, en, case, number, kind = row
     m, level = machine.get(kind), level + 1
     to = {
@@ -69,11 +69,8 @@ def _step(row: tuple, now: dt.datetime, leads: dict[int, int]) -> _Step:
     next_at = clocks.escalation_at(due_at, level, m.escalation)
     if next_at is not None and next_at <= now:  # long asleep: climb one step now, the next in a minute
         next_at = now + dt.timedelta(minutes=1)
-    return _Step(
-        duty, level, due_at, *to, case, next_at,
-        zh=f"{m.label.zh} {number}：{zh}（{said.zh}）"[:240],
-        en=f"{m.label.en} {number}: {en} ({said.en})"[:320],
-    )  # fmt: skip
+    text = T(f"{m.label.zh} {number}：{zh}（{said.zh}）"[:240], f"{m.label.en} {number}: {en} ({said.en})"[:320])
+    return _Step(duty, level, due_at, to[0], to[1], to[2], case, next_at, text)
 
 
 def _write(steps: list[_Step], now: dt.datetime) -> None:
@@ -105,8 +102,8 @@ def _write(steps: list[_Step], now: dt.datetime) -> None:
                 [s.institution for s in steps],
                 [s.role for s in steps],
                 [s.account for s in steps],
-                [s.zh for s in steps],
-                [s.en for s in steps],
+                [s.said.zh for s in steps],
+                [s.said.en for s in steps],
                 [s.level for s in steps],
             ],
         )
@@ -115,7 +112,8 @@ def _write(steps: list[_Step], now: dt.datetime) -> None:
 def escalate(now: dt.datetime | None = None) -> int:
     """Let every late duty climb at most one level; returns how many did. Safe to run anywhere, any number of times."""
     now = now or clock.now()
-    climbed, leads = 0, {}
+    climbed = 0
+    leads: dict[int, int] = {}
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_LATE, [now, _BATCH])

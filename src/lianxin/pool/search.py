@@ -55,7 +55,13 @@ def _run(where: str, order: str, limit: int, params: dict[str, Any]) -> list[Off
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         rows = cursor.fetchall()
-    return [Offer(*r[:9], r[9].astimezone(clock.ZONE), r[10].astimezone(clock.ZONE), *r[11:]) for r in rows]
+    return [_offer(row) for row in rows]
+
+
+def _offer(row: tuple[Any, ...]) -> Offer:
+    values: list[Any] = list(row)
+    values[9], values[10] = row[9].astimezone(clock.ZONE), row[10].astimezone(clock.ZONE)
+    return Offer(*values)
 
 
 def find(
@@ -114,7 +120,7 @@ def free_by_institution(
         " WHERE s.status = 'open' AND s.kind = 'clinic' AND s.specialty = %(specialty)s AND s.institution_id = ANY(%(ids)s)"
         " AND s.starts_at > %(now)s AND s.starts_at < %(until)s AND f.free > 0 GROUP BY 1"
     )
-    params = {
+    params: dict[str, Any] = {
         "now": now, "until": now + dt.timedelta(days=days), "channel": channel, "specialty": specialty,
         "ids": list(institutions),
     }  # fmt: skip
