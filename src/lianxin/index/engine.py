@@ -69,6 +69,12 @@ class _Known:
     card: str = ""
     created: bool = False
 
+    def hear(self, word: Spoken) -> None:
+        """Another source belongs to this person: its facts are composed anew, as they will be read later."""
+        self.words.append(word)
+        self.facts = golden.compose(self.words).facts
+        self.facts.card = self.card
+
 
 @dataclass(slots=True)
 class _Item:
@@ -190,8 +196,12 @@ def _round(cur: Any, scope: Scope, items: list[_Item]) -> list[tuple[int, Regist
         else:
             out.append((item.at, _update(cur, scope, item, source_id, person_id, number)))
     if fresh:
-        _decide(cur, fresh)
-        _store(cur, scope, fresh)
+        now = clock.now()
+        cur.execute("SELECT nextval('index_sourcerecord_id_seq') FROM generate_series(1, %s)", [len(fresh)])
+        for item, (source_id,) in zip(fresh, cur.fetchall(), strict=True):
+            item.source_id = source_id
+        _decide(cur, fresh, now)
+        _store(cur, scope, fresh, now)
         for item in fresh:
             out.append(
                 (
@@ -279,17 +289,52 @@ def candidates(cur: Any, wanted: Sequence[Facts]) -> dict[int, list[_Known]]:
     return found
 
 
-def _decide(cur: Any, items: list[_Item]) -> None:
+def _load_words(cur: Any, people: Iterable[_Known]) -> None:
+    """Open the sources of known persons, so that their facts can be composed with what this batch adds."""
+    by_id = {person.person_id: person for person in people}
+    if not by_id:
+        return
+    cur.execute(
+        "SELECT person_id, id, received_at, payload_sealed, disputed FROM index_sourcerecord"
+        " WHERE person_id = ANY(%s) ORDER BY id",
+        [sorted(by_id)],
+    )
+    for person_id, *row in cur.fetchall():
+        by_id[person_id].words.append(_word(*row))
+
+
+def _word(source_id: int, received_at: dt.datetime, sealed: str, disputed: bool) -> Spoken:
+    reg = golden.unpack(sealed)
+    return Spoken(source_id, received_at, reg, facts_of(reg), disputed)
+
+
+def _decide(cur: Any, items: list[_Item], now: dt.datetime) -> None:
     """Give every item its person: a known one, one made earlier in this batch, or a new one."""
     known = candidates(cur, [item.facts for item in items])
+    _load_words(cur, (k for people in known.values() for k in people))
     by_id: dict[tuple[str, bytes], list[_Known]] = defaultdict(list)
     by_birth: dict[tuple[str, dt.date], list[_Known]] = defaultdict(list)
+
+    def remember(person: _Known, facts: Facts) -> None:
+        """Later items of the batch must meet this person, be it new or a known one that gained facts."""
+        keys: list[list[_Known]] = []
+        if facts.id_blind:
+            keys.append(by_id[(facts.id_type, facts.id_blind)])
+        if facts.birth_date:
+            keys.append(by_birth[(facts.pinyin, facts.birth_date)])
+        for held in keys:
+            if not any(person is other for other in held):
+                held.append(person)
+
     for n, item in enumerate(items):
         facts = item.facts
         near = list(known.get(n, ()))
         ids = by_id[(facts.id_type, facts.id_blind)] if facts.id_blind else []
         born = by_birth[(facts.pinyin, facts.birth_date)] if facts.birth_date else []
-        near += [k for k in (*ids, *born) if not any(k is other for other in near)]
+        for person in (*ids, *born):
+            if not any(person is other for other in near):
+                near.append(person)
+        near.sort(key=lambda k: (k.created, k.person_id))  # stable: batch order among new ones
         decision = rules.decide(facts, [(k, k.facts) for k in near])
         item.reviews = decision.reviews
         item.reasons = (*decision.reasons, *facts.notes)
@@ -299,19 +344,17 @@ def _decide(cur: Any, items: list[_Item]) -> None:
             item.known = _Known(0, "", facts, created=True)
             item.decision = "review" if decision.reviews else "new"
             item.reasons += tuple(r for _, _, reasons in decision.reviews for r in reasons)
-        # Later items of the batch must see this one, be it a new person or a known one that gained facts.
-        if not any(item.known is k for k in ids) and facts.id_blind:
-            ids.append(item.known)
-        if not any(item.known is k for k in born) and facts.birth_date:
-            born.append(item.known)
+        word = Spoken(item.source_id, now, item.reg, facts)
+        if item.decision == "linked":
+            item.known.hear(word)
+            remember(item.known, item.known.facts)
+        else:
+            item.known.words.append(word)
+        remember(item.known, facts)
 
 
-def _store(cur: Any, scope: Scope, items: list[_Item]) -> None:
-    now = clock.now()
+def _store(cur: Any, scope: Scope, items: list[_Item], now: dt.datetime) -> None:
     new = list({id(i.known): i.known for i in items if i.known.created}.values())
-    cur.execute("SELECT nextval('index_sourcerecord_id_seq') FROM generate_series(1, %s)", [len(items)])
-    for item, (source_id,) in zip(items, cur.fetchall(), strict=True):
-        item.source_id = source_id
     if new:
         cur.execute(
             "SELECT nextval('index_person_id_seq'), nextval('index_number_seq') FROM generate_series(1, %s)",
@@ -323,7 +366,6 @@ def _store(cur: Any, scope: Scope, items: list[_Item]) -> None:
     touched: dict[int, _Known] = {}
     for item in items:
         known = item.known
-        known.words.append(Spoken(item.source_id, now, item.reg, item.facts))
         if not known.created:
             touched[known.person_id] = known
     _copy_persons(cur, new)
@@ -339,7 +381,7 @@ def _store(cur: Any, scope: Scope, items: list[_Item]) -> None:
         ),
     )  # fmt: skip
     for person_id in sorted(touched):
-        recompute(cur, person_id)
+        _rewrite(cur, person_id, touched[person_id].words)
     _relate(cur, items, new, now)
     _copy(
         cur,
@@ -371,16 +413,7 @@ def _copy_persons(cur: Any, people: Sequence[_Known]) -> None:
     def rows() -> Iterable[tuple[Any, ...]]:
         for person in people:
             best = golden.compose(person.words)
-            values = dict(best.values)
-            values["golden"] = json.dumps(values["golden"])
-            yield (
-                person.person_id,
-                person.number,
-                person.card,
-                "active",
-                1,
-                *(values[c] for c in golden.COLUMNS),
-            )
+            yield person.person_id, person.number, person.card, "active", 1, *best.row()
 
     _copy(cur, "index_person", columns, rows())
 
@@ -422,20 +455,17 @@ def recompute(cur: Any, person_id: int) -> None:
         "SELECT id, received_at, payload_sealed, disputed FROM index_sourcerecord WHERE person_id = %s ORDER BY id",
         [person_id],
     )
-    words = []
-    for source_id, received_at, sealed, disputed in cur.fetchall():
-        reg = golden.unpack(sealed)
-        words.append(Spoken(source_id, received_at, reg, facts_of(reg), disputed))
-    if not words:
-        return
-    values = dict(golden.compose(words).values)
-    values["golden"] = json.dumps(values["golden"])
+    if words := [_word(*row) for row in cur.fetchall()]:
+        _rewrite(cur, person_id, words)
+
+
+def _rewrite(cur: Any, person_id: int, words: Sequence[Spoken]) -> None:
+    best = golden.compose(words)
     sets = ", ".join(f"{c} = %s" for c in golden.COLUMNS)
     cur.execute(
-        f"UPDATE index_person SET {sets}, version = version + 1 WHERE id = %s",
-        [*(values[c] for c in golden.COLUMNS), person_id],
+        f"UPDATE index_person SET {sets}, version = version + 1 WHERE id = %s", [*best.row(), person_id]
     )
-    home = values["home_institution_id"]
+    home = best.chosen["home"].reg.home_institution_id
     now = clock.now()
     cur.execute(
         "UPDATE access_relationship SET until = GREATEST(%s, since) WHERE person_id = %s AND kind = 'home'"
@@ -463,10 +493,9 @@ def _update(cur: Any, scope: Scope, item: _Item, source_id: int, person_id: int,
         [person_id],
     )
     words, old = [], None
-    for sid, received_at, sealed, disputed in cur.fetchall():
-        reg = golden.unpack(sealed)
-        word = Spoken(sid, received_at, reg, facts_of(reg), disputed)
-        if sid == source_id:
+    for row in cur.fetchall():
+        word = _word(*row)
+        if word.source_id == source_id:
             old = word
         else:
             words.append(word)

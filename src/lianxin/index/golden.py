@@ -83,10 +83,38 @@ COLUMNS = (
 
 @dataclass(slots=True)
 class Golden:
-    """The chosen values, the facts they amount to, and the provenance."""
+    """The facts chosen among the sources, and which source each comes from."""
 
-    values: dict[str, Any]
     facts: Facts
+    chosen: dict[str, Spoken]
+
+    def values(self) -> dict[str, Any]:
+        """Column values of ``index_person`` (sealed anew at each call)."""
+        facts, where = self.facts, self.chosen["address"].reg
+        return {
+            "name": facts.name,
+            "sex": facts.sex,
+            "birth_date": facts.birth_date,
+            "id_type": facts.id_type,
+            "id_sealed": seal.seal(facts.id_no),
+            "id_blind": facts.id_blind,
+            "phone_sealed": seal.seal(facts.phone),
+            "phone_blind": facts.phone_blind,
+            "phone_tail": facts.phone[-4:],
+            "address": tidy(where.address)[:300],
+            "division": where.division[:12],
+            "village": tidy(where.village)[:80],
+            "home_institution_id": self.chosen["home"].reg.home_institution_id,
+            "pinyin": facts.pinyin,
+            "initials": facts.initials,
+            "deceased_on": self.chosen["deceased"].reg.deceased_on,
+            "golden": {field: word.source_id for field, word in self.chosen.items()},
+        }
+
+    def row(self) -> list[Any]:
+        """The same as a list in the order of :data:`COLUMNS`, JSON as text."""
+        values = self.values()
+        return [json.dumps(values[c]) if c == "golden" else values[c] for c in COLUMNS]
 
 
 def _resident_sex_birth(facts: Facts) -> tuple[str, dt.date | None]:
@@ -113,12 +141,7 @@ def compose(words: Sequence[Spoken]) -> Golden:
             "home": _choose(voices, lambda w: w.reg.home_institution_id, Spoken.recent) or best,
             "deceased": _choose(voices, lambda w: w.reg.deceased_on, Spoken.rank) or best,
         }
-    named, ident, phone, where = (
-        chosen["name"].facts,
-        chosen["id"].facts,
-        chosen["phone"].facts,
-        chosen["address"].reg,
-    )
+    named, ident, phone = chosen["name"].facts, chosen["id"].facts, chosen["phone"].facts
     sex, birth = chosen["sex"].facts.sex, chosen["birth"].facts.birth_date
     if sex == "unknown" or birth is None:
         id_sex, id_birth = _resident_sex_birth(ident)
@@ -141,26 +164,7 @@ def compose(words: Sequence[Spoken]) -> Golden:
         placeholder=named.placeholder,
         deceased=chosen["deceased"].reg.deceased_on is not None,
     )
-    values = {
-        "name": named.name,
-        "sex": sex,
-        "birth_date": birth,
-        "id_type": ident.id_type,
-        "id_sealed": seal.seal(ident.id_no),
-        "id_blind": ident.id_blind,
-        "phone_sealed": seal.seal(phone.phone),
-        "phone_blind": phone.phone_blind,
-        "phone_tail": phone.phone[-4:],
-        "address": tidy(where.address)[:300],
-        "division": where.division[:12],
-        "village": tidy(where.village)[:80],
-        "home_institution_id": chosen["home"].reg.home_institution_id,
-        "pinyin": named.pinyin,
-        "initials": named.initials,
-        "deceased_on": chosen["deceased"].reg.deceased_on,
-        "golden": {k: w.source_id for k, w in chosen.items()},
-    }
-    return Golden(values, facts)
+    return Golden(facts, chosen)
 
 
 def _choose(voices: Sequence[Spoken], has: Any, rank: Any) -> Spoken | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from lianxin.access import audit
 from lianxin.access.errors import Invalid
@@ -45,6 +46,15 @@ def _repoint(sources: list[SourceRecord], extra: list[str], from_id: int, to_id:
     ids = [s.patient_id for s in sources if s.patient_id] + extra
     with connection.cursor() as cur:
         hooks.repoint(cur, ids, from_id, to_id)
+
+
+def _keep_apart(scope: Scope, a: int, b: int, note: str) -> None:
+    """A human said that these are two people: whatever asked is answered, and nobody is asked again."""
+    now = clock.now()
+    decided = {"state": "different", "decided_at": now, "decided_by_id": scope.account_id, "note": note[:300]}
+    pair = Q(person_a_id=a, person_b_id=b) | Q(person_a_id=b, person_b_id=a)
+    if not ReviewItem.objects.filter(pair).update(**decided):
+        ReviewItem.objects.create(kind="look_alike", person_a_id=a, person_b_id=b, opened_at=now, **decided)
 
 
 def _recompute(person_id: int) -> None:
@@ -153,6 +163,7 @@ def unmerge(scope: Scope, event_id: int, reason: str = "") -> Person:
     last = holders[-1]
     for holder in {*by_holder, last}:
         _repoint(by_holder.get(holder, []), [gone.number] if holder == last else [], holder, gone_id)
+    _keep_apart(scope, keep_id, gone_id, reason)
     for person_id in (keep_id, gone_id):
         audit.write(
             scope, "update", person_id=person_id, what=f"unmerge {event.pk}", detail={"reason": reason}
@@ -201,6 +212,7 @@ def move(scope: Scope, source: SourceRecord, person: Person | None, reason: str)
     SourceRecord.objects.unscoped(_WHY).filter(pk=source.pk).update(person_id=target.pk, disputed=False)
     _recompute(old)
     _recompute(target.pk)
+    _keep_apart(scope, old, target.pk, reason)
     with connection.cursor() as cur:
         engine.relate_source(cur, target.pk, source.institution_id)
     _log(
@@ -230,7 +242,7 @@ def _empty_person(source: SourceRecord) -> Person:
     with connection.cursor() as cur:
         cur.execute("SELECT nextval('index_number_seq')")
         n = cur.fetchone()[0]
-    values = golden.compose([golden.spoken(source)]).values
+    values = golden.compose([golden.spoken(source)]).values()
     return Person.objects.create(
         number=numbers.person_number(n), card_number=numbers.card_number(n), **values
     )
