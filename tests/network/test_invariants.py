@@ -146,6 +146,10 @@ def test_a_post_is_held_once_and_in_a_department_of_its_institution():
     refused(lambda: make_post(here, practitioner=person, department=ours))
     refused(lambda: make_post(here, department=theirs), "network_post_department")
     refused(lambda: Post.objects.filter(pk=post.pk).update(institution=elsewhere), "network_post_department")
+    refused(
+        lambda: Department.objects.filter(pk=ours.pk).update(institution=elsewhere),
+        "network_department_stays",
+    )
     refused(lambda: Department.objects.create(institution=here, code="NK", name="又一内科"))
     make_post(here, practitioner=person)
     refused(lambda: make_post(here, practitioner=person))  # no department counts as one value

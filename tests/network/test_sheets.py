@@ -4,6 +4,8 @@ import datetime as dt
 import io
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 
 from lianxin.network import roles, sheets
@@ -255,3 +257,22 @@ def test_rows_from_a_program_are_checked_the_same_way():
     )
     assert where(report) == [(1, "colour")]
     assert sheets.import_rows("institutions", []).errors
+
+
+@given(
+    st.sampled_from(["institutions", "departments", "people"]),
+    st.lists(st.lists(st.text(max_size=8), max_size=14), max_size=5),
+)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_table_is_answered_never_an_exception(kind, lines):
+    head = ",".join(c.name for c in sheets.KINDS[kind][1])
+    body = "\n".join(",".join(cells) for cells in lines)
+    report = sheets.import_workbook(f"{head}\n{body}".encode(errors="replace"), kind, dry_run=True)
+    where(report)
+
+
+@given(st.binary(max_size=200))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_answered_never_an_exception(data):
+    for head in (b"", b"PK\x03\x04", b"code,name,kind\n"):
+        where(sheets.import_workbook(head + data, "institutions", dry_run=True))

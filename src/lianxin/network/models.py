@@ -141,8 +141,12 @@ class Institution(Named):
                 operation=pgtrigger.Insert | pgtrigger.UpdateOf("kind", "parent_id"),
                 declare=[("parent_kind", "text"), ("ring", "boolean")],
                 func="""
+                    IF TG_OP = 'UPDATE' AND NEW.parent_id IS DISTINCT FROM OLD.parent_id THEN
+                        -- two moves at once could close a ring that neither sees: moves go one at a time
+                        PERFORM pg_advisory_xact_lock(hashtext('network_institution.parent'));
+                    END IF;
                     IF NEW.parent_id IS NOT NULL THEN
-                        SELECT kind INTO parent_kind FROM network_institution WHERE id = NEW.parent_id FOR KEY SHARE;
+                        SELECT kind INTO parent_kind FROM network_institution WHERE id = NEW.parent_id FOR SHARE;
                         IF NEW.kind = 'village' AND parent_kind NOT IN ('township', 'community') THEN
                             RAISE EXCEPTION 'network_village_parent_kind: a village clinic belongs to a township or community centre'
                                 USING ERRCODE = 'check_violation';
@@ -348,6 +352,19 @@ class Department(Named):
         ]
         indexes = [models.Index(fields=["specialty"])]
         ordering = ["institution", "code"]
+        triggers = [
+            # posts name a department and its institution: a department that moved house would part them
+            pgtrigger.Trigger(
+                name="stays",
+                when=pgtrigger.Before,
+                operation=pgtrigger.UpdateOf("institution_id"),
+                condition=pgtrigger.Q(old__institution__df=pgtrigger.F("new__institution")),
+                func="""
+                    RAISE EXCEPTION 'network_department_stays: a department does not change its institution'
+                        USING ERRCODE = 'check_violation';
+                """,
+            ),
+        ]
 
 
 class Practitioner(Named):
