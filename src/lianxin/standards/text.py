@@ -20,6 +20,8 @@ class Text(_Lazy):
     """A string in Chinese and English; renders in the active language."""
 
     __slots__ = ("en", "zh")
+    en: str
+    zh: str
 
     def __init__(self, zh: str, en: str) -> None:
         self.zh = zh
@@ -37,7 +39,7 @@ class Text(_Lazy):
     def __hash__(self) -> int:
         return hash((self.zh, self.en))
 
-    def format(self, **values: Any) -> Text:
+    def format(self, **values: Any) -> Text:  # type: ignore[override]
         """Fill ``{name}`` places in both languages; a value that is itself a Text is rendered in each language."""
         return Text(
             self.zh.format(**{k: v.zh if isinstance(v, Text) else v for k, v in values.items()}),
