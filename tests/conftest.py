@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import socketserver
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -41,6 +42,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     from lianxin.config import postgres
 
     postgres.detach(settings.HOME)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The test database, let go by the FHIR door's own connections before it is dropped."""
+    yield
+    door = sys.modules.get("lianxin.exchange.fhir.pool")
+    if door is not None:
+        door.close()
 
 
 @pytest.fixture(autouse=True)

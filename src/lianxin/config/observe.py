@@ -53,7 +53,7 @@ class ObserveMiddleware:
         """Answer the request and count it under its route's pattern."""
         began = time.perf_counter()
         number = request_id(request.headers.get("X-Request-ID"))
-        request.id = number  # type: ignore[attr-defined]
+        request.id = number
         with structlog.contextvars.bound_contextvars(request_id=number):
             response = self.get_response(request)
             match = request.resolver_match

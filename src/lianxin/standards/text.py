@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import get_language
 
-if TYPE_CHECKING:  # to the type checker a Text is one of Django's lazy strings, so that labels and messages may be one
+if (
+    TYPE_CHECKING
+):  # to the type checker a Text is one of Django's lazy strings, so that labels and messages may be one
     from django.utils.functional import _StrPromise as _Lazy
 else:
     _Lazy = object
@@ -39,7 +41,7 @@ class Text(_Lazy):
     def __hash__(self) -> int:
         return hash((self.zh, self.en))
 
-    def format(self, **values: Any) -> Text:  # type: ignore[override]
+    def format(self, **values: Any) -> Text:
         """Fill ``{name}`` places in both languages; a value that is itself a Text is rendered in each language."""
         return Text(
             self.zh.format(**{k: v.zh if isinstance(v, Text) else v for k, v in values.items()}),
