@@ -153,7 +153,7 @@ def decide(found: Iterable[CatalogueRule], facts: Mapping[str, Any], tier: str) 
         if rule.tiers_allowed and rank < min(TIER_ORDER.index(name) for name in rule.tiers_allowed):
             lowest = min(rule.tiers_allowed, key=TIER_ORDER.index)
             why = T(
-                "{catalogue}:{name}由{tier}医疗机构诊治", "{catalogue}: {name} is treated at {tier} level"
+                "{catalogue}：{name}由{tier}医疗机构诊治", "{catalogue}: {name} is treated at {tier} level"
             ).format(
                 catalogue=Text(rule.catalogue.title, rule.catalogue.title_en or rule.catalogue.title),
                 name=Text(rule.name, rule.name_en or rule.name),
@@ -172,7 +172,7 @@ def decide(found: Iterable[CatalogueRule], facts: Mapping[str, Any], tier: str) 
                 )
     for rule in found:
         why = T(
-            "{catalogue}:{name}可在本级诊治,未见须上转情形",
+            "{catalogue}：{name}可在本级诊治，未见须上转情形",
             "{catalogue}: {name} is treated at this level; no condition to refer is present",
         ).format(
             catalogue=Text(rule.catalogue.title, rule.catalogue.title_en or rule.catalogue.title),
@@ -181,7 +181,7 @@ def decide(found: Iterable[CatalogueRule], facts: Mapping[str, Any], tier: str) 
         return Answer(TREAT_HERE, why, evidence=rule.evidence, **_named(rule))
     return Answer(
         TREAT_HERE,
-        T("目录未收录该诊断,请按临床判断处理", "The catalogues do not list this diagnosis; use clinical judgement"),
+        T("目录未收录该诊断，请按临床判断处理", "The catalogues do not list this diagnosis; use clinical judgement"),
     )
 
 

@@ -211,7 +211,7 @@ def reject(ctx: Ctx) -> Effect:
 
 def hand_back(ctx: Ctx) -> Effect:
     """Too many no-shows: the referrer or family doctor calls the patient."""
-    return _give_back(ctx, "no_show", words(ctx), T("患者多次爽约,请联系", "Patient did not come; please call"))
+    return _give_back(ctx, "no_show", words(ctx), T("患者多次爽约，请联系", "Patient did not come; please call"))
 
 
 def pass_on(ctx: Ctx) -> Effect:
@@ -221,7 +221,7 @@ def pass_on(ctx: Ctx) -> Effect:
     asked = {leg.institution_id for leg in legs_of(subject)}
     if target.pk in asked or target.pk == subject.from_institution_id:
         raise Refused(
-            {"to_institution": T("该机构已在转诊路径中,请选择其他机构", "It is on the path already; choose another")}
+            {"to_institution": T("该机构已在转诊路径中，请选择其他机构", "It is on the path already; choose another")}
         )
     intent.check_route(subject, target)
     reason = ctx.data.get("reason_code") or "resent"

@@ -44,7 +44,7 @@ class ContactForm(f.MoveForm):
         (("yes", T("规律", "Regular")), ("partly", T("间断", "Irregular")), ("no", T("不服药", "None"))),
         required=False,
     )
-    danger_signs = f.flag(T("出现危险信号(建议再次上转)", "Danger signs (consider referring up again)"))
+    danger_signs = f.flag(T("出现危险信号（建议再次上转）", "Danger signs (consider referring up again)"))
     findings = f.text(T("随访情况", "Findings"), required=False)
     next_at = f.moment(T("下次随访", "Next contact"), required=False)
 
@@ -178,7 +178,7 @@ def _lost(ctx: Ctx) -> None:
         raise Refused(
             {
                 "reason_code": T(
-                    "须先记录至少 {n} 次未联系到,再按失访结案", "Record at least {n} failed attempts before closing as lost"
+                    "须先记录至少 {n} 次未联系到，再按失访结案", "Record at least {n} failed attempts before closing as lost"
                 ).format(n=str(needed))
             }
         )
@@ -189,13 +189,13 @@ def _lost(ctx: Ctx) -> None:
 
 def _contacted(ctx: Ctx) -> Text | None:
     if ctx.subject.contacts == 0:
-        return T("尚无随访记录,请先完成一次随访", "No contact yet; make one first")
+        return T("尚无随访记录，请先完成一次随访", "No contact yet; make one first")
     return None
 
 
 def _may_reschedule(ctx: Ctx) -> Text | None:
     if ctx.subject.reschedules >= int(policy.value("count.followup_reschedule")):
-        return T("改期次数已达上限,请随访、移交或按失访处理", "Moved too often; contact, hand over or close as lost")
+        return T("改期次数已达上限，请随访、移交或按失访处理", "Moved too often; contact, hand over or close as lost")
     return None
 
 

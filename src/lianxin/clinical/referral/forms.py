@@ -33,8 +33,8 @@ VISIT_KINDS = (
 _MESSAGES: dict[str, Any] = {
     "required": T("请填写此项", "Fill this in"),
     "invalid": T("格式不正确", "Not in the right form"),
-    "invalid_choice": T("不在可选范围内,请从列表中选择", "Not one of the choices; choose from the list"),
-    "max_length": T("内容过长,请精简", "Too long; shorten it"),
+    "invalid_choice": T("不在可选范围内，请从列表中选择", "Not one of the choices; choose from the list"),
+    "max_length": T("内容过长，请精简", "Too long; shorten it"),
     "min_value": T("数值过小", "The number is too small"),
     "max_value": T("数值过大", "The number is too large"),
 }
@@ -123,7 +123,7 @@ class MoveForm(duty_forms.MoveForm):
         unknown = sorted(set(values) - set(allowed))
         if unknown:
             self.add_error(
-                whole, ValidationError(T("未知项目:{names}", "Unknown items: {names}").format(names=", ".join(unknown)))
+                whole, ValidationError(T("未知项目：{names}", "Unknown items: {names}").format(names=", ".join(unknown)))
             )
         return {key: value for key, value in values.items() if key in allowed}
 
@@ -162,7 +162,7 @@ class DraftForm(MoveForm):
 class SubmitForm(MoveForm):
     """The resident's consent, in the words and with the evidence that are kept."""
 
-    consent = tick(T("患者(或家属)已了解并同意转诊", "The patient (or family) understands and agrees"))
+    consent = tick(T("患者（或家属）已了解并同意转诊", "The patient (or family) understands and agrees"))
     consent_evidence = reason("consent", T("同意方式", "How consent was given"))
     comment = text(T("备注", "Remark"), required=False)
 
@@ -184,7 +184,7 @@ class AcceptForm(MoveForm):
     """Accept, into which department, now or on the waiting list."""
 
     to_department = text(T("接诊科室", "Department"), required=False, long=False)
-    waitlist = flag(T("暂无号源床位,列入候诊", "No place now: put on the waiting list"))
+    waitlist = flag(T("暂无号源床位，列入候诊", "No place now: put on the waiting list"))
     comment = text(T("备注", "Remark"), required=False)
 
 
@@ -238,7 +238,7 @@ class SlotForm(MoveForm):
         if not self.errors and not data.get("session") and not data.get("appointment_at"):
             self.add_error(
                 "session",
-                ValidationError(T("请选择号源,或填写就诊时间", "Choose a session, or give the time of the visit")),
+                ValidationError(T("请选择号源，或填写就诊时间", "Choose a session, or give the time of the visit")),
             )
         return data
 
@@ -260,7 +260,7 @@ class SlotCancelForm(MoveForm):
 class ArriveForm(MoveForm):
     """The patient is here: identity checked against the referral."""
 
-    identity = text(T("核对身份(证件号、卡号或主索引号)", "Identity checked (document, card or person number)"), long=False)
+    identity = text(T("核对身份（证件号、卡号或主索引号）", "Identity checked (document, card or person number)"), long=False)
     visit_number = text(T("就诊号", "Visit number"), long=False, required=False)
 
 

@@ -40,7 +40,7 @@ def pack_complete(ctx: Ctx) -> Text | None:
     missing = [part.label for part in parts if not str(subject.pack.get(part.code) or "").strip()]
     if not missing:
         return None
-    return T("随转资料不全,请补充:{parts}", "The papers are incomplete; add: {parts}").format(
+    return T("随转资料不全，请补充：{parts}", "The papers are incomplete; add: {parts}").format(
         parts=T("、".join(m.zh for m in missing), ", ".join(m.en for m in missing))
     )
 
@@ -53,7 +53,7 @@ def override_written(ctx: Ctx) -> Text | None:
     needed = override_needed(answer.get("kind", ""), bool(answer.get("rule")), ctx.subject.direction)
     if needed and not ctx.subject.emergency and not ctx.subject.override_reason.strip():
         return T(
-            "与目录建议不一致,请填写理由(目录:{why})", "This goes against the catalogue; write why (catalogue: {why})"
+            "与目录建议不一致，请填写理由（目录：{why}）", "This goes against the catalogue; write why (catalogue: {why})"
         ).format(why=Text(**answer["why"]))
     return None
 
@@ -77,7 +77,7 @@ def not_a_double(ctx: Ctx) -> Text | None:
     if other is None:
         return None
     return T(
-        "该患者同一专科已有未结束的转诊 {number},请在原单上办理", "An open referral {number} of the same specialty exists; use it"
+        "该患者同一专科已有未结束的转诊 {number}，请在原单上办理", "An open referral {number} of the same specialty exists; use it"
     ).format(number=other.case.number)
 
 
@@ -95,21 +95,21 @@ def capable(ctx: Ctx) -> Text | None:
     ).exists():
         return None
     return T(
-        "本机构未登记该专科能力,请退回或改转其他机构", "This specialty is not registered here; return it or pass it on"
+        "本机构未登记该专科能力，请退回或改转其他机构", "This specialty is not registered here; return it or pass it on"
     )
 
 
 def no_question_open(ctx: Ctx) -> Text | None:
     """One question at a time."""
     if ctx.facts.get("info") == "asked":
-        return T("已有未答复的问题,请等待转出机构答复", "A question is waiting for its answer")
+        return T("已有未答复的问题，请等待转出机构答复", "A question is waiting for its answer")
     return None
 
 
 def hops_left(ctx: Ctx) -> Text | None:
     """At most three hops."""
     if ctx.subject.hops >= MAX_HOPS:
-        return T("已改转 {n} 次,不能再转,请退回转出机构", "Passed on {n} times already; return it to the referrer").format(
+        return T("已改转 {n} 次，不能再转，请退回转出机构", "Passed on {n} times already; return it to the referrer").format(
             n=str(MAX_HOPS)
         )
     return None
@@ -118,21 +118,21 @@ def hops_left(ctx: Ctx) -> Text | None:
 def may_reschedule(ctx: Ctx) -> Text | None:
     """Rescheduling is counted and limited."""
     if ctx.subject.reschedules >= setting(ctx, "count.reschedule"):
-        return T("改约次数已达上限,请取消预约后重新安排", "Rescheduled too often; cancel the booking and arrange anew")
+        return T("改约次数已达上限，请取消预约后重新安排", "Rescheduled too often; cancel the booking and arrange anew")
     return None
 
 
 def may_rebook(ctx: Ctx) -> Text | None:
     """After too many no-shows the referral goes back to the referrer."""
     if ctx.subject.no_shows > setting(ctx, "count.no_show"):
-        return T("爽约次数已超上限,请交回转出机构", "Too many no-shows; hand back to the referrer")
+        return T("爽约次数已超上限，请交回转出机构", "Too many no-shows; hand back to the referrer")
     return None
 
 
 def may_hand_back(ctx: Ctx) -> Text | None:
     """Only after more no-shows than the policy bears."""
     if ctx.subject.no_shows <= setting(ctx, "count.no_show"):
-        return T("爽约次数未超上限,请重新预约", "Not yet too many no-shows; book again")
+        return T("爽约次数未超上限，请重新预约", "Not yet too many no-shows; book again")
     return None
 
 
@@ -148,7 +148,7 @@ def session_over(ctx: Ctx) -> Text | None:
 def green_channel(ctx: Ctx) -> Text | None:
     """Only an emergency skips the steps."""
     if not ctx.subject.emergency:
-        return T("非急诊绿色通道转诊,请按预约流程登记到诊", "Not an emergency; register the arrival from a booking")
+        return T("非急诊绿色通道转诊，请按预约流程登记到诊", "Not an emergency; register the arrival from a booking")
     return receiver_chosen(ctx)
 
 
@@ -162,7 +162,7 @@ def not_discharged(ctx: Ctx) -> Text | None:
 def discharged(ctx: Ctx) -> Text | None:
     """The letter of an inpatient is written after discharge."""
     if ctx.subject.visit_kind != "clinic" and ctx.subject.discharged_at is None:
-        return T("住院患者请先办理出院,再发送回转单", "Discharge the inpatient first, then send the outcome letter")
+        return T("住院患者请先办理出院，再发送回转单", "Discharge the inpatient first, then send the outcome letter")
     return None
 
 
@@ -208,7 +208,7 @@ def backfill_due(ctx: Ctx) -> Text | None:
 def no_cancel_asked(ctx: Ctx) -> Text | None:
     """One request to cancel at a time."""
     if ctx.facts.get("cancel") == "asked":
-        return T("已提出取消申请,请等待接收机构答复", "Cancellation has been asked for and waits for an answer")
+        return T("已提出取消申请，请等待接收机构答复", "Cancellation has been asked for and waits for an answer")
     return None
 
 

@@ -72,7 +72,7 @@ def check_route(subject: Referral, target: Institution) -> None:
         raise Refused(
             {
                 "to_institution": T(
-                    "双方不在同一联合体,也没有生效的转诊协议", "No shared consortium and no referral agreement in force"
+                    "双方不在同一联合体，也没有生效的转诊协议", "No shared consortium and no referral agreement in force"
                 )
             }
         )
@@ -96,7 +96,7 @@ def fill(subject: Referral, data: Mapping[str, Any], day: dt.date) -> None:
     subject.diagnosis_name = data.get("diagnosis_name") or (known.display if known else "")
     if not subject.diagnosis_name:
         raise Refused(
-            {"diagnosis_name": T("该代码不在诊断目录中,请写明诊断", "This code is not in the list; write the diagnosis")}
+            {"diagnosis_name": T("该代码不在诊断目录中，请写明诊断", "This code is not in the list; write the diagnosis")}
         )
     given = {**person_facts(subject.person_id, day), **data["facts"]}
     answer = catalogue.answer(subject.diagnosis_code, given, origin, subject.consortium, day)
@@ -161,7 +161,7 @@ def check_identity(ctx: Ctx) -> None:
     if number and person.id_blind is not None and bytes(person.id_blind) == facts.id_blind(kind, number):
         return
     raise Refused(
-        {"identity": T("与转诊单上的患者不符,请核对证件或卡", "Not the patient referred; check the document or card")}
+        {"identity": T("与转诊单上的患者不符，请核对证件或卡", "Not the patient referred; check the document or card")}
     )
 
 

@@ -27,7 +27,7 @@ LETTER_TYPES = {
     "interim": ("11506-3", "Progress note", "诊治进展"),
     "advice": ("11488-4", "Consult note", "退回诊疗建议"),
     "ward_round": ("11504-8", "Rounds note", "上级医师查房"),
-    "pack": ("57133-1", "Referral note", "转诊(院)记录"),
+    "pack": ("57133-1", "Referral note", "转诊（院）记录"),
 }
 ENCOUNTER_CLASS = {"clinic": ("AMB", "ambulatory"), "inpatient": ("IMP", "inpatient encounter"), "emergency": ("EMER", "emergency")}
 
@@ -218,7 +218,7 @@ def _document(
         {"title": head, "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{_escape(text)}</div>'}}
         for head, text in filled
     ]
-    plain = "\n".join(f"{head}:{text}" for head, text in filled)
+    plain = "\n".join(f"{head}：{text}" for head, text in filled)
     kind_of = coding(LOINC, code, display) | {"text": title}
     return [
         trim(

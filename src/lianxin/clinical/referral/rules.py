@@ -177,7 +177,7 @@ def read_facts(data: Mapping[str, Any], wanted: Iterable[str] | None = None) -> 
             elif word in ("false", "0", "no", "off"):
                 facts[code] = False
             else:
-                errors[code] = T("{label}:请选择是或否", "{label}: choose yes or no").format(label=fact.label)
+                errors[code] = T("{label}：请选择是或否", "{label}: choose yes or no").format(label=fact.label)
             continue
         try:
             number = float(raw)
@@ -185,7 +185,7 @@ def read_facts(data: Mapping[str, Any], wanted: Iterable[str] | None = None) -> 
             number = float("nan")
         if not (fact.low is None or number >= fact.low) or not (fact.high is None or number <= fact.high):
             errors[code] = T(
-                "{label}:请填 {low} 至 {high} 之间的数({unit})", "{label}: give a number from {low} to {high} ({unit})"
+                "{label}：请填 {low} 至 {high} 之间的数({unit})", "{label}: give a number from {low} to {high} ({unit})"
             ).format(label=fact.label, low=fact.low, high=fact.high, unit=fact.unit)
         else:
             facts[code] = int(number) if number == int(number) else number
@@ -217,7 +217,7 @@ PARTS: dict[str, Part] = {
     part.code: part
     for part in (
         Part("impression", T("初步印象", "First impression"), False),
-        Part("present", T("主要现病史(转出原因)", "Present history (why referred)")),
+        Part("present", T("主要现病史（转出原因）", "Present history (why referred)")),
         Part("past", T("主要既往史", "Past history")),
         Part("treatment", T("治疗经过", "Treatment so far")),
         Part("allergies", T("过敏史", "Allergies"), False),
@@ -232,7 +232,7 @@ PARTS: dict[str, Part] = {
         Part("escort", T("护送人员与交通方式", "Escort and transport"), False),
         Part("diagnosis", T("诊断结果", "Diagnosis"), False),
         Part("record_no", T("住院病案号", "Hospital record number"), False),
-        Part("summary", T("出院小结(主要检查结果、治疗经过)", "Discharge summary (results, treatment)")),
+        Part("summary", T("出院小结（主要检查结果、治疗经过）", "Discharge summary (results, treatment)")),
         Part("drugs", T("带药及用法", "Drugs and how to take them")),
         Part("rehabilitation", T("下一步治疗方案与康复计划", "Further treatment and rehabilitation plan")),
         Part("danger_signs", T("危险信号与再次上转指征", "Danger signs and when to come back")),

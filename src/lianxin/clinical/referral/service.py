@@ -32,7 +32,7 @@ def _person_id(person: Person | int) -> int:
 def acting_institution(scope: Scope) -> Institution:
     """The institution on whose behalf ``scope`` refers; NotAllowed when it has none."""
     if scope.institution_id is None:
-        raise NotAllowed(T("请先选择执业机构(岗位)", "Choose the post you act in first"))
+        raise NotAllowed(T("请先选择执业机构（岗位）", "Choose the post you act in first"))
     return Institution.objects.get(pk=scope.institution_id)
 
 
@@ -85,7 +85,7 @@ def _refuse_incomplete(case: Case) -> None:
     answer = referral.answer
     needed = catalogue.override_needed(answer.get("kind", ""), bool(answer.get("rule")), referral.direction)
     if needed and not referral.emergency and not referral.override_reason.strip():
-        errors["override_reason"] = T("与目录建议不一致,请填写理由", "This goes against the catalogue; write why")
+        errors["override_reason"] = T("与目录建议不一致，请填写理由", "This goes against the catalogue; write why")
     if errors:
         raise Refused(errors)
 
