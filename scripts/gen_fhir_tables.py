@@ -68,7 +68,8 @@ def structures(resources: list[dict[str, Any]]) -> dict[str, Any]:
     definitions = [
         r
         for r in resources
-        if r["resourceType"] == "StructureDefinition" and r.get("derivation", "specialization") == "specialization"
+        if r["resourceType"] == "StructureDefinition"
+        and r.get("derivation", "specialization") == "specialization"
     ]
     primitives: dict[str, str] = {}
     types: dict[str, Any] = {}
@@ -85,7 +86,11 @@ def structures(resources: list[dict[str, Any]]) -> dict[str, Any]:
                                 primitives[sd["id"]] = extension["valueString"]
             primitives.setdefault(sd["id"], "")
             continue
-        if sd["kind"] not in {"resource", "complex-type"} or sd.get("abstract") and sd["id"] not in {"BackboneElement", "Element"}:
+        if (
+            sd["kind"] not in {"resource", "complex-type"}
+            or (sd.get("abstract")
+            and sd["id"] not in {"BackboneElement", "Element"})
+        ):
             continue
         if sd["kind"] == "resource":
             names.append(sd["id"])
@@ -107,7 +112,11 @@ def structures(resources: list[dict[str, Any]]) -> dict[str, Any]:
                     bound[url.rsplit("/", 1)[-1]] = codes
                     row.append(url.rsplit("/", 1)[-1])
             types.setdefault(parent, {})[name] = row
-            if parent == sd["id"] and sd["kind"] == "resource" and (element.get("isSummary") or element["min"]):
+            if (
+                parent == sd["id"]
+                and sd["kind"] == "resource"
+                and (element.get("isSummary") or element["min"])
+            ):
                 summary.setdefault(parent, []).append(name)
     return {"primitives": primitives, "resources": names, "types": types, "codes": bound, "summary": summary}
 
@@ -131,7 +140,11 @@ def search(resources: list[dict[str, Any]], names: list[str], old: dict[str, Any
     params = [r for r in resources if r["resourceType"] == "SearchParameter" and r.get("expression")]
     by_url = {p["url"]: p for p in params}
     for param in sorted(params, key=lambda p: p["id"]):
-        if "'http" in param["expression"] or param["type"] == "special" or param.get("xpathUsage") == "phonetic":
+        if (
+            "'http" in param["expression"]
+            or param["type"] == "special"
+            or param.get("xpathUsage") == "phonetic"
+        ):
             continue
         bases = names if param["base"] in (["Resource"], ["DomainResource"]) else param["base"]
         for base in bases:
@@ -149,7 +162,11 @@ def search(resources: list[dict[str, Any]], names: list[str], old: dict[str, Any
             row: list[Any] = [given[key], param["type"], parts, targets]
             if param["type"] == "composite":
                 row.append(
-                    [[by_url[c["definition"]]["code"], c["expression"]] for c in param["component"] if c["definition"] in by_url]
+                    [
+                        [by_url[c["definition"]]["code"], c["expression"]]
+                        for c in param["component"]
+                        if c["definition"] in by_url
+                    ]
                 )
             table.setdefault(base, {})[param["code"]] = row
     return table
@@ -157,7 +174,10 @@ def search(resources: list[dict[str, Any]], names: list[str], old: dict[str, Any
 
 def write(name: str, table: dict[str, Any]) -> None:
     """One line per top-level type, so that a change can be read in a diff."""
-    lines = [json.dumps(k) + ":" + json.dumps(v, ensure_ascii=False, separators=(",", ":")) for k, v in table.items()]
+    lines = [
+        json.dumps(k) + ":" + json.dumps(v, ensure_ascii=False, separators=(",", ":"))
+        for k, v in table.items()
+    ]
     (DATA / name).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 

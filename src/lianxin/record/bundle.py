@@ -29,11 +29,14 @@ class Request(msgspec.Struct):
     ifNoneMatch: str | None = None
 
 
+NOTHING = msgspec.Raw(b"")
+
+
 class Entry(msgspec.Struct):
     """``entry`` with its resource as exact text."""
 
     fullUrl: str | None = None
-    resource: msgspec.Raw | None = None
+    resource: msgspec.Raw = NOTHING
     request: Request | None = None
 
 
@@ -67,12 +70,24 @@ def decode(raw: bytes) -> Bundle:
     try:
         bundle = _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise refuse(400, "structure", f"不是合法的 Bundle：{error}", f"not a valid Bundle: {error}", "Bundle") from None
+        raise refuse(
+            400, "structure", f"不是合法的 Bundle：{error}", f"not a valid Bundle: {error}", "Bundle"
+        ) from None
     if bundle.resourceType != "Bundle" or bundle.type not in ("transaction", "batch"):
-        raise refuse(400, "value", "Bundle.type 应为 transaction 或 batch", "Bundle.type must be transaction or batch", "Bundle.type")
+        raise refuse(
+            400,
+            "value",
+            "Bundle.type 应为 transaction 或 batch",
+            "Bundle.type must be transaction or batch",
+            "Bundle.type",
+        )
     if len(bundle.entry) > MAX_ENTRIES:
         raise refuse(
-            413, "too-costly", f"条目超过 {MAX_ENTRIES} 个，请分批发送", f"more than {MAX_ENTRIES} entries; send several bundles", "Bundle.entry"
+            413,
+            "too-costly",
+            f"条目超过 {MAX_ENTRIES} 个，请分批发送",
+            f"more than {MAX_ENTRIES} entries; send several bundles",
+            "Bundle.entry",
         )
     return bundle
 
@@ -82,13 +97,25 @@ def understand(entry: Entry, i: int) -> Part:
     place = f"Bundle.entry[{i}]"
     request = entry.request
     if request is None or request.method not in ("GET", "POST", "PUT", "DELETE"):
-        raise refuse(400, "value", "request.method 应为 GET、POST、PUT 或 DELETE", "request.method must be GET, POST, PUT or DELETE", f"{place}.request.method")
+        raise refuse(
+            400,
+            "value",
+            "request.method 应为 GET、POST、PUT 或 DELETE",
+            "request.method must be GET, POST, PUT or DELETE",
+            f"{place}.request.method",
+        )
     match = URL.fullmatch(request.url.removeprefix("/"))
     if match is None or match[1] not in definitions.types():
         if request.method == "GET" or "$" in request.url:
             return Part(place, request.method, "", None, request.url, None, entry.fullUrl, request)
-        raise refuse(400, "value", "request.url 应为 类型 或 类型/id", "request.url must be Type or Type/id", f"{place}.request.url")
-    raw = bytes(entry.resource) if entry.resource is not None and len(bytes(entry.resource)) > 4 else None
+        raise refuse(
+            400,
+            "value",
+            "request.url 应为 类型 或 类型/id",
+            "request.url must be Type or Type/id",
+            f"{place}.request.url",
+        )
+    raw = bytes(entry.resource) or None
     if request.method in ("POST", "PUT") and raw is None and "$" not in request.url:
         raise refuse(400, "required", "缺少 resource", "resource is missing", f"{place}.resource")
     if request.method == "PUT" and match[2] is None:
@@ -117,7 +144,11 @@ def resolve_conditional(cur: Any, scope: Scope, references: set[str]) -> dict[st
     targets = {}
     for reference in sorted(references):
         rtype, _, query = reference.partition("?")
-        found = search.match(cur, scope, rtype, unquote(query).replace("+", "%2B")) if rtype in definitions.types() else []
+        found = (
+            search.match(cur, scope, rtype, unquote(query).replace("+", "%2B"))
+            if rtype in definitions.types()
+            else []
+        )
         if len(found) != 1:
             n = len(found)
             raise refuse(
@@ -133,7 +164,13 @@ Writer = Callable[[Part], "tuple[int, Result | dict[str, Any] | str | None] | No
 
 
 def transaction(
-    cur: Any, scope: Scope, bundle: Bundle, *, read: Reader, claim: Writer, source_institution_id: int | None = None
+    cur: Any,
+    scope: Scope,
+    bundle: Bundle,
+    *,
+    read: Reader,
+    claim: Writer,
+    source_institution_id: int | None = None,
 ) -> list[tuple[Part, int, Any]]:
     """Make a transaction in the caller's database transaction: deletes, creates, updates, then reads (any order as sent).
 
@@ -147,14 +184,18 @@ def transaction(
             part.id = str(uuid.uuid4())
         if part.full_url and part.id and part.method in ("POST", "PUT"):
             if part.full_url in targets:
-                raise refuse(400, "duplicate", "fullUrl 重复", "the fullUrl occurs twice", f"{part.place}.fullUrl")
+                raise refuse(
+                    400, "duplicate", "fullUrl 重复", "the fullUrl occurs twice", f"{part.place}.fullUrl"
+                )
             targets[part.full_url] = f"{part.rtype}/{part.id}"
     _existing(cur, scope, parts, targets)
     raws = [part.raw for part in parts if part.raw]
     try:
         targets.update(resolve_conditional(cur, scope, conditional_references(raws)))
     except Problem as problem:
-        culprit = next((p for p in parts if p.raw and problem.issues[0].text.en.split()[2][:100].encode() in p.raw), None)
+        culprit = next(
+            (p for p in parts if p.raw and problem.issues[0].text.en.split()[2][:100].encode() in p.raw), None
+        )
         raise (problem.at(culprit.place) if culprit else problem) from None
     answers: dict[int, tuple[int, Any]] = {}
     writes: list[tuple[int, Write]] = []
@@ -186,7 +227,9 @@ def transaction(
 def _existing(cur: Any, scope: Scope, parts: list[Part], targets: dict[str, str]) -> None:
     """Conditional creates that will find something: references go to what is there (the lock is taken first)."""
     conditional = [p for p in parts if p.method == "POST" and p.request.ifNoneExist]
-    store.lock(cur, [f"{p.rtype}?{'&'.join(sorted((p.request.ifNoneExist or '').split('&')))}" for p in conditional])
+    store.lock(
+        cur, [f"{p.rtype}?{'&'.join(sorted((p.request.ifNoneExist or '').split('&')))}" for p in conditional]
+    )
     for part in conditional:
         found = search.match(cur, scope, part.rtype, part.request.ifNoneExist or "")
         if len(found) == 1 and part.full_url:
@@ -198,7 +241,13 @@ def as_write(part: Part) -> Write:
     method = {"POST": "create", "PUT": "update", "DELETE": "delete"}[part.method]
     if method == "delete":
         if part.id is None:
-            raise refuse(400, "not-supported", "DELETE 需要 类型/id", "DELETE needs Type/id", f"{part.place}.request.url")
+            raise refuse(
+                400,
+                "not-supported",
+                "DELETE 需要 类型/id",
+                "DELETE needs Type/id",
+                f"{part.place}.request.url",
+            )
         return Write("delete", part.rtype, part.id, if_match=part.request.ifMatch, place=part.place)
     raw = part.raw or b""
     resource = parsed(raw, f"{part.place}.resource")

@@ -34,7 +34,9 @@ def rev_includes(rtype: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def resource(rtype: str, *, writable: bool = True, operations: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def resource(
+    rtype: str, *, writable: bool = True, operations: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """``CapabilityStatement.rest.resource`` of a type."""
     codes = ["read", "vread", "history-instance", "history-type", "search-type"]
     codes += ["create", "update", "delete"] if writable else []

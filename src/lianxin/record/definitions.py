@@ -11,10 +11,7 @@ DATA = Path(__file__).parent / "data"
 
 # Types that belong to no patient: everybody who may use the door may read them.
 OPEN_TYPES = frozenset(
-    "Organization Practitioner PractitionerRole Location HealthcareService Schedule Slot Medication Endpoint CodeSystem"
-    " ValueSet ConceptMap NamingSystem StructureDefinition SearchParameter OperationDefinition CapabilityStatement"
-    " ImplementationGuide PlanDefinition ActivityDefinition Questionnaire Library Measure OrganizationAffiliation"
-    " Substance DeviceDefinition InsurancePlan".split()
+    ["Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService", "Schedule", "Slot", "Medication", "Endpoint", "CodeSystem", "ValueSet", "ConceptMap", "NamingSystem", "StructureDefinition", "SearchParameter", "OperationDefinition", "CapabilityStatement", "ImplementationGuide", "PlanDefinition", "ActivityDefinition", "Questionnaire", "Library", "Measure", "OrganizationAffiliation", "Substance", "DeviceDefinition", "InsurancePlan"]
 )
 
 
@@ -70,7 +67,10 @@ def summary(rtype: str) -> frozenset[str]:
     for name in _read("structures.json")["summary"].get(rtype, []):
         if name.endswith("[x]"):
             stem = name.removesuffix("[x]")
-            shown |= {stem + k[0].upper() + k[1:] for k in (t.partition("(")[0] for t in elements(rtype)[name][2].split("|"))}
+            shown |= {
+                stem + k[0].upper() + k[1:]
+                for k in (t.partition("(")[0] for t in elements(rtype)[name][2].split("|"))
+            }
         else:
             shown.add(name)
     return frozenset(shown)
@@ -92,7 +92,14 @@ def primitives() -> dict[str, re.Pattern[str]]:
 def params(rtype: str) -> dict[str, Param]:
     """Search parameters of a type by code (``_id`` and ``_lastUpdated`` are the engine's own)."""
     return {
-        code: Param(row[0], code, row[1], tuple(row[2]), tuple(row[3]), tuple((a, b) for a, b in (row[4] if len(row) > 4 else [])))
+        code: Param(
+            row[0],
+            code,
+            row[1],
+            tuple(row[2]),
+            tuple(row[3]),
+            tuple((a, b) for a, b in (row[4] if len(row) > 4 else [])),
+        )
         for code, row in _read("search.json").get(rtype, {}).items()
     }
 
@@ -110,6 +117,10 @@ def stored_number(rtype: str, code: str) -> tuple[int, str]:
     if param.kind == "reference" and len(param.paths) == 1 and "resolve()" in param.paths[0]:
         only = re.search(r"resolve\(\) is (\w+)", param.paths[0])
         for other in params(rtype).values():
-            if other.code != code and other.kind == "reference" and other.paths == (base_path(param.paths[0]),):
+            if (
+                other.code != code
+                and other.kind == "reference"
+                and other.paths == (base_path(param.paths[0]),)
+            ):
                 return other.number, only.group(1) if only else ""
     return param.number, ""

@@ -10,7 +10,9 @@ from lianxin.record import definitions, values
 from lianxin.record.keys import IMPLIED_SYSTEM, PATIENTS, blind_key, code_key, ref_key, system_key
 from lianxin.record.paths import Unsupported, compile_path, walk
 
-RELATIVE = re.compile(r"^(?:https?://[^?#]+/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?$")
+RELATIVE = re.compile(
+    r"^(?:https?://[^?#]+/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?$"
+)
 LIMIT = 2000  # index rows of one parameter of one resource
 
 
@@ -21,7 +23,9 @@ class Rows:
     tokens: list[tuple[int, int, int]] = field(default_factory=list)  # tok, sys, pid
     refs: list[tuple[int, int, int]] = field(default_factory=list)  # target, pid, type number
     dates: list[tuple[str, str, int]] = field(default_factory=list)  # lo, hi, pid
-    quantities: list[tuple[int, int, int, int, str, str]] = field(default_factory=list)  # unit, name, sys, pid, lo, hi
+    quantities: list[tuple[int, int, int, int, str, str]] = field(
+        default_factory=list
+    )  # unit, name, sys, pid, lo, hi
     strings: list[tuple[int, int, str, str | None]] = field(default_factory=list)  # pid, kind, val, raw
 
 
@@ -56,7 +60,9 @@ def _string_human_name(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
 
 
 def _string_address(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    parts = [v.get(k) for k in ("text", "city", "district", "state", "country", "postalCode")] + list(v.get("line", ()))
+    parts = [v.get(k) for k in ("text", "city", "district", "state", "country", "postalCode")] + list(
+        v.get("line", ())
+    )
     for part in dict.fromkeys(parts):
         _text(part, pid, rows)
 
@@ -201,10 +207,10 @@ EMITTERS: dict[str, dict[str, Emit]] = {
     },
     "string": {"string": _string, "markdown": _string, "HumanName": _string_human_name, "Address": _string_address},
     "date": {"date": _date, "dateTime": _date, "instant": _date, "Period": _date_period, "Timing": _date_timing},
-    "number": {k: _number for k in ("integer", "decimal", "positiveInt", "unsignedInt")},
+    "number": dict.fromkeys(("integer", "decimal", "positiveInt", "unsignedInt"), _number),
     "quantity": {"Quantity": _quantity, "Age": _quantity, "Duration": _quantity, "Money": _quantity, "Range": _quantity_range,
                  "Distance": _quantity, "Count": _quantity, "SimpleQuantity": _quantity},
-    "uri": {k: _uri for k in ("uri", "url", "canonical", "oid", "uuid")},
+    "uri": dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), _uri),
     "reference": {"Reference": _ref, "canonical": _ref_canonical, "uri": _ref_canonical},
 }  # fmt: skip
 
@@ -214,7 +220,11 @@ def plan(rtype: str) -> dict[str, tuple[tuple[Emit, int, tuple[Any, ...]], ...]]
     """First key -> what to emit from the values below it."""
     made: dict[str, list[tuple[Emit, int, tuple[Any, ...]]]] = {}
     for code, param in definitions.params(rtype).items():
-        if code not in supported(rtype) or param.kind == "composite" or definitions.stored_number(rtype, code)[0] != param.number:
+        if (
+            code not in supported(rtype)
+            or param.kind == "composite"
+            or definitions.stored_number(rtype, code)[0] != param.number
+        ):
             continue
         for path in param.paths:
             for leaf in compile_path(rtype, path):
@@ -234,7 +244,9 @@ def supported(rtype: str) -> frozenset[str]:
         except Unsupported:
             continue
         if param.kind == "composite":
-            if all(leaf.steps == () for leaf in leaves) and all(c[0] in definitions.params(rtype) for c in param.components):
+            if all(leaf.steps == () for leaf in leaves) and all(
+                c[0] in definitions.params(rtype) for c in param.components
+            ):
                 good.add(code)
         elif any(leaf.type in EMITTERS.get(param.kind, {}) for leaf in leaves):
             good.add(code)
@@ -250,7 +262,11 @@ def index_rows(resource: dict[str, Any]) -> Rows:
     for key, value in resource.items():
         for emit, number, rest in steps.get(key, ()):
             if rest:
-                found = walk(value, rest) if type(value) is not list else [w for v in value for w in walk(v, rest)]
+                found = (
+                    walk(value, rest)
+                    if type(value) is not list
+                    else [w for v in value for w in walk(v, rest)]
+                )
                 for one in found[:LIMIT]:
                     emit(one, number, rows, sealed)
             elif type(value) is list:
@@ -269,8 +285,17 @@ def _patient_paths(rtype: str) -> tuple[tuple[Any, ...], ...]:
     table = definitions.params(rtype)
     for code in ("patient", "subject", "beneficiary", "individual", "for"):
         param = table.get(code)
-        if param is not None and param.kind == "reference" and (not param.targets or "Patient" in param.targets):
-            return tuple(leaf.steps for path in param.paths for leaf in compile_path(rtype, path) if leaf.type == "Reference")
+        if (
+            param is not None
+            and param.kind == "reference"
+            and (not param.targets or "Patient" in param.targets)
+        ):
+            return tuple(
+                leaf.steps
+                for path in param.paths
+                for leaf in compile_path(rtype, path)
+                if leaf.type == "Reference"
+            )
     return ()
 
 

@@ -109,7 +109,10 @@ def condition(ctx: Context, rtype: str, name: str, value: str, alias: str = "r")
         "token": _token, "string": _string, "date": _date, "number": _quantity, "quantity": _quantity, "uri": _uri,
         "reference": _reference, "composite": _composite,
     }  # fmt: skip
-    allowed = {"string": ("exact", "contains"), "reference": ("identifier", *param.targets, *definitions.types())}
+    allowed = {
+        "string": ("exact", "contains"),
+        "reference": ("identifier", *param.targets, *definitions.types()),
+    }
     if modifier and modifier not in allowed.get(param.kind, ()):
         raise bad(name, f"不支持修饰符 :{modifier}", f"modifier :{modifier} is not supported here")
     return any_of([makers[param.kind](ctx, rtype, param, number, name, v, alias) for v in alternatives])
@@ -134,7 +137,9 @@ def _missing(name: str, value: str, param: definitions.Param, number: int, only:
     return ("NOT " + inner if value == "true" else inner), [number]
 
 
-def _token(ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str) -> Sql:
+def _token(
+    ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str
+) -> Sql:
     parts = [plain(p) for p in split(value, "|")]
     if len(parts) > 2:
         raise bad(name, "应为 系统|代码", "write system|code")
@@ -145,15 +150,23 @@ def _token(ctx: Context, rtype: str, param: definitions.Param, number: int, name
         ]  # fmt: skip
     sealed = rtype in PATIENTS and code and param.code in ("identifier", "telecom", "phone", "email")
     tok = blind_key(code) if sealed else code_key(code)
-    text, args = f"{alias}.rid IN (SELECT t.rid FROM record_token t WHERE t.tok = %s AND t.pid = %s", [tok, number]
+    text, args = (
+        f"{alias}.rid IN (SELECT t.rid FROM record_token t WHERE t.tok = %s AND t.pid = %s",
+        [tok, number],
+    )
     if system is not None:
         text += " AND t.sys = ANY(%s::int[])"
         args.append([system_key(system), IMPLIED_SYSTEM])
     return text + ")", args
 
 
-def _uri(ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str) -> Sql:
-    return f"{alias}.rid IN (SELECT t.rid FROM record_token t WHERE t.tok = %s AND t.pid = %s)", [code_key(plain(value)), number]
+def _uri(
+    ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str
+) -> Sql:
+    return f"{alias}.rid IN (SELECT t.rid FROM record_token t WHERE t.tok = %s AND t.pid = %s)", [
+        code_key(plain(value)),
+        number,
+    ]
 
 
 def upper_bound(prefix: str) -> str:
@@ -162,7 +175,9 @@ def upper_bound(prefix: str) -> str:
     return prefix[:-1] + chr(0xE000 if last == 0xD800 else min(last, 0x10FFFF))
 
 
-def _string(ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str) -> Sql:
+def _string(
+    ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str
+) -> Sql:
     value = plain(value)
     folded = values.fold(value)
     if "\x00" in value or not folded:
@@ -185,7 +200,9 @@ def _compare_date(name: str, value: str, low: str, high: str) -> Sql:
     try:
         start, end = values.date_range(text)
     except (ValueError, OverflowError):
-        raise bad(name, f"“{value[:40]}”不是日期，如 2026-11-23", f"'{value[:40]}' is not a date such as 2026-11-23") from None
+        raise bad(
+            name, f"“{value[:40]}”不是日期，如 2026-11-23", f"'{value[:40]}' is not a date such as 2026-11-23"
+        ) from None
     point = low == high  # an instant column rather than a range
     inside = f"({low} >= %s AND {high} {'<' if point else '<='} %s)"
     above = f"{high} {'>=' if point else '>'} %s"
@@ -211,12 +228,19 @@ def _compare_date(name: str, value: str, low: str, high: str) -> Sql:
             return f"({low} < %s AND {high} > %s)", [end + gap, start - gap]
 
 
-def _date(ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str) -> Sql:
+def _date(
+    ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str
+) -> Sql:
     text, args = _compare_date(name, value, "d.lo", "d.hi")
-    return f"EXISTS (SELECT 1 FROM record_date d WHERE d.rid = {alias}.rid AND d.pid = %s AND {text})", [number, *args]
+    return f"EXISTS (SELECT 1 FROM record_date d WHERE d.rid = {alias}.rid AND d.pid = %s AND {text})", [
+        number,
+        *args,
+    ]
 
 
-def _quantity(ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str) -> Sql:
+def _quantity(
+    ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str
+) -> Sql:
     parts = [plain(p) for p in split(value, "|")]
     prefix, text = _prefix(parts[0].strip())
     if len(parts) not in (1, 3) or (param.kind == "number" and len(parts) > 1):
@@ -241,7 +265,10 @@ def _quantity(ctx: Context, rtype: str, param: definitions.Param, number: int, n
         else:
             clause += " AND (q.unit = %s OR q.name = %s)"
             more = [code_key(parts[2])] * 2
-    return f"EXISTS (SELECT 1 FROM record_quantity q WHERE q.rid = {alias}.rid AND q.pid = %s AND {clause})", [number, *args, *more]
+    return (
+        f"EXISTS (SELECT 1 FROM record_quantity q WHERE q.rid = {alias}.rid AND q.pid = %s AND {clause})",
+        [number, *args, *more],
+    )
 
 
 def reference_keys(ctx: Context, param: definitions.Param, name: str, modifier: str, value: str) -> list[int]:
@@ -272,7 +299,9 @@ def reference_keys(ctx: Context, param: definitions.Param, name: str, modifier: 
     return keys
 
 
-def _reference(ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str) -> Sql:
+def _reference(
+    ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str
+) -> Sql:
     modifier = name.partition(":")[2]
     if modifier == "identifier":
         system, bar, code = plain(value).partition("|")
@@ -284,14 +313,26 @@ def _reference(ctx: Context, rtype: str, param: definitions.Param, number: int, 
         return text + ")", args
     _, only = definitions.stored_number(rtype, param.code)
     keys = reference_keys(ctx, param, name, modifier or only, value)
-    return f"{alias}.rid IN (SELECT f.rid FROM record_ref f WHERE f.target = ANY(%s::bigint[]) AND f.pid = %s)", [keys, number]
+    return (
+        f"{alias}.rid IN (SELECT f.rid FROM record_ref f WHERE f.target = ANY(%s::bigint[]) AND f.pid = %s)",
+        [keys, number],
+    )
 
 
-def _composite(ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str) -> Sql:
+def _composite(
+    ctx: Context, rtype: str, param: definitions.Param, number: int, name: str, value: str, alias: str
+) -> Sql:
     pieces = split(value, "$")
     if len(pieces) != len(param.components):
-        raise bad(name, f"应为 {len(param.components)} 个以 $ 分隔的值", f"write {len(param.components)} values separated by $")
-    made = [condition(ctx, rtype, code, piece.replace(",", "\\,"), alias) for (code, _), piece in zip(param.components, pieces, strict=True)]
+        raise bad(
+            name,
+            f"应为 {len(param.components)} 个以 $ 分隔的值",
+            f"write {len(param.components)} values separated by $",
+        )
+    made = [
+        condition(ctx, rtype, code, piece.replace(",", "\\,"), alias)
+        for (code, _), piece in zip(param.components, pieces, strict=True)
+    ]
     return "(" + " AND ".join(m[0] for m in made) + ")", [v for m in made for v in m[1]]
 
 

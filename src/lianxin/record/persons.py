@@ -79,7 +79,9 @@ def assign(
     if patients:
         places.update(_register(cur, scope, patients, source))
     others = {ref: place for _, _, ref in wanted if ref for place in [ref[0]]}
-    missing = {ref_key(f"Patient/{ref[0]}"): ref for ref in others if ref_key(f"Patient/{ref[0]}") not in places}
+    missing = {
+        ref_key(f"Patient/{ref[0]}"): ref for ref in others if ref_key(f"Patient/{ref[0]}") not in places
+    }
     if missing:
         cur.execute(
             "SELECT p.subj, p.person_id, r.institution_id FROM record_patient p LEFT JOIN record_resource r ON r.key = p.subj"
@@ -96,7 +98,11 @@ def assign(
         if person_id is None:
             place = next((w.place for w, _, ref in wanted if ref and ref[0] == patient_id), "")
             problem = refuse(
-                422, "not-found", f"没有 Patient/{patient_id}，请先登记患者", f"there is no Patient/{patient_id}; register the patient first", path
+                422,
+                "not-found",
+                f"没有 Patient/{patient_id}，请先登记患者",
+                f"there is no Patient/{patient_id}; register the patient first",
+                path,
             )
             raise problem.at(place) if place else problem
         places[key] = Place(person_id)
@@ -104,12 +110,21 @@ def assign(
     return places
 
 
-def _register(cur: Any, scope: Scope, patients: list[tuple["Write", str]], source: int | None) -> dict[int, Place]:
+def _register(
+    cur: Any, scope: Scope, patients: list[tuple["Write", str]], source: int | None
+) -> dict[int, Place]:
     given = []
     for write, _ in patients:
         resource = write.resource or {}
         institution = source_of(resource, source)
-        given.append((institution, foreign.registration_from_patient(resource, institution, system=SYSTEM, local_id=resource["id"])))
+        given.append(
+            (
+                institution,
+                foreign.registration_from_patient(
+                    resource, institution, system=SYSTEM, local_id=resource["id"]
+                ),
+            )
+        )
     done = registry.register_many(scope, [reg for _, reg in given], cursor=cur)
     places, rows = {}, []
     for (_, rid), (institution, _), registered in zip(patients, given, done, strict=True):
@@ -137,7 +152,10 @@ def follow(cur: Any, patient_id: str, person_id: int) -> int:
     if row is None or row[0] == person_id:
         return 0
     cur.execute("UPDATE record_patient SET person_id = %s WHERE subj = %s", [person_id, key])
-    cur.execute("UPDATE record_resource SET person_id = %s WHERE person_id = %s AND subj = %s", [person_id, row[0], key])
+    cur.execute(
+        "UPDATE record_resource SET person_id = %s WHERE person_id = %s AND subj = %s",
+        [person_id, row[0], key],
+    )
     return cur.rowcount
 
 
@@ -155,4 +173,12 @@ def virtual(cur: Any, scope: Scope, patient_id: str) -> "Result | None":
     resource = registry.golden_patient(person)
     now = moment()
     raw = text.dumps({**resource, "resourceType": "Patient"})
-    return Result(200, "Patient", person.number, person.version, now, text.splice(raw, person.number, person.version, stamp(now)), person_id)
+    return Result(
+        200,
+        "Patient",
+        person.number,
+        person.version,
+        now,
+        text.splice(raw, person.number, person.version, stamp(now)),
+        person_id,
+    )

@@ -37,7 +37,11 @@ def publish(
     cur = rows.server_cursor(cursor)
     writes = []
     for resource in resources:
-        tagged = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": _tagged(resource.get("meta", {}))}
+        tagged = {
+            "resourceType": resource["resourceType"],
+            "id": resource["id"],
+            "meta": _tagged(resource.get("meta", {})),
+        }
         tagged.update((k, v) for k, v in resource.items() if k not in tagged)
         writes.append(store.Write("update", tagged["resourceType"], tagged["id"], tagged, text.dumps(tagged)))
     wanted = _changed(cur, writes)
@@ -49,8 +53,13 @@ def publish(
 
 
 def _tagged(meta: dict[str, Any]) -> dict[str, Any]:
-    tags = [t for t in meta.get("tag", ()) if (t.get("system"), t.get("code")) != (TAG["system"], TAG["code"])]
-    return {**{k: v for k, v in meta.items() if k not in ("tag", "versionId", "lastUpdated")}, "tag": [*tags, TAG]}
+    tags = [
+        t for t in meta.get("tag", ()) if (t.get("system"), t.get("code")) != (TAG["system"], TAG["code"])
+    ]
+    return {
+        **{k: v for k, v in meta.items() if k not in ("tag", "versionId", "lastUpdated")},
+        "tag": [*tags, TAG],
+    }
 
 
 def _changed(cur: Any, writes: list[store.Write]) -> list[store.Write]:
@@ -65,7 +74,9 @@ def _changed(cur: Any, writes: list[store.Write]) -> list[store.Write]:
         row = stored.get(ref_key(f"{write.rtype}/{write.id}"))
         assert write.raw is not None
         assert write.id is not None
-        if row is None or text.splice(write.raw, write.id, row[1], store.stamp(row[2])) != store.opened(row[4], row[3]):
+        if row is None or text.splice(write.raw, write.id, row[1], store.stamp(row[2])) != store.opened(
+            row[4], row[3]
+        ):
             wanted.append(write)
     return wanted
 
@@ -103,10 +114,20 @@ def _network() -> Iterator[dict[str, Any]]:
             {
                 "resourceType": "HealthcareService",
                 "id": f"{department.institution.code}-{department.code}"[:64],
-                "identifier": [{"system": f"http://lianxin.example/id/department/{department.institution.code}", "value": department.code}],
+                "identifier": [
+                    {
+                        "system": f"http://lianxin.example/id/department/{department.institution.code}",
+                        "value": department.code,
+                    }
+                ],
                 "active": True,
-                "providedBy": {"reference": f"Organization/{department.institution.code}", "display": department.institution.name},
-                "specialty": [{"coding": [{"system": SPECIALTIES, "code": department.specialty}]}] if department.specialty else [],
+                "providedBy": {
+                    "reference": f"Organization/{department.institution.code}",
+                    "display": department.institution.name,
+                },
+                "specialty": [{"coding": [{"system": SPECIALTIES, "code": department.specialty}]}]
+                if department.specialty
+                else [],
                 "name": department.name,
             }
         )
@@ -117,7 +138,11 @@ def _network() -> Iterator[dict[str, Any]]:
                 "id": practitioner.code,
                 "identifier": [
                     {"system": "http://lianxin.example/id/practitioner", "value": practitioner.code},
-                    *([{"system": "http://lianxin.example/id/licence", "value": practitioner.licence_no}] if practitioner.licence_no else []),
+                    *(
+                        [{"system": "http://lianxin.example/id/licence", "value": practitioner.licence_no}]
+                        if practitioner.licence_no
+                        else []
+                    ),
                 ],
                 "active": True,
                 "name": [{"text": practitioner.name}],
@@ -130,14 +155,30 @@ def _network() -> Iterator[dict[str, Any]]:
                 "resourceType": "PractitionerRole",
                 "id": f"post-{post.pk}",
                 "active": post.until is None,
-                "period": _clean({"start": post.since.isoformat() if post.since else "", "end": post.until.isoformat() if post.until else ""}),
-                "practitioner": {"reference": f"Practitioner/{post.practitioner.code}", "display": post.practitioner.name},
-                "organization": {"reference": f"Organization/{post.institution.code}", "display": post.institution.name},
+                "period": _clean(
+                    {
+                        "start": post.since.isoformat() if post.since else "",
+                        "end": post.until.isoformat() if post.until else "",
+                    }
+                ),
+                "practitioner": {
+                    "reference": f"Practitioner/{post.practitioner.code}",
+                    "display": post.practitioner.name,
+                },
+                "organization": {
+                    "reference": f"Organization/{post.institution.code}",
+                    "display": post.institution.name,
+                },
                 "code": [{"coding": [{"system": ROLES, "code": post.role}]}],
                 "specialty": [{"coding": [{"system": SPECIALTIES, "code": post.department.specialty}]}]
                 if post.department and post.department.specialty
                 else [],
-                "healthcareService": [{"reference": "HealthcareService/" + f"{post.institution.code}-{post.department.code}"[:64]}]
+                "healthcareService": [
+                    {
+                        "reference": "HealthcareService/"
+                        + f"{post.institution.code}-{post.department.code}"[:64]
+                    }
+                ]
                 if post.department
                 else [],
             }
@@ -159,7 +200,10 @@ def _organization(institution: Institution) -> dict[str, Any]:
             "id": institution.code,
             "identifier": identifiers,
             "active": institution.active,
-            "type": [{"coding": [{"system": KINDS, "code": institution.kind}]}, {"coding": [{"system": TIERS, "code": institution.tier}]}],
+            "type": [
+                {"coding": [{"system": KINDS, "code": institution.kind}]},
+                {"coding": [{"system": TIERS, "code": institution.tier}]},
+            ],
             "name": institution.name,
             "alias": [a for a in (institution.short_name, institution.name_en) if a],
             "telecom": [{"system": "phone", "value": institution.phone}] if institution.phone else [],

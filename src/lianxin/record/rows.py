@@ -11,7 +11,20 @@ from lianxin.record.extract import Rows
 
 COPY_FROM = 12  # resources from which COPY is cheaper than one statement with arrays
 
-RESOURCE = ("rid", "key", "person_id", "subj", "updated", "at", "institution_id", "version", "platform", "rtype", "id", "body")
+RESOURCE = (
+    "rid",
+    "key",
+    "person_id",
+    "subj",
+    "updated",
+    "at",
+    "institution_id",
+    "version",
+    "platform",
+    "rtype",
+    "id",
+    "body",
+)
 TABLES: dict[str, tuple[tuple[str, str], ...]] = {
     "record_token": (("tok", "bigint"), ("subj", "bigint"), ("rid", "bigint"), ("sys", "integer"), ("pid", "smallint")),
     "record_ref": (("target", "bigint"), ("rid", "bigint"), ("pid", "smallint"), ("ttype", "smallint")),
@@ -74,7 +87,9 @@ def index_tuples(batch: Iterable[Stored]) -> dict[str, list[tuple[Any, ...]]]:
         tokens += [(tok, subj, rid, sys, pid) for tok, sys, pid in dict.fromkeys(rows.tokens)]
         refs += [(target, rid, pid, ttype) for target, pid, ttype in dict.fromkeys(rows.refs)]
         dates += [(lo, hi, rid, pid) for lo, hi, pid in rows.dates]
-        quantities += [(rid, unit, name, sys, pid, lo, hi) for unit, name, sys, pid, lo, hi in rows.quantities]
+        quantities += [
+            (rid, unit, name, sys, pid, lo, hi) for unit, name, sys, pid, lo, hi in rows.quantities
+        ]
         strings += [(rid, pid, kind, val, raw) for pid, kind, val, raw in dict.fromkeys(rows.strings)]
     return {
         "record_token": tokens, "record_ref": refs, "record_date": dates, "record_quantity": quantities,

@@ -63,7 +63,13 @@ def match(cur: Any, scope: Scope, rtype: str, condition: str, limit: int = 2) ->
 
 
 def search(
-    cur: Any, scope: Scope, rtype: str, given: Sequence[tuple[str, str]], *, strict: bool = False, compartment: str | None = None
+    cur: Any,
+    scope: Scope,
+    rtype: str,
+    given: Sequence[tuple[str, str]],
+    *,
+    strict: bool = False,
+    compartment: str | None = None,
 ) -> Page:
     """Search ``rtype``; unknown parameters are refused (``strict``) or told in ``ignored``.
 
@@ -87,7 +93,12 @@ def search(
         try:
             clause, args = params.condition(ctx, rtype, name, value)
         except UnknownParameter:
-            issue = Issue("not-supported", Text(f"{rtype} 没有查询参数 {name}", f"{rtype} has no search parameter {name}"), name, "warning")
+            issue = Issue(
+                "not-supported",
+                Text(f"{rtype} 没有查询参数 {name}", f"{rtype} has no search parameter {name}"),
+                name,
+                "warning",
+            )
             if strict:
                 raise Problem(400, Issue(issue.code, issue.text, name)) from None
             page.ignored.append(issue)
@@ -98,7 +109,14 @@ def search(
     _sort(query, rtype, control.get("_sort", []), strict, page)
     summary = control.get("_summary", [""])[-1]
     total = control.get("_total", ["none"])[-1]
-    if total not in ("none", "estimate", "accurate") or summary not in ("", "true", "text", "data", "count", "false"):
+    if total not in ("none", "estimate", "accurate") or summary not in (
+        "",
+        "true",
+        "text",
+        "data",
+        "count",
+        "false",
+    ):
         raise bad("_total/_summary", "取值不在规定范围内", "the value is not one of the allowed codes")
     if not alive:
         page.total = 0
@@ -125,11 +143,21 @@ def _count(control: dict[str, list[str]]) -> int:
 
 
 def _patient(
-    ctx: Context, query: _Query, rtype: str, filters: list[tuple[str, str]], page: Page, compartment: str | None
+    ctx: Context,
+    query: _Query,
+    rtype: str,
+    filters: list[tuple[str, str]],
+    page: Page,
+    compartment: str | None,
 ) -> bool:
     """Narrow to one patient when the search names one, and settle visibility once for that person; False: nothing can match."""
     at = next(
-        (i for i, (n, v) in enumerate(filters) if n in ("patient", "subject", "patient:Patient", "subject:Patient") and "," not in v), None
+        (
+            i
+            for i, (n, v) in enumerate(filters)
+            if n in ("patient", "subject", "patient:Patient", "subject:Patient") and "," not in v
+        ),
+        None,
     )
     value = None
     if compartment is not None:
@@ -139,10 +167,19 @@ def _patient(
         table = definitions.params(rtype)
         param = table.get(name.partition(":")[0])
         main = table.get("patient") or table.get("subject")
-        if param is None or main is None or definitions.stored_number(rtype, param.code)[0] != definitions.stored_number(rtype, main.code)[0]:
+        if (
+            param is None
+            or main is None
+            or definitions.stored_number(rtype, param.code)[0]
+            != definitions.stored_number(rtype, main.code)[0]
+        ):
             value = None
         elif "/" not in value:
-            value = f"Patient/{value}" if ":" in name or param.code == "patient" or param.targets == ("Patient",) else None
+            value = (
+                f"Patient/{value}"
+                if ":" in name or param.code == "patient" or param.targets == ("Patient",)
+                else None
+            )
     found = extract.split_reference(value) if value else None
     if found is None or found[0] != "Patient":
         seen, args = visible.condition(ctx.scope, "r", rtype)
@@ -154,10 +191,14 @@ def _patient(
     patient_id = found[1]
     fragment, args = relationships.sql(ctx.scope, "p.person_id")
     if persons.is_number(patient_id) and (person := persons.by_number(ctx.cur, patient_id)) is not None:
-        ctx.cur.execute(f"SELECT p.subj, p.person_id, {fragment} FROM record_patient p WHERE p.person_id = %s", [*args, person])
+        ctx.cur.execute(
+            f"SELECT p.subj, p.person_id, {fragment} FROM record_patient p WHERE p.person_id = %s",
+            [*args, person],
+        )
     else:
         ctx.cur.execute(
-            f"SELECT p.subj, p.person_id, {fragment} FROM record_patient p WHERE p.subj = %s", [*args, ref_key(f"Patient/{patient_id}")]
+            f"SELECT p.subj, p.person_id, {fragment} FROM record_patient p WHERE p.subj = %s",
+            [*args, ref_key(f"Patient/{patient_id}")],
         )
     rows = ctx.cur.fetchall()
     if not rows:
@@ -178,7 +219,14 @@ def _by_token(query: _Query, rtype: str, filters: list[tuple[str, str]], keys: l
     """Let one plain token parameter lead: its rows carry the patient's key."""
     for i, (name, value) in enumerate(filters):
         param = definitions.params(rtype).get(name)
-        if param is None or param.kind != "token" or "," in value or "\\" in value or not value or value.endswith("|"):
+        if (
+            param is None
+            or param.kind != "token"
+            or "," in value
+            or "\\" in value
+            or not value
+            or value.endswith("|")
+        ):
             continue
         if name not in extract.supported(rtype) or name in ("status", "category") or rtype in params.PATIENTS:
             continue
@@ -205,18 +253,34 @@ def _sort(query: _Query, rtype: str, given: list[str], strict: bool, page: Page)
             query.order.append(("r.updated", "timestamptz", down))
         elif code == "_id":
             query.order.append(("r.id", "text", down))
-        elif param is None or param.kind not in ("date", "string", "number", "quantity") or code not in extract.supported(rtype):
+        elif (
+            param is None
+            or param.kind not in ("date", "string", "number", "quantity")
+            or code not in extract.supported(rtype)
+        ):
             if strict:
                 raise bad("_sort", f"不能按 {code} 排序", f"cannot sort by {code}")
-            page.ignored.append(Issue("not-supported", Text(f"不能按 {code} 排序", f"cannot sort by {code}"), "_sort", "warning"))
+            page.ignored.append(
+                Issue(
+                    "not-supported", Text(f"不能按 {code} 排序", f"cannot sort by {code}"), "_sort", "warning"
+                )
+            )
         elif param.kind == "date" and _is_main_date(rtype, param):
             query.order.append(("r.at", "timestamptz", down))
         else:
-            column, cast = {"date": ("lo", "timestamptz"), "string": ("val", "text")}.get(param.kind, ("lo", "numeric"))
+            column, cast = {"date": ("lo", "timestamptz"), "string": ("val", "text")}.get(
+                param.kind, ("lo", "numeric")
+            )
             narrow = " AND z.kind = 0" if param.kind == "string" else ""
             pick = "max" if down else "min"
             table = params.TABLE[param.kind]
-            query.order.append((f"(SELECT {pick}(z.{column}) FROM {table} z WHERE z.rid = r.rid AND z.pid = {param.number}{narrow})", cast, down))
+            query.order.append(
+                (
+                    f"(SELECT {pick}(z.{column}) FROM {table} z WHERE z.rid = r.rid AND z.pid = {param.number}{narrow})",
+                    cast,
+                    down,
+                )
+            )
     if not query.order:
         query.order.append(("r.updated", "timestamptz", False))
 
@@ -224,18 +288,29 @@ def _sort(query: _Query, rtype: str, given: list[str], strict: bool, page: Page)
 def _is_main_date(rtype: str, param: definitions.Param) -> bool:
     """Whether ``r.at`` holds this date: it is the only source of the type's clinical time."""
     leaves = {(leaf.steps, leaf.type) for p in param.paths for leaf in extract.compile_path(rtype, p)}
-    return leaves == set(extract._time_paths(rtype)) and all(kind != "Period" for _, kind in leaves - {(("effectivePeriod",), "Period")})
+    return leaves == set(extract._time_paths(rtype)) and all(
+        kind != "Period" for _, kind in leaves - {(("effectivePeriod",), "Period")}
+    )
 
 
 def _total(cur: Any, query: _Query) -> int:
-    cur.execute(f"SELECT count(*) FROM {query.source} WHERE {' AND '.join(query.where)}", [*query.from_args, *query.args])
+    cur.execute(
+        f"SELECT count(*) FROM {query.source} WHERE {' AND '.join(query.where)}",
+        [*query.from_args, *query.args],
+    )
     return cur.fetchone()[0]
 
 
 def _fetch(cur: Any, query: _Query, page: Page, count: int, cursor: str) -> None:
     names = [f"k{i}" for i in range(len(query.order))]
     keys = ", ".join(f"{expr} AS {name}" for (expr, _, _), name in zip(query.order, names, strict=True))
-    order = ", ".join(f"{n} {'DESC' if d else 'ASC'} NULLS LAST" for n, (_, _, d) in zip(names, query.order, strict=True)) + ", rid"
+    order = (
+        ", ".join(
+            f"{n} {'DESC' if d else 'ASC'} NULLS LAST"
+            for n, (_, _, d) in zip(names, query.order, strict=True)
+        )
+        + ", rid"
+    )
     after, after_args = _after(query, names, cursor) if cursor else ("TRUE", [])
     cur.execute(
         f"WITH found AS MATERIALIZED (SELECT * FROM (SELECT r.rid, {keys} FROM {query.source} WHERE {' AND '.join(query.where)}) q"
@@ -261,10 +336,18 @@ def _after(query: _Query, names: list[str], cursor: str) -> Sql:
     """Condition for rows behind the cursor (nulls come last in both directions)."""
     try:
         rid, values = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if type(rid) is not int or len(values) != len(names) or any(v is not None and type(v) is not str for v in values):
+        if (
+            type(rid) is not int
+            or len(values) != len(names)
+            or any(v is not None and type(v) is not str for v in values)
+        ):
             raise ValueError
     except (ValueError, TypeError):
-        raise bad("_cursor", "翻页标记无效，请从第一页重新查询", "the page cursor is not valid; search again from the first page") from None
+        raise bad(
+            "_cursor",
+            "翻页标记无效，请从第一页重新查询",
+            "the page cursor is not valid; search again from the first page",
+        ) from None
     parts, args, equal, equal_args = [], [], "", []
     for name, (_, cast, down), value in zip(names, query.order, values, strict=True):
         if value is not None:
@@ -277,7 +360,9 @@ def _after(query: _Query, names: list[str], cursor: str) -> Sql:
 
 
 def _include(ctx: Context, rtype: str, page: Page, control: dict[str, list[str]]) -> None:
-    if not any(name in control for name in ("_include", "_revinclude", "_include:iterate", "_revinclude:iterate")):
+    if not any(
+        name in control for name in ("_include", "_revinclude", "_include:iterate", "_revinclude:iterate")
+    ):
         return
     seen = {e.rid for e in page.entries}
     frontier = list(page.entries)
@@ -324,12 +409,17 @@ def _included(ctx: Context, sources: list[Result], value: str, name: str) -> lis
     if target:
         narrow += " AND f.ttype = %s"
         args.append(definitions.type_number(target))
-    ctx.cur.execute(f"SELECT DISTINCT f.target FROM record_ref f WHERE f.rid = ANY(%s::bigint[]){narrow}", [rids, *args])
+    ctx.cur.execute(
+        f"SELECT DISTINCT f.target FROM record_ref f WHERE f.rid = ANY(%s::bigint[]){narrow}", [rids, *args]
+    )
     keys = [row[0] for row in ctx.cur.fetchall()]
     found = _by_keys(ctx, "r.key = ANY(%s::bigint[])", keys)
     missing = set(keys) - {ref_key(f"{f.rtype}/{f.id}") for f in found}
     if missing:
-        ctx.cur.execute("SELECT patient_id FROM record_patient WHERE subj = ANY(%s::bigint[]) AND length(patient_id) = 10", [list(missing)])
+        ctx.cur.execute(
+            "SELECT patient_id FROM record_patient WHERE subj = ANY(%s::bigint[]) AND length(patient_id) = 10",
+            [list(missing)],
+        )
         for (number_,) in ctx.cur.fetchall():
             golden = persons.virtual(ctx.cur, ctx.scope, number_)
             if golden is not None:
@@ -372,7 +462,9 @@ def _virtual_by_id(ctx: Context, filters: list[tuple[str, str]], page: Page) -> 
                 page.total = len(page.entries)
 
 
-def everything(cur: Any, scope: Scope, patient_id: str, *, count: int = 1000, cursor: str = "", types: Sequence[str] = ()) -> Page | None:
+def everything(
+    cur: Any, scope: Scope, patient_id: str, *, count: int = 1000, cursor: str = "", types: Sequence[str] = ()
+) -> Page | None:
     """Patient/$everything: the patient, what belongs to it, and the open resources these refer to; None: no such patient to see."""
     fragment, args = relationships.sql(scope, "p.person_id")
     number = persons.is_number(patient_id)

@@ -106,7 +106,12 @@ def lock(cur: Any, names: Sequence[str]) -> None:
 
 
 def apply(
-    cur: Any, scope: Scope, writes: Sequence[Write], *, source_institution_id: int | None = None, platform: bool = False
+    cur: Any,
+    scope: Scope,
+    writes: Sequence[Write],
+    *,
+    source_institution_id: int | None = None,
+    platform: bool = False,
 ) -> list[Result]:
     """Make ``writes`` inside the caller's transaction; results in the same order.
 
@@ -126,7 +131,9 @@ def apply(
         except Problem as problem:
             raise (problem.at(job.write.place) if job.write.place else problem) from None
     active = [job for job in active if job.result is None]
-    people = persons.assign(cur, scope, [(j.write, j.id, j.patient) for j in active if j.patient], source, platform)
+    people = persons.assign(
+        cur, scope, [(j.write, j.id, j.patient) for j in active if j.patient], source, platform
+    )
     _rights(cur, scope, active, people, platform)
     _store(cur, active, people, now, source, platform)
     return [job.result for job in jobs if job.result is not None]
@@ -134,12 +141,18 @@ def apply(
 
 def _job(write: Write) -> _Job:
     if write.rtype not in types():
-        raise refuse(404, "not-supported", f"没有资源类型 {write.rtype}", f"there is no resource type {write.rtype}")
+        raise refuse(
+            404, "not-supported", f"没有资源类型 {write.rtype}", f"there is no resource type {write.rtype}"
+        )
     if write.method == "create":
         write.id = write.id or str(uuid.uuid4())
     if not write.id or not ID.fullmatch(write.id):
         raise refuse(
-            400, "value", "id 只能用字母、数字、- 和 .，最长 64", "an id has letters, digits, - and . only, at most 64", f"{write.rtype}.id"
+            400,
+            "value",
+            "id 只能用字母、数字、- 和 .，最长 64",
+            "an id has letters, digits, - and . only, at most 64",
+            f"{write.rtype}.id",
         )
     if write.method != "delete" and write.resource is None:
         write.resource = text.parse(write.raw or b"")
@@ -150,7 +163,11 @@ def _conditions(cur: Any, scope: Scope, jobs: list[_Job]) -> None:
     """Take every lock the batch needs, then settle conditional creates (searching after the lock, in a new statement)."""
     from lianxin.record import search
 
-    names = [f"{j.write.rtype}?{'&'.join(sorted((j.write.if_none_exist or '').split('&')))}" for j in jobs if j.write.if_none_exist]
+    names = [
+        f"{j.write.rtype}?{'&'.join(sorted((j.write.if_none_exist or '').split('&')))}"
+        for j in jobs
+        if j.write.if_none_exist
+    ]
     names += [f"{j.write.rtype}/{j.id}" for j in jobs if j.write.method != "create"]
     lock(cur, names)
     settled: dict[str, _Job] = {}
@@ -161,20 +178,28 @@ def _conditions(cur: Any, scope: Scope, jobs: list[_Job]) -> None:
         name = f"{job.write.rtype}?{condition}"
         if name in settled:
             raise refuse(
-                400, "duplicate", "同一事务中有两个相同条件的创建，请合并", "two creates of this transaction have the same condition; merge them",
+                400,
+                "duplicate",
+                "同一事务中有两个相同条件的创建，请合并",
+                "two creates of this transaction have the same condition; merge them",
                 job.write.place,
             )
         settled[name] = job
         found = search.match(cur, scope, job.write.rtype, condition, limit=2)
         if len(found) > 1:
             raise refuse(
-                412, "multiple-matches", "条件匹配到多个资源，请把条件写得更精确", "the condition matches several resources; make it more exact",
+                412,
+                "multiple-matches",
+                "条件匹配到多个资源，请把条件写得更精确",
+                "the condition matches several resources; make it more exact",
                 job.write.place,
             )
         if found:
             one = found[0]
             job.id = one.id
-            job.result = Result(200, one.rtype, one.id, one.version, one.updated, one.body, one.person_id, one.rid)
+            job.result = Result(
+                200, one.rtype, one.id, one.version, one.updated, one.body, one.person_id, one.rid
+            )
 
 
 def _load(cur: Any, jobs: list[_Job]) -> None:
@@ -182,7 +207,10 @@ def _load(cur: Any, jobs: list[_Job]) -> None:
     if len(set(keys)) != len(keys):
         twice = next(job for job in jobs if keys.count(job.key) > 1)
         raise refuse(
-            400, "duplicate", f"{twice.write.rtype}/{twice.id} 在同一请求中出现多次", f"{twice.write.rtype}/{twice.id} occurs more than once",
+            400,
+            "duplicate",
+            f"{twice.write.rtype}/{twice.id} 在同一请求中出现多次",
+            f"{twice.write.rtype}/{twice.id} occurs more than once",
             twice.write.place,
         )
     if not keys:
@@ -203,13 +231,27 @@ def _admit(job: _Job, scope: Scope, now: datetime, platform: bool) -> None:
     write, old = job.write, job.old
     if old is not None:
         if write.method == "create":
-            raise refuse(409, "conflict", f"{write.rtype}/{job.id} 已存在", f"{write.rtype}/{job.id} exists already", f"{write.rtype}.id")
+            raise refuse(
+                409,
+                "conflict",
+                f"{write.rtype}/{job.id} 已存在",
+                f"{write.rtype}/{job.id} exists already",
+                f"{write.rtype}.id",
+            )
         if old.platform and not platform:
             raise refuse(
-                403, "forbidden", "该资源由平台发布，只能通过业务办理改变", "the platform publishes this resource; it changes only through its case",
+                403,
+                "forbidden",
+                "该资源由平台发布，只能通过业务办理改变",
+                "the platform publishes this resource; it changes only through its case",
             )
         if not (platform or scope.everything or old.institution_id in scope.institution_ids):
-            raise refuse(403, "forbidden", "只有来源机构可以修改该资源", "only the institution it came from may change this resource")
+            raise refuse(
+                403,
+                "forbidden",
+                "只有来源机构可以修改该资源",
+                "only the institution it came from may change this resource",
+            )
     if write.if_none_match == "*" and old is not None and not old.deleted:
         raise refuse(412, "conflict", "该 id 已有资源", "a resource with this id exists already")
     if write.if_match is not None:
@@ -217,7 +259,9 @@ def _admit(job: _Job, scope: Scope, now: datetime, platform: bool) -> None:
         if wanted is None or old is None or int(wanted[1]) != old.version:
             current = old.version if old else 0
             raise refuse(
-                412, "conflict", f"版本已变化，当前版本为 {current}；请重新读取后再改",
+                412,
+                "conflict",
+                f"版本已变化，当前版本为 {current}；请重新读取后再改",
                 f"the version has changed, it is {current} now; read again, then change",
             )
     if write.method == "delete":
@@ -227,10 +271,20 @@ def _admit(job: _Job, scope: Scope, now: datetime, platform: bool) -> None:
     resource = write.resource
     if not isinstance(resource, dict) or resource.get("resourceType") != write.rtype:
         raise refuse(
-            400, "structure", f"resourceType 应为 {write.rtype}", f"resourceType must be {write.rtype}", "resourceType"
+            400,
+            "structure",
+            f"resourceType 应为 {write.rtype}",
+            f"resourceType must be {write.rtype}",
+            "resourceType",
         )
     if write.method == "update" and resource.get("id") not in (None, job.id):
-        raise refuse(400, "value", f"资源的 id 应为 {job.id}", f"the resource's id must be {job.id}", f"{write.rtype}.id")
+        raise refuse(
+            400,
+            "value",
+            f"资源的 id 应为 {job.id}",
+            f"the resource's id must be {job.id}",
+            f"{write.rtype}.id",
+        )
     if not write.trusted:
         issues, _ = validate.check(resource)
         if issues:
@@ -242,27 +296,43 @@ def _admit(job: _Job, scope: Scope, now: datetime, platform: bool) -> None:
         job.patient = None
 
 
-def _rights(cur: Any, scope: Scope, jobs: list[_Job], people: dict[int, persons.Place], platform: bool) -> None:
+def _rights(
+    cur: Any, scope: Scope, jobs: list[_Job], people: dict[int, persons.Place], platform: bool
+) -> None:
     """A writer must see the person it writes about (relationship), or have sent that patient itself."""
     if scope.everything or platform:
         return
     if not scope.clinical:
         raise refuse(403, "forbidden", "您的岗位不能写入健康记录", "your post may not write to the record")
-    wanted = {p.person_id for p in people.values() if not (p.new or p.institution_id in scope.institution_ids)}
+    wanted = {
+        p.person_id for p in people.values() if not (p.new or p.institution_id in scope.institution_ids)
+    }
     seen = relationships.seen(scope, sorted(wanted), cursor=cur) if wanted else set()
     for job in jobs:
         place = people.get(ref_key(f"Patient/{job.patient[0]}")) if job.patient else None
-        if place and place.person_id in wanted - seen and not (place.new or place.institution_id in scope.institution_ids):
+        if (
+            place
+            and place.person_id in wanted - seen
+            and not (place.new or place.institution_id in scope.institution_ids)
+        ):
             assert job.patient is not None
             problem = refuse(
-                403, "forbidden", "您所在机构与该居民没有诊疗关系，不能写入其记录",
-                "your institution has no care relationship with this person, so it may not write to the record", job.patient[1],
+                403,
+                "forbidden",
+                "您所在机构与该居民没有诊疗关系，不能写入其记录",
+                "your institution has no care relationship with this person, so it may not write to the record",
+                job.patient[1],
             )
             raise problem.at(job.write.place) if job.write.place else problem
 
 
 def _store(
-    cur: Any, jobs: list[_Job], people: dict[int, persons.Place], now: datetime, source: int | None, platform: bool
+    cur: Any,
+    jobs: list[_Job],
+    people: dict[int, persons.Place],
+    now: datetime,
+    source: int | None,
+    platform: bool,
 ) -> None:
     fresh = [job for job in jobs if job.old is None]
     rids = rows.new_rids(cur, len(fresh)) if fresh else []
@@ -283,7 +353,9 @@ def _store(
         try:
             index, at = extract.index_rows(write.resource), extract.clinical_time(write.resource)
         except (ValueError, OverflowError) as error:
-            problem = refuse(422, "value", f"日期或数值超出范围：{error}", f"a date or number is out of range: {error}")
+            problem = refuse(
+                422, "value", f"日期或数值超出范围：{error}", f"a date or number is out of range: {error}"
+            )
             raise problem.at(write.place) if write.place else problem from None
         person = place.person_id if place else None
         job.stored = Stored(rid, job.key, write.rtype, job.id, version, now, closed(write.rtype, body), index, person,
@@ -325,7 +397,9 @@ _COLUMNS = "r.rtype, r.id, r.version, r.updated, r.body, r.person_id, r.rid, r.d
 
 def _result(row: tuple[Any, ...]) -> Result:
     rtype, rid, version, updated, body, person_id, number, deleted = row
-    return Result(410 if deleted else 200, rtype, rid, version, updated, opened(rtype, body), person_id, number, deleted)
+    return Result(
+        410 if deleted else 200, rtype, rid, version, updated, opened(rtype, body), person_id, number, deleted
+    )
 
 
 def read(cur: Any, scope: Scope, rtype: str, rid: str) -> Result | None:
@@ -336,7 +410,8 @@ def read(cur: Any, scope: Scope, rtype: str, rid: str) -> Result | None:
             return virtual
     condition, params = visible.condition(scope, "r", rtype)
     cur.execute(
-        f"SELECT {_COLUMNS} FROM record_resource r WHERE r.key = %s AND {condition}", [ref_key(f"{rtype}/{rid}"), *params]
+        f"SELECT {_COLUMNS} FROM record_resource r WHERE r.key = %s AND {condition}",
+        [ref_key(f"{rtype}/{rid}"), *params],
     )
     row = cur.fetchone()
     return _result(row) if row and (row[0], row[1]) == (rtype, rid) else None
@@ -369,7 +444,11 @@ def history(
         which.append("r.rtype = %s")
         more.append(rtype)
     limits, limit_params = ["TRUE"], []
-    for text_, value in (("v.updated >= %s", since), ("(v.updated, v.rid, v.version) < (%s, %s, %s)", before), ("v.version = %s", version)):
+    for text_, value in (
+        ("v.updated >= %s", since),
+        ("(v.updated, v.rid, v.version) < (%s, %s, %s)", before),
+        ("v.version = %s", version),
+    ):
         if value is not None:
             limits.append(text_)
             limit_params += list(value) if isinstance(value, tuple) else [value]

@@ -23,14 +23,22 @@ def strict(raw: bytes) -> bytes:
             raw.decode("utf-8")
         except UnicodeDecodeError as error:
             raise refuse(
-                400, "structure", f"内容不是 UTF-8（第 {error.start} 字节），请改用 UTF-8", f"the body is not UTF-8 (byte {error.start}); send UTF-8"
+                400,
+                "structure",
+                f"内容不是 UTF-8（第 {error.start} 字节），请改用 UTF-8",
+                f"the body is not UTF-8 (byte {error.start}); send UTF-8",
             ) from None
     if b"\\u0000" in raw:
-        raise refuse(400, "value", "字符串中不能有 U+0000，请删除", "strings must not contain U+0000; remove it")
+        raise refuse(
+            400, "value", "字符串中不能有 U+0000，请删除", "strings must not contain U+0000; remove it"
+        )
     skeleton = STRINGS.sub(b"", raw)
     if skeleton.count(b"{") + skeleton.count(b"[") > MAX_DEPTH and depth(skeleton) > MAX_DEPTH:
         raise refuse(
-            400, "structure", f"嵌套超过 {MAX_DEPTH} 层，请简化", f"nested deeper than {MAX_DEPTH} levels; flatten it"
+            400,
+            "structure",
+            f"嵌套超过 {MAX_DEPTH} 层，请简化",
+            f"nested deeper than {MAX_DEPTH} levels; flatten it",
         )
     return skeleton
 
@@ -67,7 +75,10 @@ def duplicate_check(skeleton: bytes, members: int) -> None:
     """Refuse duplicate member names: the text then has more members than the parsed tree."""
     if skeleton.count(b":") != members:
         raise refuse(
-            400, "structure", "JSON 对象中有重复的成员名，请保留一个", "a JSON object has duplicate member names; keep one"
+            400,
+            "structure",
+            "JSON 对象中有重复的成员名，请保留一个",
+            "a JSON object has duplicate member names; keep one",
         )
 
 
@@ -118,4 +129,4 @@ def dumps(resource: dict[str, Any]) -> bytes:
     return orjson.dumps(resource)
 
 
-__all__ = ["Problem", "duplicate_check", "dumps", "members", "parse", "splice", "strict"]
+__all__ = ["Problem", "dumps", "duplicate_check", "members", "parse", "splice", "strict"]

@@ -118,7 +118,10 @@ def counts(scope: Scope, person_id: int) -> dict[str, int]:
     """How many resources of each type the person has (for the tabs of a page); no audit: no content is shown."""
     relationships.require(scope, person_id)
     with connection.cursor() as cur:
-        cur.execute("SELECT rtype, count(*) FROM record_resource WHERE person_id = %s AND NOT deleted GROUP BY rtype", [person_id])
+        cur.execute(
+            "SELECT rtype, count(*) FROM record_resource WHERE person_id = %s AND NOT deleted GROUP BY rtype",
+            [person_id],
+        )
         return dict(cur.fetchall())
 
 
@@ -199,8 +202,20 @@ def _entry(rtype: str, rid: str, at: datetime | None, body: str, institution: st
         title = concept(value)
         if title:
             break
-    title = resource.get("title") or resource.get("description") or title or resource.get("class", {}).get("display", "")
-    return Entry(at, rtype, title or str(KINDS.get(rtype, rtype)), institution or _by_reference(resource), f"{rtype}/{rid}", _says(resource))
+    title = (
+        resource.get("title")
+        or resource.get("description")
+        or title
+        or resource.get("class", {}).get("display", "")
+    )
+    return Entry(
+        at,
+        rtype,
+        title or str(KINDS.get(rtype, rtype)),
+        institution or _by_reference(resource),
+        f"{rtype}/{rid}",
+        _says(resource),
+    )
 
 
 def _by_reference(resource: dict[str, Any]) -> str:
@@ -213,7 +228,12 @@ def _by_reference(resource: dict[str, Any]) -> str:
 
 def _says(resource: dict[str, Any]) -> str:
     """The line below the title: value, conclusion, dose, reason."""
-    if "valueQuantity" in resource or "component" in resource or "valueCodeableConcept" in resource or "valueString" in resource:
+    if (
+        "valueQuantity" in resource
+        or "component" in resource
+        or "valueCodeableConcept" in resource
+        or "valueString" in resource
+    ):
         return value_text(resource)
     if resource.get("conclusion"):
         return resource["conclusion"]
@@ -249,18 +269,25 @@ def _short(number: Any) -> str:
     return f"{number:.4g}" if isinstance(number, float) else str(number)
 
 
-def _list_one(made: Summary, rtype: str, rid: str, at: datetime | None, body: str, institution: str | None) -> None:
+def _list_one(
+    made: Summary, rtype: str, rid: str, at: datetime | None, body: str, institution: str | None
+) -> None:
     resource = orjson.loads(body)
     line = {
         "ref": f"{rtype}/{rid}", "date": at, "institution": institution or "", "title": concept(resource.get("code")), "resource": resource,
     }  # fmt: skip
     if rtype == "Condition":
         status = _status(resource, "clinicalStatus")
-        if status in ("", "active", "recurrence", "relapse") and _status(resource, "verificationStatus") != "entered-in-error":
+        if (
+            status in ("", "active", "recurrence", "relapse")
+            and _status(resource, "verificationStatus") != "entered-in-error"
+        ):
             _once(made.problems, line)
     elif rtype == "MedicationRequest":
         if resource.get("status") == "active":
-            line["title"] = concept(resource.get("medicationCodeableConcept")) or resource.get("medicationReference", {}).get("display", "")
+            line["title"] = concept(resource.get("medicationCodeableConcept")) or resource.get(
+                "medicationReference", {}
+            ).get("display", "")
             line["dose"] = _says(resource)
             _once(made.medicines, line)
     elif rtype == "AllergyIntolerance":

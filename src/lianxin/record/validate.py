@@ -46,12 +46,15 @@ def shape(type_name: str) -> Shape:
     """The compiled shape of a type."""
     made = Shape()
     formats = definitions.primitives()
+    resource = type_name in definitions.types()
     for name, row in definitions.elements(type_name).items():
         options = _split(row[2])
         stem = name.removesuffix("[x]")
         keys = []
         for option in options:
             base, _, rest = option.partition("(")
+            if name == "id" and resource:
+                base = "id"
             key = stem + base[0].upper() + base[1:] if name.endswith("[x]") else stem
             element = Element(key, row[1] != 1, base.lstrip("@"), base in formats)
             if element.primitive:
@@ -111,7 +114,12 @@ class Validator:
                     continue
                 base = keys.get(key[1:]) if key[:1] == "_" else None
                 if base is None or not base.primitive:
-                    self.tell("structure", f"{path}.{key}", f"未知元素 {key}，请删除或改名", f"unknown element {key}; remove or rename it")
+                    self.tell(
+                        "structure",
+                        f"{path}.{key}",
+                        f"未知元素 {key}，请删除或改名",
+                        f"unknown element {key}; remove or rename it",
+                    )
                 else:
                     self.shadow(item, base, f"{path}.{key}")
                 continue
@@ -127,7 +135,12 @@ class Validator:
                     self.tell("structure", f"{path}.{key}", f"{key} 应为数组", f"{key} must be an array")
                     continue
                 if not item:
-                    self.tell("structure", f"{path}.{key}", f"{key} 不能为空数组，请删除", f"{key} must not be an empty array; remove it")
+                    self.tell(
+                        "structure",
+                        f"{path}.{key}",
+                        f"{key} 不能为空数组，请删除",
+                        f"{key} must not be an empty array; remove it",
+                    )
                 for i, one in enumerate(item):
                     if one is None and element.primitive and "_" + key in value:
                         continue
@@ -136,7 +149,12 @@ class Validator:
                 self.one(item, element, path, -1)
         for name, names in rules.required:
             if names[0] not in value and not any(n in value for n in names):
-                self.tell("required", f"{path}.{name}", f"缺少必填元素 {name}，请补充", f"required element {name} is missing; add it")
+                self.tell(
+                    "required",
+                    f"{path}.{name}",
+                    f"缺少必填元素 {name}，请补充",
+                    f"required element {name} is missing; add it",
+                )
         if not value:
             self.tell("structure", path, "不能为空对象，请删除", "an object must not be empty; remove it")
 
@@ -147,10 +165,14 @@ class Validator:
             if kind == "boolean":
                 good = type(value) is bool
             elif kind in NUMERIC:
-                good = type(value) is int and -2147483649 < value < 2147483648 and (kind == "integer" or value >= (kind == "positiveInt"))
+                good = (
+                    type(value) is int
+                    and -2147483649 < value < 2147483648
+                    and (kind == "integer" or value >= (kind == "positiveInt"))
+                )
             elif kind == "decimal":
                 good = type(value) in (int, float)
-            elif type(value) is not str or not value or len(value) > 1_048_576 and kind != "base64Binary":
+            elif type(value) is not str or not value or (len(value) > 1_048_576 and kind != "base64Binary"):
                 good = False
             elif kind in TEXTUAL:
                 good = not value.isspace() and (kind != "xhtml" or _harmless(value))
@@ -165,13 +187,28 @@ class Validator:
             if not good:
                 where = f"{path}.{element.name}" + (f"[{i}]" if i >= 0 else "")
                 if element.codes is not None and isinstance(value, str):
-                    self.tell("code-invalid", where, f"代码“{value[:60]}”不在规定的取值范围内", f"code '{value[:60]}' is not one of the required codes")
+                    self.tell(
+                        "code-invalid",
+                        where,
+                        f"代码“{value[:60]}”不在规定的取值范围内",
+                        f"code '{value[:60]}' is not one of the required codes",
+                    )
                 else:
-                    self.tell("value", where, f"取值不符合 {kind} 的格式，请更正", f"the value is not a valid {kind}; correct it")
+                    self.tell(
+                        "value",
+                        where,
+                        f"取值不符合 {kind} 的格式，请更正",
+                        f"the value is not a valid {kind}; correct it",
+                    )
             return
         where = f"{path}.{element.name}" + (f"[{i}]" if i >= 0 else "")
         if type(value) is not dict:
-            self.tell("structure", where, f"{element.name} 应为对象（{kind}）", f"{element.name} must be an object ({kind})")
+            self.tell(
+                "structure",
+                where,
+                f"{element.name} 应为对象（{kind}）",
+                f"{element.name} must be an object ({kind})",
+            )
         elif kind == "Resource":
             self.resource(value, where)
         else:
@@ -187,7 +224,10 @@ class Validator:
             if rtype not in targets:
                 allowed = ", ".join(sorted(targets))
                 self.tell(
-                    "structure", f"{path}.reference", f"不能引用 {rtype}；可引用：{allowed}", f"must not refer to {rtype}; allowed: {allowed}"
+                    "structure",
+                    f"{path}.reference",
+                    f"不能引用 {rtype}；可引用：{allowed}",
+                    f"must not refer to {rtype}; allowed: {allowed}",
                 )
 
     def shadow(self, value: Any, base: Element, path: str) -> None:
@@ -197,7 +237,12 @@ class Validator:
             if item is None and base.many:
                 continue
             if type(item) is not dict:
-                self.tell("structure", path, "应为含 id 或 extension 的对象", "must be an object with id or extension")
+                self.tell(
+                    "structure",
+                    path,
+                    "应为含 id 或 extension 的对象",
+                    "must be an object with id or extension",
+                )
             else:
                 self.object(item, shape("Element"), path)
 

@@ -30,11 +30,19 @@ def date_range(text: str) -> tuple[datetime, datetime]:
         return datetime(y, 1, 1, tzinfo=ZONE), end
     m = int(month)
     if day is None:
-        return datetime(y, m, 1, tzinfo=ZONE), datetime(y, m, 1, tzinfo=ZONE) + timedelta(days=monthrange(y, m)[1])
+        return datetime(y, m, 1, tzinfo=ZONE), datetime(y, m, 1, tzinfo=ZONE) + timedelta(
+            days=monthrange(y, m)[1]
+        )
     if hour is None:
         start = datetime(y, m, int(day), tzinfo=ZONE)
         return start, start + timedelta(days=1)
-    tz = ZONE if zone is None else UTC if zone == "Z" else datetime.fromisoformat(f"2000-01-01T00:00:00{zone}").tzinfo
+    tz = (
+        ZONE
+        if zone is None
+        else UTC
+        if zone == "Z"
+        else datetime.fromisoformat(f"2000-01-01T00:00:00{zone}").tzinfo
+    )
     start = datetime(y, m, int(day), int(hour), int(minute), min(int(second or 0), 59), tzinfo=tz)
     if second is None:
         return start, start + timedelta(minutes=1)

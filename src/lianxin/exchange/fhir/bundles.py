@@ -30,7 +30,10 @@ def process(
     if bundle.type == "transaction":
         answers = _transaction(request, scope, bundle, read, claim, writing, note)
     else:
-        answers = [_single(request, scope, entry, i, read, claim, writing, note) for i, entry in enumerate(bundle.entry)]
+        answers = [
+            _single(request, scope, entry, i, read, claim, writing, note)
+            for i, entry in enumerate(bundle.entry)
+        ]
     minimal = "return=minimal" in request.prefer
     entries = [_entry(request, status, body, minimal) for status, body in answers]
     return Reply(200, http.bundle_text(f"{bundle.type}-response", entries, []))
@@ -46,7 +49,12 @@ def _transaction(
             claim=lambda part: claim(request, scope, part),
         )  # fmt: skip
         for action in ("create", "update", "delete"):
-            note(cur, scope, action, [r for p, _, r in done if isinstance(r, Result) and ACTIONS.get(p.method) == action])
+            note(
+                cur,
+                scope,
+                action,
+                [r for p, _, r in done if isinstance(r, Result) and ACTIONS.get(p.method) == action],
+            )
         return done
 
     done = writing(work)
@@ -62,7 +70,14 @@ def _transaction(
 
 
 def _single(
-    request: Incoming, scope: Scope, entry: bundling.Entry, i: int, read: Any, claim: Any, writing: Any, note: Any
+    request: Incoming,
+    scope: Scope,
+    entry: bundling.Entry,
+    i: int,
+    read: Any,
+    claim: Any,
+    writing: Any,
+    note: Any,
 ) -> tuple[int, Any]:
     try:
         part = bundling.understand(entry, i)
@@ -71,7 +86,10 @@ def _single(
 
         def work(cur: Any) -> tuple[int, Any]:
             if part.raw:
-                part.raw = bundling.rewrite(part.raw, bundling.resolve_conditional(cur, scope, bundling.conditional_references([part.raw])))
+                part.raw = bundling.rewrite(
+                    part.raw,
+                    bundling.resolve_conditional(cur, scope, bundling.conditional_references([part.raw])),
+                )
             taken = claim(request, scope, part)
             if taken is not None:
                 return taken

@@ -11,7 +11,10 @@ BUILT_IN = {("Patient", "everything"): "http://hl7.org/fhir/OperationDefinition/
 
 
 def _operation(rtype: str, name: str) -> dict[str, Any]:
-    url = BUILT_IN.get((rtype, name)) or f"http://lianxin.example/OperationDefinition/{rtype or 'System'}-{name}"
+    url = (
+        BUILT_IN.get((rtype, name))
+        or f"http://lianxin.example/OperationDefinition/{rtype or 'System'}-{name}"
+    )
     return {"name": name, "definition": url}
 
 
@@ -22,7 +25,9 @@ def statement(base: str) -> bytes:
     resources = []
     for rtype in sorted(definitions.types()):
         operations = [_operation(t, n) for t, n in registered if t == rtype]
-        operations.append({"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"})
+        operations.append(
+            {"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}
+        )
         resources.append(capability.resource(rtype, operations=operations))
     made: dict[str, Any] = {
         "resourceType": "CapabilityStatement",

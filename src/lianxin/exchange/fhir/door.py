@@ -40,10 +40,21 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     except AccessError as error:
         reply = Reply(403, http.outcome_text([Issue("forbidden", error.message)]))
     except (psycopg.errors.QueryCanceled, RecursionError):
-        reply = refusal(refuse(503, "too-costly", "该请求耗时过长，请缩小查询范围", "this request takes too long; narrow it"))
+        reply = refusal(
+            refuse(
+                503, "too-costly", "该请求耗时过长，请缩小查询范围", "this request takes too long; narrow it"
+            )
+        )
     except (OperationalError, InterfaceError, psycopg.OperationalError):
         log.exception("database unavailable")
-        reply = refusal(refuse(503, "transient", "数据库暂不可用，请稍后重试", "the database is not available; try again shortly"))
+        reply = refusal(
+            refuse(
+                503,
+                "transient",
+                "数据库暂不可用，请稍后重试",
+                "the database is not available; try again shortly",
+            )
+        )
         reply.headers.append(("Retry-After", "2"))
     except Exception:
         log.exception("FHIR request failed")
@@ -75,7 +86,9 @@ def answer(request: Incoming) -> Reply:
         return _operation(request, scope, "", None, path[0])
     rtype = path[0]
     if rtype not in definitions.types():
-        raise refuse(404, "not-supported", f"没有资源类型 {rtype[:60]}", f"there is no resource type {rtype[:60]}")
+        raise refuse(
+            404, "not-supported", f"没有资源类型 {rtype[:60]}", f"there is no resource type {rtype[:60]}"
+        )
     rest = path[1:]
     if rest and rest[-1].startswith("$") and len(rest) <= 2:
         return _operation(request, scope, rtype, rest[0] if len(rest) == 2 else None, rest[-1])
@@ -99,8 +112,18 @@ def answer(request: Incoming) -> Reply:
         case ("GET", 2) if rtype == "Patient" and rest[1] in definitions.types():
             return _search(request, scope, rest[1], request.params, compartment=rest[0])
         case ("PUT", 0) | ("DELETE", 0) | ("PATCH", _):
-            raise refuse(405, "not-supported", "不支持条件更新、条件删除和 PATCH；请用 类型/id", "conditional update or delete and PATCH are not supported; use Type/id")
-    raise refuse(405 if len(rest) < 4 else 404, "not-supported", "该地址不支持此方法", "this address does not support this method")
+            raise refuse(
+                405,
+                "not-supported",
+                "不支持条件更新、条件删除和 PATCH；请用 类型/id",
+                "conditional update or delete and PATCH are not supported; use Type/id",
+            )
+    raise refuse(
+        405 if len(rest) < 4 else 404,
+        "not-supported",
+        "该地址不支持此方法",
+        "this address does not support this method",
+    )
 
 
 def authenticate(request: Incoming) -> Scope:
@@ -110,7 +133,12 @@ def authenticate(request: Incoming) -> Scope:
     if kind.lower() == "bearer" and bearer.strip():
         scope = pool.reading(lambda cur: tokens.scope_for_token(bearer.strip(), cursor=cur))
     if scope is None:
-        raise refuse(401, "login", "请在 Authorization 头中提供有效的 Bearer 令牌", "send a valid Bearer token in the Authorization header")
+        raise refuse(
+            401,
+            "login",
+            "请在 Authorization 头中提供有效的 Bearer 令牌",
+            "send a valid Bearer token in the Authorization header",
+        )
     return scope
 
 
@@ -118,7 +146,10 @@ def demand(scope: Scope, rtype: str, letter: str) -> None:
     """403 unless the token's SMART scopes allow it."""
     if not tokens.allows(scope, rtype, letter):
         raise refuse(
-            403, "forbidden", f"令牌的授权范围不含 {rtype}.{letter}，请申请相应授权", f"the token's scopes do not include {rtype}.{letter}; ask for that scope"
+            403,
+            "forbidden",
+            f"令牌的授权范围不含 {rtype}.{letter}，请申请相应授权",
+            f"the token's scopes do not include {rtype}.{letter}; ask for that scope",
         )
 
 
@@ -127,7 +158,12 @@ def _gone(rtype: str, rid: str) -> Problem:
 
 
 def _absent(rtype: str, rid: str) -> Problem:
-    return refuse(404, "not-found", f"没有可查看的 {rtype}/{rid[:64]}", f"there is no {rtype}/{rid[:64]} that you may see")
+    return refuse(
+        404,
+        "not-found",
+        f"没有可查看的 {rtype}/{rid[:64]}",
+        f"there is no {rtype}/{rid[:64]} that you may see",
+    )
 
 
 def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str = "") -> None:
@@ -138,7 +174,9 @@ def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str =
             people.setdefault(one.person_id, one)
     audit.write_many(
         [
-            audit.entry(scope, action, person_id=person, what=what or f"{one.rtype}/{one.id}/_history/{one.version}")
+            audit.entry(
+                scope, action, person_id=person, what=what or f"{one.rtype}/{one.id}/_history/{one.version}"
+            )
             for person, one in people.items()
         ],
         cursor=cur,
@@ -169,7 +207,11 @@ def _vread(request: Incoming, scope: Scope, rtype: str, rid: str, version: str) 
     demand(scope, rtype, "r")
 
     def work(cur: Any) -> Result | None:
-        found = store.vread(cur, scope, rtype, rid, int(version)) if version.isdigit() and len(version) < 10 else None
+        found = (
+            store.vread(cur, scope, rtype, rid, int(version))
+            if version.isdigit() and len(version) < 10
+            else None
+        )
         if found is not None:
             note(cur, scope, "read", [found])
         return found
@@ -186,14 +228,21 @@ def _form(request: Incoming) -> list[tuple[str, str]]:
     kind = request.environ.get("CONTENT_TYPE", "").split(";")[0].strip().lower()
     raw = request.body(http.MAX_QUERY)
     if raw and kind != "application/x-www-form-urlencoded":
-        raise refuse(415, "not-supported", "_search 请用表单格式发送", "send _search as application/x-www-form-urlencoded")
+        raise refuse(
+            415,
+            "not-supported",
+            "_search 请用表单格式发送",
+            "send _search as application/x-www-form-urlencoded",
+        )
     try:
         return http.pairs(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise refuse(400, "invalid", "表单不是 UTF-8", "the form is not UTF-8") from None
 
 
-def _search(request: Incoming, scope: Scope, rtype: str, given: list[tuple[str, str]], compartment: str | None = None) -> Reply:
+def _search(
+    request: Incoming, scope: Scope, rtype: str, given: list[tuple[str, str]], compartment: str | None = None
+) -> Reply:
     demand(scope, rtype, "s")
     strict = "handling=strict" in request.prefer
 
@@ -211,10 +260,14 @@ def _search(request: Incoming, scope: Scope, rtype: str, given: list[tuple[str, 
     links = [http.link("self", f"{where}?{http.query(page.used)}" if page.used else where)]
     if page.next:
         links.append(http.link("next", f"{where}?{http.query([*page.used, ('_cursor', page.next)])}"))
-    entries = [http.entry_text(request.base, e, http.shown(shaped, e.rtype, e.body), "match") for e in page.entries]
+    entries = [
+        http.entry_text(request.base, e, http.shown(shaped, e.rtype, e.body), "match") for e in page.entries
+    ]
     entries += [http.entry_text(request.base, e, e.body, "include") for e in page.included]
     if page.ignored:
-        entries.append(f'{{"resource":{http.outcome_text(page.ignored).decode()},"search":{{"mode":"outcome"}}}}')
+        entries.append(
+            f'{{"resource":{http.outcome_text(page.ignored).decode()},"search":{{"mode":"outcome"}}}}'
+        )
     return Reply(200, http.bundle_text("searchset", entries, links, page.total))
 
 
@@ -231,10 +284,14 @@ def _history(request: Incoming, scope: Scope, rtype: str | None, rid: str | None
             when, number, version = json.loads(request.param("_cursor"))
             before = (datetime.fromisoformat(when), int(number), int(version))
     except (ValueError, TypeError):
-        raise refuse(400, "invalid", "_since 或翻页标记无效", "_since or the page cursor is not valid", "_since") from None
+        raise refuse(
+            400, "invalid", "_since 或翻页标记无效", "_since or the page cursor is not valid", "_since"
+        ) from None
 
     def work(cur: Any) -> Any:
-        found = store.history(cur, scope, rtype, rid, count=max(1, min(int(count), 500)), since=since, before=before)
+        found = store.history(
+            cur, scope, rtype, rid, count=max(1, min(int(count), 500)), since=since, before=before
+        )
         note(cur, scope, "read", found[0], f"{rtype or ''}/{rid or ''}/_history")
         return found
 
@@ -246,7 +303,9 @@ def _history(request: Incoming, scope: Scope, rtype: str | None, rid: str | None
     if more:
         cursor = json.dumps([more[0].isoformat(), more[1], more[2]], separators=(",", ":"))
         links.append(http.link("next", f"{here}?{http.query([('_count', count), ('_cursor', cursor)])}"))
-    return Reply(200, http.bundle_text("history", [http.history_entry(request.base, v) for v in versions], links))
+    return Reply(
+        200, http.bundle_text("history", [http.history_entry(request.base, v) for v in versions], links)
+    )
 
 
 def writing(work: Callable[[Any], Any]) -> Any:
@@ -265,12 +324,31 @@ def _write(request: Incoming, scope: Scope, rtype: str, rid: str | None) -> Repl
         raw = request.body()
         resource = bundling.parsed(raw)
         if resource.get("resourceType") != rtype:
-            raise refuse(400, "structure", f"资源类型应为 {rtype}", f"the resource type must be {rtype}", "resourceType")
+            raise refuse(
+                400,
+                "structure",
+                f"资源类型应为 {rtype}",
+                f"the resource type must be {rtype}",
+                "resourceType",
+            )
         if method == "update" and resource.get("id") != rid:
-            raise refuse(400, "value", f"资源的 id 应为 {rid}，与地址一致", f"the resource's id must be {rid}, as in the address", f"{rtype}.id")
+            raise refuse(
+                400,
+                "value",
+                f"资源的 id 应为 {rid}，与地址一致",
+                f"the resource's id must be {rid}, as in the address",
+                f"{rtype}.id",
+            )
     handler = handlers.write_handler(rtype)
     if handler is not None:
-        return _handled(request, scope, handler, handlers.Request(request.method, rtype, rid, None, request.params, _headers(request), resource, raw))
+        return _handled(
+            request,
+            scope,
+            handler,
+            handlers.Request(
+                request.method, rtype, rid, None, request.params, _headers(request), resource, raw
+            ),
+        )
     wanted = Write(
         method, rtype, rid, resource, raw or None, if_match=request.header("If-Match") or None,
         if_none_exist=request.header("If-None-Exist") or None, if_none_match=request.header("If-None-Match") or None, trusted=True,
@@ -293,7 +371,11 @@ def _write(request: Incoming, scope: Scope, rtype: str, rid: str | None) -> Repl
 
 
 def _headers(request: Incoming) -> dict[str, str]:
-    return {k[5:].replace("_", "-").title(): v for k, v in request.environ.items() if k.startswith("HTTP_") and isinstance(v, str)}
+    return {
+        k[5:].replace("_", "-").title(): v
+        for k, v in request.environ.items()
+        if k.startswith("HTTP_") and isinstance(v, str)
+    }
 
 
 class _Rollback(Exception):
@@ -317,7 +399,13 @@ def _handled(request: Incoming, scope: Scope, handler: handlers.Handler, asked: 
     except _Rollback as refused:
         response = refused.response
     body = response.resource
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, separators=(",", ":")) if body is not None else ""
+    text = (
+        body
+        if isinstance(body, str)
+        else json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        if body is not None
+        else ""
+    )
     return Reply(response.status, text, list(response.headers.items()))
 
 
@@ -327,7 +415,12 @@ def _operation(request: Incoming, scope: Scope, rtype: str, rid: str | None, nam
     handler = handlers.operation(rtype, name)
     builtin = name == "$validate" and rtype
     if handler is None and not builtin:
-        raise refuse(404, "not-supported", f"没有操作 {rtype}/{name[:60]}", f"there is no operation {rtype}/{name[:60]}")
+        raise refuse(
+            404,
+            "not-supported",
+            f"没有操作 {rtype}/{name[:60]}",
+            f"there is no operation {rtype}/{name[:60]}",
+        )
     resource, raw = None, b""
     if request.method == "POST":
         http.check_type(request.environ)
@@ -337,7 +430,9 @@ def _operation(request: Incoming, scope: Scope, rtype: str, rid: str | None, nam
         letter = "u" if request.method == "POST" else "r"
         if rtype:
             demand(scope, rtype, letter)
-        asked = handlers.Request(request.method, rtype, rid, name.lstrip("$"), request.params, _headers(request), resource, raw)
+        asked = handlers.Request(
+            request.method, rtype, rid, name.lstrip("$"), request.params, _headers(request), resource, raw
+        )
         return _handled(request, scope, handler, asked)
     if resource is None or resource.get("resourceType") not in (rtype, "Parameters"):
         raise refuse(400, "required", f"请用 POST 发送 {rtype}", f"send a {rtype} with POST")
@@ -351,10 +446,14 @@ def _everything(request: Incoming, scope: Scope, rid: str) -> Reply:
         raise refuse(400, "invalid", "_count 应为非负整数", "_count must be a whole number", "_count")
     wanted = [t for t in request.param("_type").split(",") if t]
     if any(t not in definitions.types() for t in wanted):
-        raise refuse(400, "invalid", "_type 含未知的资源类型", "_type names an unknown resource type", "_type")
+        raise refuse(
+            400, "invalid", "_type 含未知的资源类型", "_type names an unknown resource type", "_type"
+        )
 
     def work(cur: Any) -> search.Page | None:
-        page = search.everything(cur, scope, rid, count=max(1, int(count)), cursor=request.param("_cursor"), types=wanted)
+        page = search.everything(
+            cur, scope, rid, count=max(1, int(count)), cursor=request.param("_cursor"), types=wanted
+        )
         if page is not None:
             page.entries = [e for e in page.entries if tokens.allows(scope, e.rtype, "r")]
             page.included = [e for e in page.included if tokens.allows(scope, e.rtype, "r")]
@@ -376,7 +475,12 @@ def _everything(request: Incoming, scope: Scope, rid: str) -> Reply:
 
 def _system(request: Incoming, scope: Scope, method: str) -> Reply:
     if method != "POST":
-        raise refuse(405, "not-supported", "系统级查询不支持；请指定资源类型", "system-level search is not supported; name a resource type")
+        raise refuse(
+            405,
+            "not-supported",
+            "系统级查询不支持；请指定资源类型",
+            "system-level search is not supported; name a resource type",
+        )
     http.check_type(request.environ)
     raw = request.body(http.MAX_BUNDLE)
     return bundles.process(request, scope, raw, _part_read, _part_claim, writing, note)
@@ -384,13 +488,19 @@ def _system(request: Incoming, scope: Scope, method: str) -> Reply:
 
 def _sub(request: Incoming, part: bundling.Part, method: str) -> Incoming:
     path, _, query = part.request.url.partition("?")
-    environ = {k: v for k, v in request.environ.items() if k not in ("HTTP_IF_MATCH", "HTTP_IF_NONE_EXIST", "HTTP_IF_NONE_MATCH", "HTTP_PREFER")}
+    environ = {
+        k: v
+        for k, v in request.environ.items()
+        if k not in ("HTTP_IF_MATCH", "HTTP_IF_NONE_EXIST", "HTTP_IF_NONE_MATCH", "HTTP_PREFER")
+    }
     if part.request.ifNoneMatch:
         environ["HTTP_IF_NONE_MATCH"] = part.request.ifNoneMatch
     if part.raw:
         environ["CONTENT_TYPE"] = "application/fhir+json"
     path = path.removeprefix(request.base)
-    return Incoming(method, [p for p in path.split("/") if p], http.pairs(query), environ, request.base, part.raw or b"")
+    return Incoming(
+        method, [p for p in path.split("/") if p], http.pairs(query), environ, request.base, part.raw or b""
+    )
 
 
 def _part_read(request: Incoming, scope: Scope, part: bundling.Part) -> tuple[int, Any]:
@@ -398,10 +508,14 @@ def _part_read(request: Incoming, scope: Scope, part: bundling.Part) -> tuple[in
     if part.method == "GET" or "$" in part.request.url:
         inner = _sub(request, part, part.method)
         if not inner.path or inner.path == ["metadata"]:
-            raise refuse(400, "not-supported", "Bundle 中不支持该地址", "this address is not supported inside a Bundle")
+            raise refuse(
+                400, "not-supported", "Bundle 中不支持该地址", "this address is not supported inside a Bundle"
+            )
         reply = answer(inner)
         return reply.status, reply.body.decode() if isinstance(reply.body, bytes) else reply.body
-    raise refuse(400, "not-supported", "Bundle 中不支持该请求", "this request is not supported inside a Bundle")
+    raise refuse(
+        400, "not-supported", "Bundle 中不支持该请求", "this request is not supported inside a Bundle"
+    )
 
 
 def _part_claim(request: Incoming, scope: Scope, part: bundling.Part) -> tuple[int, Any] | None:
@@ -412,13 +526,18 @@ def _part_claim(request: Incoming, scope: Scope, part: bundling.Part) -> tuple[i
         return None
     resource = bundling.parsed(part.raw) if part.raw else None
     rid = None if part.method == "POST" else part.id
-    asked = handlers.Request(part.method, part.rtype, rid, None, [], _headers(request), resource, part.raw or b"")
+    asked = handlers.Request(
+        part.method, part.rtype, rid, None, [], _headers(request), resource, part.raw or b""
+    )
     response = handler(scope, asked)
     if response.status >= 400:
         issues = (response.resource or {}).get("issue", []) if isinstance(response.resource, dict) else []
         first = issues[0] if issues else {}
         zh = first.get("details", {}).get("text", "业务系统拒绝")
-        raise Problem(response.status, Issue(first.get("code", "processing"), Text(zh, first.get("diagnostics", "refused")), ""))
+        raise Problem(
+            response.status,
+            Issue(first.get("code", "processing"), Text(zh, first.get("diagnostics", "refused")), ""),
+        )
     return response.status, response.resource
 
 

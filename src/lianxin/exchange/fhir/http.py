@@ -22,8 +22,12 @@ MAX_RESOURCE = 10 * 1024 * 1024
 MAX_BUNDLE = 50 * 1024 * 1024
 MAX_QUERY = 64 * 1024
 GZIP_FROM = 1400
-JSON_TYPES = frozenset({"application/fhir+json", "application/json", "text/json", "application/json+fhir", ""})
-FORMATS = frozenset({"json", "application/json", "application/fhir+json", "application/fhir json", "text/json"})
+JSON_TYPES = frozenset(
+    {"application/fhir+json", "application/json", "text/json", "application/json+fhir", ""}
+)
+FORMATS = frozenset(
+    {"json", "application/json", "application/fhir+json", "application/fhir json", "text/json"}
+)
 HOST = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 CONTENT_TYPE = "application/fhir+json; charset=utf-8"
 
@@ -77,18 +81,37 @@ def incoming(environ: dict[str, Any]) -> Incoming:
         path = path[5:]
     query = environ.get("QUERY_STRING", "")
     if len(query) > MAX_QUERY:
-        raise refuse(414, "too-long", "查询串过长，请改用 POST _search", "the query is too long; use POST _search")
+        raise refuse(
+            414, "too-long", "查询串过长，请改用 POST _search", "the query is too long; use POST _search"
+        )
     params = pairs(query)
     host = environ.get("HTTP_HOST", "")
     if not HOST.fullmatch(host):
         host = f"{environ.get('SERVER_NAME', 'localhost')}:{environ.get('SERVER_PORT', '80')}"
     scheme = environ.get("HTTP_X_FORWARDED_PROTO", environ.get("wsgi.url_scheme", "http"))
     scheme = scheme if scheme in ("http", "https") else "http"
-    request = Incoming(environ["REQUEST_METHOD"], [p for p in path.split("/") if p], params, environ, f"{scheme}://{host}/fhir")
+    request = Incoming(
+        environ["REQUEST_METHOD"],
+        [p for p in path.split("/") if p],
+        params,
+        environ,
+        f"{scheme}://{host}/fhir",
+    )
     wanted = request.param("_format").split(";")[0].strip()
     accept = request.header("Accept")
-    if (wanted and wanted not in FORMATS) or (not wanted and accept and "json" not in accept and "*/*" not in accept and "application/*" not in accept):
-        raise refuse(406, "not-supported", "本接口只提供 JSON（application/fhir+json）", "this door speaks JSON only (application/fhir+json)")
+    if (wanted and wanted not in FORMATS) or (
+        not wanted
+        and accept
+        and "json" not in accept
+        and "*/*" not in accept
+        and "application/*" not in accept
+    ):
+        raise refuse(
+            406,
+            "not-supported",
+            "本接口只提供 JSON（application/fhir+json）",
+            "this door speaks JSON only (application/fhir+json)",
+        )
     return request
 
 
@@ -97,7 +120,12 @@ def pairs(query: str) -> list[tuple[str, str]]:
     try:
         found = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=500)
     except ValueError:
-        raise refuse(400, "invalid", "查询串不是合法的 UTF-8 或参数过多", "the query is not valid UTF-8 or has too many parameters") from None
+        raise refuse(
+            400,
+            "invalid",
+            "查询串不是合法的 UTF-8 或参数过多",
+            "the query is not valid UTF-8 or has too many parameters",
+        ) from None
     if any("\x00" in n or "\x00" in v for n, v in found):
         raise refuse(400, "invalid", "查询串中不能有 U+0000", "the query must not contain U+0000")
     return found
@@ -109,14 +137,22 @@ def check_type(environ: dict[str, Any]) -> None:
     charset = re.search(r"charset\s*=\s*\"?([\w-]+)", environ.get("CONTENT_TYPE", ""), re.I)
     if kind not in JSON_TYPES or (charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii")):
         raise refuse(
-            415, "not-supported", "请用 Content-Type: application/fhir+json（UTF-8）发送 JSON", "send JSON as Content-Type: application/fhir+json in UTF-8"
+            415,
+            "not-supported",
+            "请用 Content-Type: application/fhir+json（UTF-8）发送 JSON",
+            "send JSON as Content-Type: application/fhir+json in UTF-8",
         )
 
 
 def too_big(limit: int) -> Exception:
     """413 with the limit and the cure."""
     megabytes = limit // 1048576
-    return refuse(413, "too-long", f"内容超过 {megabytes} MB，请分批发送", f"the body is larger than {megabytes} MB; send it in parts")
+    return refuse(
+        413,
+        "too-long",
+        f"内容超过 {megabytes} MB，请分批发送",
+        f"the body is larger than {megabytes} MB; send it in parts",
+    )
 
 
 def read_body(environ: dict[str, Any], limit: int) -> bytes:
@@ -264,7 +300,9 @@ def information(zh: str, en: str) -> bytes:
     return outcome_text([Issue("informational", Text(zh, en), "", "information")])
 
 
-def finish(request: Incoming | None, reply: Reply, start_response: Any, environ: dict[str, Any]) -> list[bytes]:
+def finish(
+    request: Incoming | None, reply: Reply, start_response: Any, environ: dict[str, Any]
+) -> list[bytes]:
     """Put a reply on the wire: pretty, gzip, length, no-store."""
     body = reply.body.encode() if isinstance(reply.body, str) else reply.body
     if body and request is not None and request.param("_pretty") == "true":
@@ -280,4 +318,3 @@ def finish(request: Incoming | None, reply: Reply, start_response: Any, environ:
     phrase = HTTPStatus(reply.status).phrase if reply.status in HTTPStatus._value2member_map_ else "Unknown"
     start_response(f"{reply.status} {phrase}", headers)
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" or reply.status in (204, 304) else body]
-

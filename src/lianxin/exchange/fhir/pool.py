@@ -32,10 +32,23 @@ def _pool() -> ConnectionPool:
             found = _pools.get(name)
             if found is None:
                 options = {k: v for k, v in given["OPTIONS"].items() if isinstance(v, str | int)}
-                keys = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+                keys = {
+                    "dbname": "NAME",
+                    "user": "USER",
+                    "password": "PASSWORD",
+                    "host": "HOST",
+                    "port": "PORT",
+                }
                 options.update({k: given[v] for k, v in keys.items() if given[v]})
                 found = ConnectionPool(
-                    kwargs=options, min_size=1, max_size=SIZE, timeout=WAIT, configure=_prepare, open=True, name="fhir-door", max_idle=300
+                    kwargs=options,
+                    min_size=1,
+                    max_size=SIZE,
+                    timeout=WAIT,
+                    configure=_prepare,
+                    open=True,
+                    name="fhir-door",
+                    max_idle=300,
                 )
                 _pools[name] = found
     return found

@@ -5,44 +5,67 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('network', '0001_initial'),
+        ("network", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='DeadLetter',
+            name="DeadLetter",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sha', models.CharField(db_index=True, max_length=64)),
-                ('channel', models.CharField(max_length=20)),
-                ('name', models.TextField()),
-                ('code', models.CharField(max_length=40)),
-                ('reason_zh', models.TextField()),
-                ('reason_en', models.TextField()),
-                ('expression', models.TextField(blank=True)),
-                ('payload', models.BinaryField()),
-                ('created_at', models.DateTimeField()),
-                ('replayed_at', models.DateTimeField(null=True)),
-                ('institution', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to='network.institution')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("sha", models.CharField(db_index=True, max_length=64)),
+                ("channel", models.CharField(max_length=20)),
+                ("name", models.TextField()),
+                ("code", models.CharField(max_length=40)),
+                ("reason_zh", models.TextField()),
+                ("reason_en", models.TextField()),
+                ("expression", models.TextField(blank=True)),
+                ("payload", models.BinaryField()),
+                ("created_at", models.DateTimeField()),
+                ("replayed_at", models.DateTimeField(null=True)),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, to="network.institution"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LoadRun',
+            name="LoadRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sha', models.CharField(max_length=64)),
-                ('name', models.TextField()),
-                ('resources', models.IntegerField()),
-                ('refused', models.IntegerField(default=0)),
-                ('created_at', models.DateTimeField()),
-                ('institution', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to='network.institution')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("sha", models.CharField(max_length=64)),
+                ("name", models.TextField()),
+                ("resources", models.IntegerField()),
+                ("refused", models.IntegerField(default=0)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, to="network.institution"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('sha', 'institution'), name='loadrun_once', nulls_distinct=False)],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("sha", "institution"), name="loadrun_once", nulls_distinct=False
+                    )
+                ],
             },
         ),
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from django.db import migrations
 
 SCHEMA = (Path(__file__).parents[1] / "schema.sql").read_text(encoding="utf-8")
-TABLES = "token ref date quantity string patient history resource".split()
+TABLES = ["token", "ref", "date", "quantity", "string", "patient", "history", "resource"]
 DROP = "".join(f"DROP TABLE record_{name};" for name in TABLES) + "DROP SEQUENCE record_rid;"
 
 
