@@ -132,44 +132,74 @@ def allowed(name: str, code: str, on: dt.date | None = None) -> Concept | None:
     return None
 
 
+ENOUGH = 200  # candidates looked at for each way of matching; the best of them are shown
+
+_BEGINS = """
+    SELECT id FROM ((SELECT id FROM standards_concept WHERE system_id = %(system)s AND
+                     (code LIKE %(code)s OR code LIKE %(dotted)s) ORDER BY code LIMIT %(enough)s)
+    UNION ALL (SELECT id FROM standards_concept WHERE system_id = %(system)s AND display LIKE %(begin)s
+               ORDER BY display LIMIT %(enough)s)
+    UNION ALL (SELECT id FROM standards_concept WHERE system_id = %(system)s AND initials LIKE %(begin)s
+               ORDER BY initials LIMIT %(enough)s)
+    UNION ALL (SELECT id FROM standards_concept WHERE system_id = %(system)s AND pinyin LIKE %(begin)s
+               ORDER BY pinyin LIMIT %(enough)s)
+    UNION ALL (SELECT id FROM standards_concept WHERE system_id = %(system)s AND keys <> '' AND keys LIKE %(key)s
+               LIMIT %(enough)s)) AS beginning"""
+
+
 def search(url: str, q: str, limit: int = 20, on: dt.date | None = None) -> list[Hit]:
-    """Find concepts by code, characters, pinyin, initials or English words, best first; several words must all fit."""
+    """Find concepts by code, characters, pinyin, initials, synonyms or English words, best first; all words must fit.
+
+    What begins with the word is taken from indexes; only when that is not enough, names that contain it are scanned.
+    """
     system = system_on(url, on)
     words = unicodedata.normalize("NFKC", q or "").lower().split()[:6]
     if system is None or not words:
         return []
-    day = on or clock.today()
-    fits = """(lower(code) LIKE {0} OR replace(lower(code), '.', '') LIKE {0} OR lower(display) LIKE {1}
-               OR initials LIKE {0} OR pinyin LIKE {1} OR lower(display_en) LIKE {1} OR keys LIKE {2})"""
-    where: list[str] = []
-    params: dict[str, Any] = {"system": system.pk, "day": day, "limit": limit}
-    for n, word in enumerate(words):
-        plain = word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
-        params |= {f"p{n}": plain + "%", f"c{n}": "%" + plain + "%", f"w{n}": "% " + plain + "%"}
-        where.append(fits.format(f"%(p{n})s", f"%(c{n})s", f"%(w{n})s"))
-    params |= {"e": words[0], "k": str(params["w0"])[:-1] + " %"}
-    sql = f"""
-        SELECT code, display, display_en, props, CASE
-            WHEN lower(code) = %(e)s OR replace(lower(code), '.', '') = %(e)s THEN 0
-            WHEN lower(display) = %(e)s OR lower(display_en) = %(e)s OR keys LIKE %(k)s THEN 1
-            WHEN lower(code) LIKE %(p0)s OR replace(lower(code), '.', '') LIKE %(p0)s THEN 2
-            WHEN lower(display) LIKE %(p0)s OR keys LIKE %(w0)s THEN 3
-            WHEN initials = %(e)s THEN 4
-            WHEN pinyin LIKE %(p0)s THEN 5
-            WHEN initials LIKE %(p0)s THEN 6
-            WHEN lower(display_en) LIKE %(p0)s OR lower(display_en) LIKE %(w0)s THEN 7
-            WHEN lower(display) LIKE %(c0)s THEN 8
-            ELSE 9 END AS rank
-        FROM standards_concept
-        WHERE system_id = %(system)s AND (since IS NULL OR since <= %(day)s) AND (until IS NULL OR until > %(day)s)
-          AND {" AND ".join(where)}
-        ORDER BY rank, length(display), position, code LIMIT %(limit)s"""
+    found = system.concepts.filter(_live(on or clock.today()))
+    for word in words[1:]:
+        found = found.filter(haystack__contains=word)
+    begins = list(found.filter(pk__in=_beginning(system.pk, words[0])))
+    if len(begins) < limit:
+        wider = found.filter(haystack__contains=words[0]).exclude(pk__in=[c.pk for c in begins])
+        begins += wider[: 2 * ENOUGH]
+    ranked = sorted(begins, key=lambda c: (_rank(c, words[0]), len(c.display), c.position, c.code))
+    return [Hit(c.code, c.label, _rank(c, words[0]), c.props) for c in ranked[:limit]]
+
+
+def _beginning(system_id: int, word: str) -> list[int]:
+    plain = word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+    code = plain.upper()
+    params = {
+        "system": system_id,
+        "enough": ENOUGH,
+        "begin": plain + "%",
+        "key": f"% {plain}%",
+        "code": code + "%",
+        "dotted": (f"{code[:3]}.{code[3:]}" if len(code) > 3 else code)
+        + "%",  # E119 is E11.9 typed in a hurry
+    }
     with connection.cursor() as cur:
-        cur.execute(sql, params)
-        return [
-            Hit(code, Text(zh, en or zh), rank, props if isinstance(props, dict) else json.loads(props))
-            for code, zh, en, props, rank in cur.fetchall()
-        ]
+        cur.execute(_BEGINS, params)
+        return [row[0] for row in cur.fetchall()]
+
+
+def _rank(concept: Concept, word: str) -> int:
+    """How well a concept fits a word: 0 is the code itself, 9 a piece of its pinyin."""
+    code, english = concept.code.lower(), concept.display_en.lower()
+    display = concept.display.lower()
+    steps = (
+        word in (code, code.replace(".", "")),
+        word in (display, english) or f" {word} " in concept.keys,
+        code.startswith(word) or code.replace(".", "").startswith(word),
+        display.startswith(word) or f" {word}" in concept.keys,
+        concept.initials == word,
+        concept.pinyin.startswith(word),
+        concept.initials.startswith(word),
+        english.startswith(word) or f" {word}" in english,
+        word in display,
+    )
+    return next((n for n, fits in enumerate(steps) if fits), len(steps))
 
 
 def import_codes(
@@ -286,6 +316,7 @@ def _build(rows: Sequence[Row], problems: list[Problem]) -> dict[str, Concept]:
             props={k: _property(v) for k, v in row.extra.items()},
         )
         lines[code] = row.number
+        wanted[code].haystack = _haystack(wanted[code])
     for code, concept in wanted.items():
         if concept.parent and concept.parent not in wanted:
             problems.append(
@@ -305,6 +336,11 @@ def _keys(synonyms: str) -> str:
         k.replace(" ", "") for n in names for k in (n, pinyin.term(n), pinyin.term_initials(n))
     )
     return f" {' '.join(k for k in keys if k)} " if keys else ""
+
+
+def _haystack(c: Concept) -> str:
+    parts = (c.code, c.code.replace(".", ""), c.display, c.display_en, c.initials, c.pinyin, c.keys)
+    return "\n".join(p.lower() for p in parts if p)
 
 
 def _property(text: str) -> Any:

@@ -45,6 +45,15 @@ class CodeSystem(models.Model):
         return Text(self.title, self.title_en or self.title)
 
 
+def _prefix_index(field: str) -> models.Index:
+    """An index that answers ``LIKE 'x%'`` whatever the database's collation."""
+    return models.Index(
+        fields=["system", field],
+        name=f"standards_{field}_like",
+        opclasses=["int8_ops", "varchar_pattern_ops"],
+    )
+
+
 class Concept(models.Model):
     """One code of one version; ``props`` carries what the standard says beside the name (``needs_comment``, ``level``…)."""
 
@@ -55,9 +64,9 @@ class Concept(models.Model):
     parent = models.CharField(max_length=40, blank=True)
     pinyin = models.CharField(max_length=600, blank=True)
     initials = models.CharField(max_length=300, blank=True)
-    keys = models.TextField(
-        blank=True
-    )  # " synonym pinyin initials …" in lower case, a blank before and after each
+    # keys: " synonym pinyin initials …" in lower case, a blank before and after each
+    keys = models.TextField(blank=True)
+    haystack = models.TextField(blank=True)  # all names and keys in lower case, for "contains"
     position = models.IntegerField(default=0)
     since = models.DateField(null=True, blank=True)
     until = models.DateField(null=True, blank=True)
@@ -72,16 +81,8 @@ class Concept(models.Model):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["system", "initials"],
-                name="standards_concept_initials",
-                opclasses=["int8_ops", "varchar_pattern_ops"],
-            ),
-            models.Index(
-                fields=["system", "pinyin"],
-                name="standards_concept_pinyin",
-                opclasses=["int8_ops", "varchar_pattern_ops"],
-            ),
+            *(_prefix_index(field) for field in ("code", "display", "initials", "pinyin")),
+            models.Index(fields=["system"], condition=~Q(keys=""), name="standards_synonyms"),
         ]
 
     def __str__(self) -> str:
