@@ -7,10 +7,12 @@ here (see :mod:`lianxin.index.facts`); a disputed source (its link is under revi
 from __future__ import annotations
 
 import datetime as dt
-import json
+import hmac
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
+
+import orjson
 
 from lianxin.access import seal
 from lianxin.index.facts import RESIDENT_ID, Facts, Registration, facts_of, read_id, tidy
@@ -50,11 +52,8 @@ class Spoken:
 
 def pack(reg: Registration) -> tuple[str, bytes]:
     """(canonical JSON, keyed digest) of a registration as it is kept."""
-    body = asdict(reg)
-    for name in _DATES:
-        body[name] = body[name].isoformat() if body[name] else None
-    text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return text, seal.blind(text, "payload") + seal.blind(text, "payload2")
+    raw = orjson.dumps(reg, option=orjson.OPT_SORT_KEYS)
+    return raw.decode(), hmac.digest(seal.key("registration"), raw, "sm3")
 
 
 _FIELDS = frozenset(f.name for f in fields(Registration))
@@ -62,7 +61,7 @@ _FIELDS = frozenset(f.name for f in fields(Registration))
 
 def unpack(sealed: str) -> Registration:
     """The registration inside a source record."""
-    body = json.loads(seal.unseal(sealed))
+    body = orjson.loads(seal.unseal(sealed))
     for name in _DATES:
         body[name] = dt.date.fromisoformat(body[name]) if body.get(name) else None
     return Registration(**{k: v for k, v in body.items() if k in _FIELDS})
@@ -114,7 +113,7 @@ class Golden:
     def row(self) -> list[Any]:
         """The same as a list in the order of :data:`COLUMNS`, JSON as text."""
         values = self.values()
-        return [json.dumps(values[c]) if c == "golden" else values[c] for c in COLUMNS]
+        return [orjson.dumps(values[c]).decode() if c == "golden" else values[c] for c in COLUMNS]
 
 
 def _resident_sex_birth(facts: Facts) -> tuple[str, dt.date | None]:
