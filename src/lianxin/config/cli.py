@@ -168,22 +168,67 @@ def migrate() -> None:
     say("数据库结构已是最新。", "the database is up to date")
 
 
+def default_institution() -> str:
+    """Code of the institution that data come from when nobody says: ``LIANXIN_INSTITUTION``, else the one consortium's lead."""
+    if said := os.environ.get("LIANXIN_INSTITUTION"):
+        return said
+    from lianxin.network.models import Consortium
+
+    leads = list(
+        Consortium.objects.order_by("lead__code").values_list("lead__code", flat=True).distinct()[:6]
+    )
+    if len(leads) == 1:
+        return str(leads[0])
+    known = ", ".join(map(str, leads))
+    fail(
+        f"请用 --institution 给出来源机构代码{'，如 ' + known if leads else '（库里还没有机构，先运行 lianxin scenario tiantai 或导入机构）'}",
+        f"name the sending institution with --institution{': ' + known if leads else '; there is none yet: run `lianxin scenario tiantai` first, or import institutions'}",
+    )
+
+
 @main.command(short_help="Load FHIR data · 导入")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--institution", metavar="CODE", help="Institution that sends the data · 来源机构代码")
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--institution", metavar="CODE", help="Sender (default: the consortium's lead) · 来源机构")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=1, show_default=True, help="Parallel processes · 并行数"
 )
+@click.option(
+    "--replay", "letters", multiple=True, metavar="NUMBER|all", help="Try dead letters again · 重试被拒的消息"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON · 以 JSON 输出报告")
-def load(paths: tuple[Path, ...], institution: str | None, jobs: int, as_json: bool) -> None:
-    """Load FHIR R4 bundles, NDJSON, .zip/.gz or folders; resumable · 导入 FHIR 数据."""
+def load(
+    paths: tuple[Path, ...], institution: str | None, jobs: int, letters: tuple[str, ...], as_json: bool
+) -> None:
+    """Load FHIR R4 bundles, NDJSON, .zip/.gz or folders · 导入 FHIR 数据.
+
+    A file done before is skipped, so an interrupted load is resumed by giving the same command. What is refused is kept in the
+    dead-letter list with its reason, and the exit code is 1.
+    """
+    if bool(paths) == bool(letters):
+        raise click.UsageError(
+            "give PATHS to load, or --replay NUMBER (or all) · 请给出文件，或 --replay 编号"
+        )
+    if any(letter != "all" and not letter.isdecimal() for letter in letters):
+        raise click.BadParameter("a dead letter's number, or all · 应为编号或 all", param_hint="--replay")
     boot()
     from lianxin.config import reports
+    from lianxin.exchange import load as loading
+    from lianxin.exchange.models import DeadLetter
 
-    report = reports.load(paths, institution=institution, jobs=jobs)
+    try:
+        if letters:
+            waiting = DeadLetter.objects.filter(replayed_at__isnull=True).values_list("pk", flat=True)
+            report = loading.replay(
+                list(waiting) if "all" in letters else [int(letter) for letter in letters]
+            )
+        else:
+            source = institution or default_institution()
+            report = loading.load(paths, institution=source, jobs=jobs, progress=progress)
+    except (ValueError, FileNotFoundError) as refusal:
+        fail(str(refusal), str(refusal))
     click.echo(reports.as_json(report) if as_json else reports.as_text(report, chinese()))
     leave()
-    sys.exit(1 if reports.refused(report) else 0)
+    sys.exit(1 if report.refused else 0)
 
 
 @main.command(short_help="Build a named scenario · 场景")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
+from pathlib import Path
 
 from lianxin.config.terminal import chinese, fail, progress, say
 
@@ -79,16 +81,22 @@ def build(residents: int, seed: int) -> None:
         load_once(bundles)
 
 
-def load_once(bundles: os.PathLike[str]) -> None:
-    """Load the Synthea bundles unless their members are all done already."""
+def load_once(bundles: Path) -> None:
+    """Load the Synthea bundles unless as many members as the file has are done already."""
     from lianxin.exchange import load
     from lianxin.exchange.models import LoadRun
 
-    name = os.path.basename(bundles)
-    if LoadRun.objects.filter(name__startswith=name, institution__code=SYNTHEA_INSTITUTION).exists():
+    with zipfile.ZipFile(bundles) as archive:
+        wanted = {f"{bundles.name}/{member.filename}" for member in archive.infolist() if not member.is_dir()}
+    done = LoadRun.objects.filter(institution__code=SYNTHEA_INSTITUTION, name__in=wanted)
+    if done.values("name").distinct().count() >= len(wanted):
         return
-    say(f"正在导入 {name} …", f"loading {name} …")
-    load.load([bundles], institution=SYNTHEA_INSTITUTION, progress=progress)
+    say(f"正在导入 {bundles.name} …", f"loading {bundles.name} …")
+    report = load.load([bundles], institution=SYNTHEA_INSTITUTION, progress=progress)
+    say(
+        f"导入 {report.accepted:,} 条，拒绝 {report.refused:,} 条。",
+        f"{report.accepted:,} resources accepted, {report.refused:,} refused",
+    )
 
 
 def welcome(host: str, port: int, seconds: float) -> None:
@@ -102,6 +110,8 @@ def welcome(host: str, port: int, seconds: float) -> None:
     )
     for account in scenarios.accounts():
         role = account.role.zh if zh else account.role.en
-        line = f"  {account.username:<22} {account.password:<16} {role} · {account.name} · {account.institution}"
+        line = (
+            f"  {account.username:<22} {account.password:<16} {role} · {account.name} · {account.institution}"
+        )
         say(line, line)
     say("\n按 Ctrl-C 停止；数据保留到下次。", "\nCtrl-C stops it; the data stay for the next start.")

@@ -44,7 +44,7 @@ def web_command(host: str, port: int, workers: int) -> list[str]:
         "workers-kill-timeout": 10,
         "workers-max-rss": 1024,
         "respawn-interval": 0.5,
-        "log-level": "warning",
+        "log-level": "error",
     }
     flags = [item for name, value in options.items() for item in (f"--{name}", str(value))]
     return [
