@@ -110,10 +110,26 @@ def assign(
     return places
 
 
+def _home_code(resource: dict[str, Any]) -> str:
+    """Code of the institution that looks after the patient: ``Patient.generalPractitioner`` as an Organization."""
+    for one in resource.get("generalPractitioner", []):
+        kind, _, code = one.get("reference", "").rpartition("/")
+        if kind.rpartition("/")[2] == "Organization":
+            return code
+    return ""
+
+
+def _homes(resources: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Ids of the home institutions named in a batch, by code."""
+    codes = {code for code in map(_home_code, resources) if code}
+    return dict(Institution.objects.filter(code__in=codes).values_list("code", "pk")) if codes else {}
+
+
 def _register(
     cur: Any, scope: Scope, patients: list[tuple["Write", str]], source: int | None
 ) -> dict[int, Place]:
     given = []
+    homes = _homes([write.resource or {} for write, _ in patients])
     for write, _ in patients:
         resource = write.resource or {}
         institution = source_of(resource, source)
@@ -121,7 +137,11 @@ def _register(
             (
                 institution,
                 foreign.registration_from_patient(
-                    resource, institution, system=SYSTEM, local_id=resource["id"]
+                    resource,
+                    institution,
+                    system=SYSTEM,
+                    local_id=resource["id"],
+                    home_institution_id=homes.get(_home_code(resource)),
                 ),
             )
         )

@@ -150,7 +150,8 @@ def patient(resident: Resident) -> dict[str, Any]:
                 "line": [resident.village.name],
             }
         ],
-        "managingOrganization": {"reference": f"Organization/{resident.village.clinic}"},
+        "generalPractitioner": [{"reference": f"Organization/{resident.village.clinic}"}],
+        "managingOrganization": {"reference": f"Organization/{resident.village.centre}"},
     }
 
 
