@@ -93,7 +93,8 @@ def test_who_comes_late_is_told_who_was_first(world: World) -> None:
     ("move", "who", "says"),
     [
         ("take", "gp", "阅片方"),
-        ("take", "stranger", "阅片方"),
+        ("take", "stranger", "参与方"),
+        ("fly", "stranger", "参与方"),
         ("report", "reader", "待接收"),
         ("remind", "gp", "系统"),
         ("fly", "gp", "fly"),

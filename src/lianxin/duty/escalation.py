@@ -69,7 +69,9 @@ def _step(row: tuple[Any, ...], now: dt.datetime, leads: dict[int, int]) -> _Ste
     next_at = clocks.escalation_at(due_at, level, m.escalation)
     if next_at is not None and next_at <= now:  # long asleep: climb one step now, the next in a minute
         next_at = now + dt.timedelta(minutes=1)
-    text = T(f"{m.label.zh} {number}：{zh}（{said.zh}）"[:240], f"{m.label.en} {number}: {en} ({said.en})"[:320])
+    text = T(
+        f"{m.label.zh} {number}：{zh}（{said.zh}）"[:240], f"{m.label.en} {number}: {en} ({said.en})"[:320]
+    )
     return _Step(duty, level, due_at, to[0], to[1], to[2], case, next_at, text)
 
 

@@ -240,6 +240,10 @@ def execute(
         digest = chain.request_hash(row.number, move, form, by)
         if act_id is not None:
             return _again(act_id, digest, row)
+        if not by.everything and by.institution_ids.isdisjoint(parties.values()):
+            raise NotAllowed(  # before anything is said of where the case stands
+                T("您所在机构不是该事项的参与方。", "Your institution has no part in this case.")
+            )
         if expected_version is not None and expected_version != row.version:
             raise _stale(row)
         m = machine.get(row.kind)

@@ -8,310 +8,509 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('index', '0002_mechanism'),
-        ('network', '0001_initial'),
+        ("index", "0002_mechanism"),
+        ("network", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Anchor',
+            name="Anchor",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('day', models.DateField(unique=True)),
-                ('after_act', models.BigIntegerField()),
-                ('upto_act', models.BigIntegerField()),
-                ('acts', models.IntegerField()),
-                ('made_at', models.DateTimeField()),
-                ('prev_hash', models.BinaryField()),
-                ('hash', models.BinaryField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("day", models.DateField(unique=True)),
+                ("after_act", models.BigIntegerField()),
+                ("upto_act", models.BigIntegerField()),
+                ("acts", models.IntegerField()),
+                ("made_at", models.DateTimeField()),
+                ("prev_hash", models.BinaryField()),
+                ("hash", models.BinaryField()),
             ],
         ),
         migrations.CreateModel(
-            name='Case',
+            name="Case",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.CharField(max_length=32, unique=True)),
-                ('kind', models.CharField(max_length=40)),
-                ('state', models.CharField(max_length=40)),
-                ('facts', models.JSONField(default=dict)),
-                ('version', models.IntegerField(default=0)),
-                ('owner_role', models.CharField(blank=True, max_length=20)),
-                ('due_at', models.DateTimeField(blank=True, null=True)),
-                ('priority', models.CharField(default='routine', max_length=12)),
-                ('pathway_start', models.DateTimeField()),
-                ('opened_at', models.DateTimeField()),
-                ('changed_at', models.DateTimeField()),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
-                ('terminal', models.BooleanField(default=False)),
-                ('head_seq', models.IntegerField(default=0)),
-                ('head_hash', models.BinaryField(default=b'')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.CharField(max_length=32, unique=True)),
+                ("kind", models.CharField(max_length=40)),
+                ("state", models.CharField(max_length=40)),
+                ("facts", models.JSONField(default=dict)),
+                ("version", models.IntegerField(default=0)),
+                ("owner_role", models.CharField(blank=True, max_length=20)),
+                ("due_at", models.DateTimeField(blank=True, null=True)),
+                ("priority", models.CharField(default="routine", max_length=12)),
+                ("pathway_start", models.DateTimeField()),
+                ("opened_at", models.DateTimeField()),
+                ("changed_at", models.DateTimeField()),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
+                ("terminal", models.BooleanField(default=False)),
+                ("head_seq", models.IntegerField(default=0)),
+                ("head_hash", models.BinaryField(default=b"")),
             ],
         ),
         migrations.CreateModel(
-            name='CaseParty',
+            name="CaseParty",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('part', models.CharField(max_length=24)),
-                ('since_seq', models.IntegerField()),
-                ('until_seq', models.IntegerField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("part", models.CharField(max_length=24)),
+                ("since_seq", models.IntegerField()),
+                ("until_seq", models.IntegerField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Chore',
+            name="Chore",
             fields=[
-                ('name', models.CharField(max_length=60, primary_key=True, serialize=False)),
-                ('ran_at', models.DateTimeField()),
-                ('error', models.CharField(blank=True, max_length=400)),
+                ("name", models.CharField(max_length=60, primary_key=True, serialize=False)),
+                ("ran_at", models.DateTimeField()),
+                ("error", models.CharField(blank=True, max_length=400)),
             ],
         ),
         migrations.CreateModel(
-            name='Duty',
+            name="Duty",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(max_length=40)),
-                ('label_zh', models.CharField(max_length=80)),
-                ('label_en', models.CharField(max_length=120)),
-                ('party', models.CharField(max_length=24)),
-                ('owner_role', models.CharField(max_length=20)),
-                ('button', models.CharField(max_length=40)),
-                ('clock', models.CharField(blank=True, max_length=40)),
-                ('spec', models.CharField(blank=True, max_length=12)),
-                ('since', models.CharField(default='now', max_length=8)),
-                ('opened_seq', models.IntegerField()),
-                ('opened_at', models.DateTimeField()),
-                ('due_at', models.DateTimeField()),
-                ('paused_since', models.DateTimeField(blank=True, null=True)),
-                ('pause_until', models.DateTimeField(blank=True, null=True)),
-                ('paused_minutes', models.IntegerField(default=0)),
-                ('discharged_seq', models.IntegerField(blank=True, null=True)),
-                ('discharged_at', models.DateTimeField(blank=True, null=True)),
-                ('ended', models.CharField(blank=True, max_length=10)),
-                ('level', models.IntegerField(default=0)),
-                ('escalated_at', models.DateTimeField(blank=True, null=True)),
-                ('next_escalation_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("kind", models.CharField(max_length=40)),
+                ("label_zh", models.CharField(max_length=80)),
+                ("label_en", models.CharField(max_length=120)),
+                ("party", models.CharField(max_length=24)),
+                ("owner_role", models.CharField(max_length=20)),
+                ("button", models.CharField(max_length=40)),
+                ("clock", models.CharField(blank=True, max_length=40)),
+                ("spec", models.CharField(blank=True, max_length=12)),
+                ("since", models.CharField(default="now", max_length=8)),
+                ("opened_seq", models.IntegerField()),
+                ("opened_at", models.DateTimeField()),
+                ("due_at", models.DateTimeField()),
+                ("paused_since", models.DateTimeField(blank=True, null=True)),
+                ("pause_until", models.DateTimeField(blank=True, null=True)),
+                ("paused_minutes", models.IntegerField(default=0)),
+                ("discharged_seq", models.IntegerField(blank=True, null=True)),
+                ("discharged_at", models.DateTimeField(blank=True, null=True)),
+                ("ended", models.CharField(blank=True, max_length=10)),
+                ("level", models.IntegerField(default=0)),
+                ("escalated_at", models.DateTimeField(blank=True, null=True)),
+                ("next_escalation_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Escalation',
+            name="Escalation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('level', models.IntegerField()),
-                ('at', models.DateTimeField(db_index=True)),
-                ('due_at', models.DateTimeField()),
-                ('role', models.CharField(max_length=20)),
-                ('account_id', models.BigIntegerField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("level", models.IntegerField()),
+                ("at", models.DateTimeField(db_index=True)),
+                ("due_at", models.DateTimeField()),
+                ("role", models.CharField(max_length=20)),
+                ("account_id", models.BigIntegerField(null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Notice',
+            name="Notice",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(blank=True, max_length=20)),
-                ('text_zh', models.CharField(max_length=240)),
-                ('text_en', models.CharField(max_length=320)),
-                ('level', models.IntegerField(default=0)),
-                ('created_at', models.DateTimeField()),
-                ('read_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("role", models.CharField(blank=True, max_length=20)),
+                ("text_zh", models.CharField(max_length=240)),
+                ("text_en", models.CharField(max_length=320)),
+                ("level", models.IntegerField(default=0)),
+                ("created_at", models.DateTimeField()),
+                ("read_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Outbox',
+            name="Outbox",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('topic', models.CharField(max_length=60)),
-                ('key', models.CharField(max_length=80)),
-                ('payload', models.JSONField()),
-                ('created_at', models.DateTimeField()),
-                ('attempts', models.IntegerField(default=0)),
-                ('not_before', models.DateTimeField()),
-                ('last_error', models.CharField(blank=True, max_length=400)),
-                ('done_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("topic", models.CharField(max_length=60)),
+                ("key", models.CharField(max_length=80)),
+                ("payload", models.JSONField()),
+                ("created_at", models.DateTimeField()),
+                ("attempts", models.IntegerField(default=0)),
+                ("not_before", models.DateTimeField()),
+                ("last_error", models.CharField(blank=True, max_length=400)),
+                ("done_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Act',
+            name="Act",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.IntegerField()),
-                ('move', models.CharField(max_length=40)),
-                ('from_state', models.CharField(blank=True, max_length=40)),
-                ('to_state', models.CharField(max_length=40)),
-                ('account_id', models.BigIntegerField(null=True)),
-                ('client_id', models.BigIntegerField(null=True)),
-                ('practitioner_id', models.BigIntegerField(null=True)),
-                ('actor', models.CharField(blank=True, max_length=80)),
-                ('role', models.CharField(blank=True, max_length=20)),
-                ('at', models.DateTimeField(db_index=True)),
-                ('form', models.JSONField()),
-                ('outcome', models.JSONField()),
-                ('key', models.CharField(max_length=120, unique=True)),
-                ('request_hash', models.BinaryField()),
-                ('prev_hash', models.BinaryField()),
-                ('hash', models.BinaryField()),
-                ('institution', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("seq", models.IntegerField()),
+                ("move", models.CharField(max_length=40)),
+                ("from_state", models.CharField(blank=True, max_length=40)),
+                ("to_state", models.CharField(max_length=40)),
+                ("account_id", models.BigIntegerField(null=True)),
+                ("client_id", models.BigIntegerField(null=True)),
+                ("practitioner_id", models.BigIntegerField(null=True)),
+                ("actor", models.CharField(blank=True, max_length=80)),
+                ("role", models.CharField(blank=True, max_length=20)),
+                ("at", models.DateTimeField(db_index=True)),
+                ("form", models.JSONField()),
+                ("outcome", models.JSONField()),
+                ("key", models.CharField(max_length=120, unique=True)),
+                ("request_hash", models.BinaryField()),
+                ("prev_hash", models.BinaryField()),
+                ("hash", models.BinaryField()),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
             ],
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='anchor',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='a82643c7fe0b9a7ba74ca72900bd8eac8ddb6f0b', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_3b25b', table='duty_anchor', when='BEFORE')),
+            model_name="anchor",
+            trigger=pgtrigger.compiler.Trigger(
+                name="append_only",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="a82643c7fe0b9a7ba74ca72900bd8eac8ddb6f0b",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_append_only_3b25b",
+                    table="duty_anchor",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddField(
-            model_name='case',
-            name='owner_institution',
-            field=models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution'),
+            model_name="case",
+            name="owner_institution",
+            field=models.ForeignKey(
+                blank=True,
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="network.institution",
+            ),
         ),
         migrations.AddField(
-            model_name='case',
-            name='person',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person'),
+            model_name="case",
+            name="person",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="index.person"
+            ),
         ),
         migrations.AddField(
-            model_name='act',
-            name='case',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='acts', to='duty.case'),
+            model_name="act",
+            name="case",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="acts",
+                to="duty.case",
+            ),
         ),
         migrations.AddField(
-            model_name='caseparty',
-            name='case',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='party_rows', to='duty.case'),
+            model_name="caseparty",
+            name="case",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="party_rows", to="duty.case"
+            ),
         ),
         migrations.AddField(
-            model_name='caseparty',
-            name='institution',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution'),
+            model_name="caseparty",
+            name="institution",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="network.institution"
+            ),
         ),
         migrations.AddField(
-            model_name='duty',
-            name='case',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='duties', to='duty.case'),
+            model_name="duty",
+            name="case",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="duties", to="duty.case"
+            ),
         ),
         migrations.AddField(
-            model_name='duty',
-            name='owner_account',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="duty",
+            name="owner_account",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='duty',
-            name='owner_institution',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution'),
+            model_name="duty",
+            name="owner_institution",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="network.institution",
+            ),
         ),
         migrations.AddField(
-            model_name='duty',
-            name='person',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person'),
+            model_name="duty",
+            name="person",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="index.person"
+            ),
         ),
         migrations.AddField(
-            model_name='escalation',
-            name='duty',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='escalations', to='duty.duty'),
+            model_name="escalation",
+            name="duty",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="escalations",
+                to="duty.duty",
+            ),
         ),
         migrations.AddField(
-            model_name='escalation',
-            name='institution',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution'),
+            model_name="escalation",
+            name="institution",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="network.institution"
+            ),
         ),
         migrations.AddField(
-            model_name='notice',
-            name='account',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="notice",
+            name="account",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='notice',
-            name='case',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='notices', to='duty.case'),
+            model_name="notice",
+            name="case",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="notices", to="duty.case"
+            ),
         ),
         migrations.AddField(
-            model_name='notice',
-            name='institution',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution'),
+            model_name="notice",
+            name="institution",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="network.institution",
+            ),
         ),
         migrations.AddIndex(
-            model_name='outbox',
-            index=models.Index(condition=models.Q(('done_at__isnull', True)), fields=['id'], name='duty_outbox_waiting'),
+            model_name="outbox",
+            index=models.Index(
+                condition=models.Q(("done_at__isnull", True)), fields=["id"], name="duty_outbox_waiting"
+            ),
         ),
         migrations.AddIndex(
-            model_name='outbox',
-            index=models.Index(condition=models.Q(('done_at__isnull', True)), fields=['key', 'id'], name='duty_outbox_order'),
+            model_name="outbox",
+            index=models.Index(
+                condition=models.Q(("done_at__isnull", True)), fields=["key", "id"], name="duty_outbox_order"
+            ),
         ),
         migrations.AddIndex(
-            model_name='case',
-            index=models.Index(fields=['kind', 'state'], name='duty_case_kind_0de495_idx'),
+            model_name="case",
+            index=models.Index(fields=["kind", "state"], name="duty_case_kind_0de495_idx"),
         ),
         migrations.AddIndex(
-            model_name='case',
-            index=models.Index(condition=models.Q(('terminal', False)), fields=['owner_institution', 'due_at'], name='duty_case_open_owner'),
+            model_name="case",
+            index=models.Index(
+                condition=models.Q(("terminal", False)),
+                fields=["owner_institution", "due_at"],
+                name="duty_case_open_owner",
+            ),
         ),
         migrations.AddIndex(
-            model_name='case',
-            index=models.Index(fields=['opened_at'], name='duty_case_opened__e247f6_idx'),
+            model_name="case",
+            index=models.Index(fields=["opened_at"], name="duty_case_opened__e247f6_idx"),
         ),
         migrations.AddConstraint(
-            model_name='case',
-            constraint=models.CheckConstraint(condition=models.Q(('terminal', True), models.Q(('owner_institution__isnull', False), ('due_at__isnull', False), models.Q(('owner_role', ''), _negated=True)), _connector='OR'), name='duty_case_open_has_owner_and_due'),
+            model_name="case",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("terminal", True),
+                    models.Q(
+                        ("owner_institution__isnull", False),
+                        ("due_at__isnull", False),
+                        models.Q(("owner_role", ""), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="duty_case_open_has_owner_and_due",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='case',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed_at__isnull', False), ('terminal', True)), models.Q(('closed_at__isnull', True), ('terminal', False)), _connector='OR'), name='duty_case_terminal_is_closed'),
+            model_name="case",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("closed_at__isnull", False), ("terminal", True)),
+                    models.Q(("closed_at__isnull", True), ("terminal", False)),
+                    _connector="OR",
+                ),
+                name="duty_case_terminal_is_closed",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='case',
-            constraint=models.CheckConstraint(condition=models.Q(('head_seq', models.F('version'))), name='duty_case_head_is_version'),
+            model_name="case",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("head_seq", models.F("version"))), name="duty_case_head_is_version"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='case',
-            constraint=models.CheckConstraint(condition=models.Q(('priority__in', ['routine', 'urgent', 'emergency'])), name='duty_case_priority'),
+            model_name="case",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("priority__in", ["routine", "urgent", "emergency"])),
+                name="duty_case_priority",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='act',
-            constraint=models.UniqueConstraint(fields=('case', 'seq'), name='duty_act_seq'),
+            model_name="act",
+            constraint=models.UniqueConstraint(fields=("case", "seq"), name="duty_act_seq"),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='act',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='e98e0797bc4de8679a3885052aa9202df9de363e', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_63f15', table='duty_act', when='BEFORE')),
+            model_name="act",
+            trigger=pgtrigger.compiler.Trigger(
+                name="append_only",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="e98e0797bc4de8679a3885052aa9202df9de363e",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_append_only_63f15",
+                    table="duty_act",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='caseparty',
-            constraint=models.UniqueConstraint(condition=models.Q(('until_seq__isnull', True)), fields=('case', 'part'), name='duty_caseparty_live'),
+            model_name="caseparty",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("until_seq__isnull", True)),
+                fields=("case", "part"),
+                name="duty_caseparty_live",
+            ),
         ),
         migrations.AddIndex(
-            model_name='duty',
-            index=models.Index(condition=models.Q(('ended', '')), fields=['owner_institution', 'owner_role', 'due_at'], name='duty_duty_worklist'),
+            model_name="duty",
+            index=models.Index(
+                condition=models.Q(("ended", "")),
+                fields=["owner_institution", "owner_role", "due_at"],
+                name="duty_duty_worklist",
+            ),
         ),
         migrations.AddIndex(
-            model_name='duty',
-            index=models.Index(condition=models.Q(('ended', ''), ('next_escalation_at__isnull', False)), fields=['next_escalation_at'], name='duty_duty_escalation'),
+            model_name="duty",
+            index=models.Index(
+                condition=models.Q(("ended", ""), ("next_escalation_at__isnull", False)),
+                fields=["next_escalation_at"],
+                name="duty_duty_escalation",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='duty',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended', '')), fields=('case', 'kind'), name='duty_duty_one_open'),
+            model_name="duty",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended", "")), fields=("case", "kind"), name="duty_duty_one_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='duty',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('discharged_at__isnull', True), ('discharged_seq__isnull', True), ('ended', '')), models.Q(('discharged_at__isnull', False), ('discharged_seq__isnull', False), ('ended__in', ['done', 'withdrawn'])), _connector='OR'), name='duty_duty_ended_by_an_act'),
+            model_name="duty",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("discharged_at__isnull", True), ("discharged_seq__isnull", True), ("ended", "")
+                    ),
+                    models.Q(
+                        ("discharged_at__isnull", False),
+                        ("discharged_seq__isnull", False),
+                        ("ended__in", ["done", "withdrawn"]),
+                    ),
+                    _connector="OR",
+                ),
+                name="duty_duty_ended_by_an_act",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='duty',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('pause_until__isnull', True), ('paused_since__isnull', True)), models.Q(('pause_until__isnull', False), ('paused_since__isnull', False)), _connector='OR'), name='duty_duty_pause'),
+            model_name="duty",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("pause_until__isnull", True), ("paused_since__isnull", True)),
+                    models.Q(("pause_until__isnull", False), ("paused_since__isnull", False)),
+                    _connector="OR",
+                ),
+                name="duty_duty_pause",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='escalation',
-            constraint=models.UniqueConstraint(fields=('duty', 'level'), name='duty_escalation_once'),
+            model_name="escalation",
+            constraint=models.UniqueConstraint(fields=("duty", "level"), name="duty_escalation_once"),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='escalation',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='ee2da298b45d9dd35ffdff4846320a6513444e2e', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_14b6d', table='duty_escalation', when='BEFORE')),
+            model_name="escalation",
+            trigger=pgtrigger.compiler.Trigger(
+                name="append_only",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="ee2da298b45d9dd35ffdff4846320a6513444e2e",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_append_only_14b6d",
+                    table="duty_escalation",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddIndex(
-            model_name='notice',
-            index=models.Index(condition=models.Q(('read_at__isnull', True)), fields=['institution', 'role'], name='duty_notice_unread'),
+            model_name="notice",
+            index=models.Index(
+                condition=models.Q(("read_at__isnull", True)),
+                fields=["institution", "role"],
+                name="duty_notice_unread",
+            ),
         ),
         migrations.AddIndex(
-            model_name='notice',
-            index=models.Index(fields=['institution', '-created_at'], name='duty_notice_institu_f1b820_idx'),
+            model_name="notice",
+            index=models.Index(fields=["institution", "-created_at"], name="duty_notice_institu_f1b820_idx"),
         ),
     ]
