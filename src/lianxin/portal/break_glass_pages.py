@@ -77,7 +77,7 @@ def review(request: HttpRequest, pk: int) -> HttpResponse:
     row = waiting.get(pk) or _reviewed(request.scope).filter(pk=pk).first()
     if row is None:
         raise Http404
-    form = ReviewForm(request.POST or None)
+    form = ReviewForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
             break_glass.review(request.scope, pk, form.cleaned_data["verdict"], form.cleaned_data["note"])

@@ -103,7 +103,7 @@ def accounts(request: HttpRequest) -> HttpResponse:
 @page(may="manage_accounts")
 def account_new(request: HttpRequest) -> HttpResponse:
     """Make an account; its one-time password is shown once, on the next page."""
-    form = AccountForm(request.POST or None)
+    form = AccountForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         person: Practitioner = form.cleaned_data["code"]
         try:

@@ -166,7 +166,7 @@ def institutions(request: HttpRequest) -> HttpResponse:
 def institution_edit(request: HttpRequest, code: str | None = None) -> HttpResponse:
     """Make or change an institution."""
     inst = get_object_or_404(Institution, code=code) if code else Institution()
-    form = InstitutionForm(request.POST or None, instance=inst)
+    form = InstitutionForm(request.POST if request.method == "POST" else None, instance=inst)
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
             inst = form.save()
@@ -192,7 +192,7 @@ def department_edit(request: HttpRequest, code: str, department: str | None = No
     """Make or change a department of an institution."""
     inst = get_object_or_404(Institution, code=code)
     row = get_object_or_404(inst.departments, code=department) if department else Department(institution=inst)
-    form = DepartmentForm(request.POST or None, instance=row)
+    form = DepartmentForm(request.POST if request.method == "POST" else None, instance=row)
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
             row = form.save()

@@ -138,7 +138,7 @@ def people(request: HttpRequest) -> HttpResponse:
 def person_edit(request: HttpRequest, code: str | None = None) -> HttpResponse:
     """Make or change somebody; their posts stand beside the form."""
     person = get_object_or_404(Practitioner, code=code) if code else Practitioner()
-    form = PersonForm(request.POST or None, instance=person)
+    form = PersonForm(request.POST if request.method == "POST" else None, instance=person)
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
             person = form.save()

@@ -82,7 +82,7 @@ class SheetForm(HouseForm):
 @page(SYSTEM_ADMIN)
 def sheets(request: HttpRequest) -> HttpResponse:
     """Check a workbook or write it; errors are listed row by row with the cure."""
-    form = SheetForm(request.POST or None, request.FILES or None)
+    form = SheetForm(request.POST if request.method == "POST" else None, request.FILES if request.method == "POST" else None)
     context: dict[str, Any] = {"form": form, "kinds": KINDS.items(), "report": None}
     refused = bool(form.errors)
     if request.method == "POST" and form.is_valid():

@@ -132,7 +132,7 @@ def login(request: HttpRequest) -> HttpResponse:
     """The sign-in page; says how long a locked account stays locked."""
     if getattr(request, "scope", None) is not None and request.method == "GET":
         return redirect(_onward(request))
-    form = LoginForm(request.POST or None)
+    form = LoginForm(request.POST if request.method == "POST" else None)
     locked = None
     if request.method == "POST" and form.is_valid():
         outcome = accounts.sign_in(form.cleaned_data["username"], form.cleaned_data["password"])
@@ -178,7 +178,7 @@ def password(request: HttpRequest) -> HttpResponse:
     """Change one's password; forced after a one-time password."""
     account = request.user
     must = account.must_change_password
-    form = PasswordForm(request.POST or None)
+    form = PasswordForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
             accounts.change_password(
@@ -208,7 +208,7 @@ def totp(request: HttpRequest) -> HttpResponse:
         return _ask_code(request, CodeForm())
     if due == "verify":
         return render(request, "portal/signin/totp.html", {"confirmed": True, "form": RemoveForm()})
-    form = CodeForm(request.POST or None)
+    form = CodeForm(request.POST if request.method == "POST" else None)
     if request.method == "POST":
         device = TOTPDevice.objects.filter(user=account, confirmed=False).first() or accounts.new_device(
             account

@@ -9,6 +9,7 @@ import Alpine from "@alpinejs/csp";
 import { components } from "./parts/components.js";
 import { drafts } from "./parts/drafts.js";
 import { keyboard } from "./parts/keyboard.js";
+import "./pages/care.js";
 
 window.htmx = htmx;
 
