@@ -74,8 +74,8 @@ class Named(models.Model):
 
     def set_pinyin(self) -> None:
         """Refresh the derived search keys from the name (``save`` does it; bulk writers call it)."""
-        self.pinyin = pinyin.term(self.name)[:400]
-        self.initials = pinyin.term_initials(self.name)[:120]
+        full, initials = pinyin.term_keys(self.name)
+        self.pinyin, self.initials = full[:400], initials[:120]
 
 
 class Institution(Named):

@@ -170,7 +170,7 @@ def search(url: str, q: str, limit: int = 20, on: dt.date | None = None) -> list
 def _beginning(system_id: int, word: str) -> list[int]:
     plain = word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
     code = plain.upper()
-    params = {
+    params: dict[str, str | int] = {
         "system": system_id,
         "enough": ENOUGH,
         "begin": plain + "%",
@@ -302,13 +302,14 @@ def _build(rows: Sequence[Row], problems: list[Problem]) -> dict[str, Concept]:
             problems.append(
                 Problem(row.number, "until", T("停用日期早于启用日期。", "The end is before the beginning."))
             )
+        full, initials = pinyin.term_keys(row["display"])
         wanted[code] = Concept(
             code=code,
             display=row["display"],
             display_en=row["display_en"],
             parent=row["parent"],
-            pinyin=pinyin.term(row["display"])[:600],
-            initials=pinyin.term_initials(row["display"])[:300],
+            pinyin=full[:600],
+            initials=initials[:300],
             keys=_keys(row["synonyms"]),
             position=position,
             since=since,

@@ -136,22 +136,31 @@ def readings(name: str, limit: int = 16) -> tuple[str, ...]:
     return tuple(itertools.islice(dict.fromkeys(itertools.chain([likeliest], others)), limit)) if per else ()
 
 
+@lru_cache(maxsize=1)
+def _word_heads() -> frozenset[str]:
+    """First characters of those words: most characters begin none, and are read without looking further."""
+    return frozenset(word[0] for word in _words())
+
+
 def _term_pairs(text: str) -> list[tuple[str, str]]:
     """(character, reading) of a term, words before characters, longest first."""
-    words, at = _words(), 0
+    words, heads, at = _words(), _word_heads(), 0
     pairs: list[tuple[str, str]] = []
     while at < len(text):
-        for length in range(_LONGEST_WORD, 1, -1):
-            word = text[at : at + length]
-            if len(word) == length and (found := words.get(word)):
-                pairs.extend(zip(word, found, strict=True))
-                at += length
-                break
-        else:
-            if reading := _char(text[at]):
-                pairs.append((text[at], reading))
-            at += 1
+        lengths = range(_LONGEST_WORD, 1, -1) if text[at] in heads else ()
+        word = next((w for n in lengths if (w := text[at : at + n]) in words), "")
+        if word:
+            pairs.extend(zip(word, words[word], strict=True))
+        elif reading := _char(text[at]):
+            pairs.append((text[at], reading))
+        at += len(word) or 1
     return pairs
+
+
+def term_keys(text: str) -> tuple[str, str]:
+    """(`term`, `term_initials`) in one reading."""
+    pairs = _term_pairs(text)
+    return "".join(s for _, s in pairs), "".join(s[0] if _han(c) else s for c, s in pairs)
 
 
 def term(text: str) -> str:
