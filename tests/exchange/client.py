@@ -65,7 +65,7 @@ def observation(
 ) -> bytes:
     """An Observation as exact text (the value is put in as written)."""
     return (
-        '{"resourceType":"Observation","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"%s"}]},'
-        '"subject":{"reference":"Patient/%s"},"effectiveDateTime":"%s","valueQuantity":{"value":%s,"unit":"mmHg",'
-        '"system":"http://unitsofmeasure.org","code":"mm[Hg]"}}' % (code, patient_id, when, value)
+        f'{{"resourceType":"Observation","status":"final","code":{{"coding":[{{"system":"http://loinc.org","code":"{code}"}}]}},'
+        f'"subject":{{"reference":"Patient/{patient_id}"}},"effectiveDateTime":"{when}","valueQuantity":{{"value":{value},"unit":"mmHg",'
+        '"system":"http://unitsofmeasure.org","code":"mm[Hg]"}}'
     ).encode()

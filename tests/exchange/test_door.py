@@ -39,7 +39,7 @@ def test_round_trip_keeps_the_text(client):
     pid = client("POST", "Patient", patient()).json["id"]
     raw = (
         '{ "resourceType" : "Observation", "status":"final", "valueQuantity":{"unit":"kg", "value": 71.500}, "code":{"text":"体重 \\u00e9"},'
-        ' "subject":{"reference":"Patient/%s"} , "meta":{"tag":[{"code":"x"}]}}' % pid
+        f' "subject":{{"reference":"Patient/{pid}"}} , "meta":{{"tag":[{{"code":"x"}}]}}}}'
     ).encode()
     made = client("POST", "Observation", raw)
     assert made.status == 201, made.raw

@@ -59,9 +59,9 @@ def compile_path(root: str, expression: str) -> tuple[Leaf, ...]:
         end = match.end()
         function, argument, index, key = match.groups()
         if key:
-            found = [(steps + (k,), t) for steps, at in found for k, t in _options(at, key)]
+            found = [((*steps, k), t) for steps, at in found for k, t in _options(at, key)]
         elif index is not None:
-            found = [(steps + (("[", int(index)),), t) for steps, t in found]
+            found = [((*steps, ("[", int(index))), t) for steps, t in found]
         elif function in ("as", "ofType"):
             wanted = argument[0].lower() + argument[1:] if argument == "DateTime" else argument
             found = [(steps, t) for steps, t in found if t == wanted]
@@ -71,7 +71,7 @@ def compile_path(root: str, expression: str) -> tuple[Leaf, ...]:
             equal = re.match(r"^(\w+)='([^']*)'$", argument)
             if not equal:
                 raise Unsupported(expression)
-            found = [(steps + (("=", equal[1], equal[2]),), t) for steps, t in found]
+            found = [((*steps, ("=", equal[1], equal[2])), t) for steps, t in found]
     if end != len(text):
         raise Unsupported(expression)
     return tuple(Leaf(steps, t, only) for steps, t in found)

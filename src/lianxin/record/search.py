@@ -315,14 +315,14 @@ def _fetch(cur: Any, query: _Query, page: Page, count: int, cursor: str) -> None
     cur.execute(
         f"WITH found AS MATERIALIZED (SELECT * FROM (SELECT r.rid, {keys} FROM {query.source} WHERE {' AND '.join(query.where)}) q"
         f" WHERE {after} ORDER BY {order} LIMIT %s)"
-        f" SELECT {_COLUMNS}, {', '.join(f'found.{n}::text' for n in names)} FROM found JOIN record_resource r ON r.rid = found.rid"
-        f" ORDER BY {order.replace(', rid', ', r.rid')}",
+        f" SELECT {_COLUMNS}, {', '.join(f'found.{n}::text AS t_{n}' for n in names)} FROM found JOIN record_resource r ON r.rid = found.rid"
+        f" ORDER BY {order.removesuffix('rid')}r.rid{''}",
         [*query.from_args, *query.args, *after_args, count + 1],
     )
     found = cur.fetchall()
     if len(found) > count:
         last = found[count - 1]
-        token = orjson.dumps([last[6], [v for v in last[8:]]])
+        token = orjson.dumps([last[6], list(last[8:])])
         page.next = base64.urlsafe_b64encode(token).decode().rstrip("=")
     page.entries = [row_result(row) for row in found[:count]]
 

@@ -39,6 +39,7 @@ KINDS: dict[str, Text] = {
     "Consent": T("知情同意", "Consent"),
 }
 DEFAULT_TYPES = [t for t in KINDS if t not in ("Task", "CareTeam", "Communication", "Consent")]
+DIASTOLIC = "8462-4"  # blood pressure is read systolic first, whatever the order it came in
 LATEST = 40  # codes shown in the summary
 
 
@@ -258,7 +259,8 @@ def value_text(resource: dict[str, Any]) -> str:
         return concept(resource["valueCodeableConcept"])
     if "valueString" in resource:
         return resource["valueString"]
-    parts = [p["valueQuantity"] for p in resource.get("component", ()) if "valueQuantity" in p]
+    components = sorted(resource.get("component", ()), key=lambda c: _code(c) == DIASTOLIC)
+    parts = [p["valueQuantity"] for p in components if "valueQuantity" in p]
     if parts:
         unit = parts[0].get("unit", "")
         return "/".join(_short(p.get("value")) for p in parts) + (f" {unit}" if unit else "")
