@@ -177,13 +177,13 @@ def default_institution() -> str:
     leads = list(
         Consortium.objects.order_by("lead__code").values_list("lead__code", flat=True).distinct()[:6]
     )
-    if len(leads) == 1:
-        return str(leads[0])
-    known = ", ".join(map(str, leads))
-    fail(
-        f"请用 --institution 给出来源机构代码{'，如 ' + known if leads else '（库里还没有机构，先运行 lianxin scenario tiantai 或导入机构）'}",
-        f"name the sending institution with --institution{': ' + known if leads else '; there is none yet: run `lianxin scenario tiantai` first, or import institutions'}",
-    )
+    if len(leads) != 1:
+        known = ", ".join(map(str, leads)) or "lianxin scenario tiantai"
+        fail(
+            f"请用 --institution 给出来源机构代码（可用：{known}）",
+            f"name the sending institution with --institution (there is: {known})",
+        )
+    return str(leads[0])
 
 
 @main.command(short_help="Load FHIR data · 导入")
