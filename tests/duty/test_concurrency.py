@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from lianxin.duty import kernel, outbox, proof
+from lianxin.duty import kernel, machine, outbox, proof
 from lianxin.duty.models import Act, Case, Outbox
 
 from .toy import World
@@ -118,8 +118,6 @@ def test_a_connection_cut_in_the_middle_of_a_move_leaves_nothing() -> None:
             cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
         other.close()
 
-    from lianxin.duty import machine
-
     m = machine.get("toy")
     published, m.publish = m.publish, cut
     try:
@@ -128,6 +126,27 @@ def test_a_connection_cut_in_the_middle_of_a_move_leaves_nothing() -> None:
         m.publish = published
     assert isinstance(result, Exception)
     assert Case.objects.unscoped("test").get(pk=case.pk).version == 1
+    assert proof.check() == []
+
+
+def test_a_move_that_lost_a_deadlock_is_tried_again() -> None:
+    world = World()
+    case = world.open().case
+    m = machine.get("toy")
+    tries: list[int] = []
+
+    def collide(ctx: Any) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            with connection.cursor() as cursor:
+                cursor.execute("DO $$ BEGIN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$")
+
+    published, m.publish = m.publish, collide
+    try:
+        assert kernel.execute("take", case.number, world.desk, {}, 1, "again").case.version == 2
+    finally:
+        m.publish = published
+    assert len(tries) == 3
     assert proof.check() == []
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 
 from lianxin.access import audit, tokens
 from lianxin.duty import chain, forms, ledger, machine, plan
@@ -215,6 +215,22 @@ def _standing(case_id: int, key: str) -> tuple[dict[str, Owed], dict[str, int], 
     return owed, _json(parties) or {}, act_id
 
 
+_TRIES = 4
+_COLLISIONS = ("40P01", "40001")  # deadlock, serialisation: the database rolled us back and asks to try again
+
+
+def _collision_proof(work: Callable[[], Done]) -> Done:
+    """Run ``work`` again when the database broke a deadlock at its cost. Only the outermost transaction can be repeated."""
+    for left in reversed(range(_TRIES)):
+        try:
+            return work()
+        except OperationalError as error:
+            state = getattr(error.__cause__, "sqlstate", None)
+            if connection.in_atomic_block or state not in _COLLISIONS or not left:
+                raise
+    raise AssertionError("unreachable")
+
+
 def execute(
     move: str,
     case: Case | str,
@@ -231,6 +247,17 @@ def execute(
     """
     if not key:
         raise ValueError("a move needs its idempotency key")
+    return _collision_proof(lambda: _execute(move, case, by, form, expected_version, key))
+
+
+def _execute(
+    move: str,
+    case: Case | str,
+    by: Scope,
+    form: Mapping[str, Any] | None,
+    expected_version: int | None,
+    key: str,
+) -> Done:
     with transaction.atomic():
         found = Case.objects.unscoped("a move checks party and role itself").select_for_update(
             of=("self",), no_key=True
@@ -281,8 +308,22 @@ def open_case(
     step = m.move(move) if move else m.openings()[0]
     if step is None or step.sources:
         raise NotAllowed(T("「{name}」不能开立。", "“{name}” opens no case.").format(name=move or kind))
+    return _collision_proof(lambda: _open(m, step, person_id, by, form, key, parties, priority, extra or {}))
+
+
+def _open(
+    m: Machine,
+    step: Move,
+    person_id: int,
+    by: Scope,
+    form: Mapping[str, Any] | None,
+    key: str,
+    parties: Mapping[str, int],
+    priority: str,
+    extra: Mapping[str, Any],
+) -> Done:
     with transaction.atomic():
-        digest = chain.request_hash(f"{kind}:{person_id}", step.name, form, by)
+        digest = chain.request_hash(f"{m.kind}:{person_id}", step.name, form, by)
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 7))", [key])
             cursor.execute(
@@ -297,11 +338,11 @@ def open_case(
             )
         now = clock.now()
         row = Case(
-            pk=new_id, number=f"{m.prefix}{now:%Y%m%d}-{new_id:05d}", kind=kind, person_id=person_id, state="",
+            pk=new_id, number=f"{m.prefix}{now:%Y%m%d}-{new_id:05d}", kind=m.kind, person_id=person_id, state="",
             priority=priority, pathway_start=now, opened_at=now, changed_at=now,
         )  # fmt: skip
         ctx = Ctx(
-            machine=m, case=row, by=by, now=now, parties=dict(parties), move=step, extra=dict(extra or {}),
+            machine=m, case=row, by=by, now=now, parties=dict(parties), move=step, extra=dict(extra),
             facts={name: values[0] for name, values in m.side_facts.items()},
         )  # fmt: skip
         return _do(ctx, step, form, key, digest, {}, new=True)
