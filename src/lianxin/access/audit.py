@@ -30,7 +30,21 @@ if TYPE_CHECKING:
 SHARDS = 8
 GENESIS = bytes(32)
 ACTIONS = frozenset(
-    ["read", "search", "create", "update", "delete", "login", "logout", "login_failed", "export", "print", "break_glass", "deny", "admin"]
+    [
+        "read",
+        "search",
+        "create",
+        "update",
+        "delete",
+        "login",
+        "logout",
+        "login_failed",
+        "export",
+        "print",
+        "break_glass",
+        "deny",
+        "admin",
+    ]
 )
 OUTCOMES = frozenset({"ok", "refused", "failed"})
 

@@ -15,7 +15,7 @@ Creating and saving rows needs no scope.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.db import models
 from django.db.models import Q
@@ -51,7 +51,7 @@ class ScopedManager(models.Manager):
         rows = super().get_queryset()
         if scope.everything:
             return rows
-        model: type[ScopedModel] = self.model
+        model = cast(type[ScopedModel], self.model)
         seen = relationships.q(scope, model.scope_person) if model.scope_person else Q(pk__in=())
         if scope.sees_institution_rows:
             mine = scope.institution_ids | scope.oversight_ids

@@ -35,7 +35,7 @@ class ScopeMiddleware:
         """Run the request inside its scope; whatever a scoped page answers is never stored by a browser or proxy."""
         token = audit.origin.set(request.META.get("REMOTE_ADDR", ""))
         try:
-            request.scope = _scope(request)  # type: ignore[attr-defined]
+            request.scope = _scope(request)
             response = self.get_response(request)
         finally:
             audit.origin.reset(token)
@@ -49,10 +49,10 @@ def _scope(request: HttpRequest) -> Scope | None:
     chosen = request.session.get(POST_KEY)
     post = Post(pk=chosen) if chosen else None
     try:
-        return scope_for_account(account, post)  # type: ignore[arg-type]
+        return scope_for_account(account, post)
     except NotPermitted:  # the chosen post has ended: fall back to the first live one
         request.session.pop(POST_KEY, None)
-        return scope_for_account(account)  # type: ignore[arg-type]
+        return scope_for_account(account)
 
 
 def page(

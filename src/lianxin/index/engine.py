@@ -106,12 +106,13 @@ def register_batch(cur: Any, scope: Scope, regs: Sequence[Registration]) -> list
         while waiting:
             # The same local id twice in a batch is an update of the first: it waits for the next round.
             seen: set[tuple[int, str, str]] = set()
-            now_, later = [], []
+            first: list[_Item] = []
+            later: list[_Item] = []
             for item in waiting:
                 key = (item.reg.institution_id, item.reg.system, item.reg.local_id)
-                (later if key in seen else now_).append(item)
+                (later if key in seen else first).append(item)
                 seen.add(key)
-            for result in _round(cur, scope, now_):
+            for result in _round(cur, scope, first):
                 out[result[0]] = result[1]
             waiting = later
     return [out[k] for k in range(len(regs))]
@@ -425,7 +426,9 @@ def _relate(cur: Any, items: Sequence[_Item], new: Sequence[_Known], now: dt.dat
     grants: list[relationships.Row] = []
     for item in items:
         known, reg = item.known, item.reg
-        rows = [(known.person_id, reg.institution_id, "registration", "index", until)]
+        rows: list[relationships.Row] = [
+            (known.person_id, reg.institution_id, "registration", "index", until)
+        ]
         home = reg.home_institution_id
         if known.created and home and known.words[-1].reg.home_institution_id == home:
             rows.append((known.person_id, home, "home", "index", None))

@@ -14,6 +14,7 @@ from lianxin.access.errors import Invalid
 from lianxin.access.models import Relationship
 from lianxin.access.scope import Scope
 from lianxin.index import engine, hooks
+from lianxin.index.facts import RESIDENT_ID
 from lianxin.index.models import LinkEvent, Person, ReviewItem, SourceRecord
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
@@ -82,8 +83,8 @@ def merge(scope: Scope, keep: Person, gone: Person, reason: str) -> LinkEvent:
                 "One of them is merged or retired; refresh and retry.",
             ),
         )
-    both = keep.id_blind is not None and gone.id_blind is not None
-    if both and keep.id_type == gone.id_type == "01" and bytes(keep.id_blind) != bytes(gone.id_blind):
+    differ = bytes(keep.id_blind or b"") != bytes(gone.id_blind or b"")
+    if differ and keep.id_blind and gone.id_blind and keep.id_type == gone.id_type == RESIDENT_ID:
         raise _refuse(
             "person",
             T(

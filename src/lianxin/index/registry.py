@@ -151,10 +151,9 @@ def check_in(scope: Scope, person: Person, evidence: str) -> dt.datetime:
     shown = normalise(tidy(evidence).split(":")[-1])
     kind, number, *_ = read_id("", shown)
     card = numbers.is_card_number(shown) and shown == person.card_number
-    own = bool(number) and person.id_blind is not None
-    own = own and bytes(person.id_blind) == id_blind(
-        kind if kind == person.id_type else person.id_type, number
-    )
+    # A document other than the identity card is typed without its kind: it is compared as the kind the person has.
+    kind = kind if kind == person.id_type else person.id_type
+    own = bool(number and person.id_blind) and bytes(person.id_blind or b"") == id_blind(kind, number)
     if not card and not own:
         raise Invalid(
             {
