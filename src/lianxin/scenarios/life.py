@@ -143,12 +143,14 @@ def play(
     patients = _patients(rng, count)
     heap: list[tuple[dt.datetime, int, Way]] = []
     span = max(1, (until - since).days)
+    offered = set(Department.objects.filter(institution__code=lead).values_list("specialty", flat=True))
+    treated, weights = zip(*((a, w) for a, w in zip(AILMENTS, WEIGHTS, strict=True) if a.specialty in offered), strict=True)
     for serial, person in enumerate(patients):
         day = (since + dt.timedelta(days=rng.randrange(span))).date()
         while not calendar.is_workday(day):
             day += dt.timedelta(days=1)
         start = dt.datetime.combine(day, dt.time(8 + rng.randrange(8), rng.randrange(60)), clock.ZONE)
-        ailment = rng.choices(AILMENTS, WEIGHTS)[0]
+        ailment = rng.choices(treated, weights)[0]
         way = (
             _Patient(town, person, ailment, lead, second, serial).emergency()
             if ailment.emergency
@@ -509,7 +511,7 @@ class _Patient:
         }  # fmt: skip
         child = self.do(
             "propose_down", clinician, to_institution=self.centre, specialty="02", pack=pack
-        ).act.outcome["child"]
+        ).act.outcome["more"]["child"]
         self.case = Case.objects.unscoped("the scenario follows its own case").get(number=child)
         self.do("submit", clinician, consent="on", consent_evidence="signed")
         yield self.after(hours=rng.choice((1, 4, 20)))
