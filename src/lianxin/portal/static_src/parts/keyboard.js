@@ -10,7 +10,7 @@ function walk(step) {
   const at = lines.findIndex((line) => line.classList.contains("is-current"));
   const next = lines[Math.min(Math.max(at + step, 0), lines.length - 1)];
   lines.forEach((line) => line.classList.toggle("is-current", line === next));
-  const act = next.querySelector("[data-act], a[href], button");
+  const act = next.querySelector("[data-act]") || next.querySelector("a[href], button");
   if (act) act.focus({ preventScroll: true });
   next.scrollIntoView({ block: "nearest" });
 }
