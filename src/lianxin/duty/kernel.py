@@ -356,7 +356,7 @@ def _do(
         raise NotAllowed(why)
     case, by, source = ctx.case, ctx.by, ctx.case.state
     parties_before = {} if new else dict(ctx.parties)
-    institutions_before = set(parties_before.values()) | {d.institution_id for d in duties.values()}
+    institutions_before = ctx.machine.readers(parties_before) | {d.institution_id for d in duties.values()}
     ctx.data = forms.clean(move.form, form or {}, ctx)
     effect = (move.effect(ctx) if move.effect else None) or Effect()
     change = plan.make(ctx, move, effect, duties)

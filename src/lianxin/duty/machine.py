@@ -179,6 +179,7 @@ class Machine:
     ``load``        case → domain row (``ctx.subject``); ``load_many`` the same for a list of cases → {case id: row}
     ``publish``     ctx → None, writes the case's FHIR projection in the same transaction
     ``path``        the main states in order, for the journey strip
+    ``onlookers``   parts that may act but owe nothing yet: playing one gives no access to the patient's record
     """
 
     kind: str
@@ -197,6 +198,7 @@ class Machine:
     pause_max: str = "5wd"
     escalation: tuple[str, ...] = ("0m", "4wh", "1wd", "2wd")
     access_days_after_close: int = 30
+    onlookers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.by_state: dict[str, State] = {s.code: s for s in self.states}
@@ -213,6 +215,10 @@ class Machine:
     def openings(self) -> list[Move]:
         """Moves that open a case."""
         return [m for m in self.moves if not m.sources]
+
+    def readers(self, parties: Mapping[str, int]) -> set[int]:
+        """Institutions that read the patient's record because of the part they play."""
+        return {institution for part, institution in parties.items() if part not in self.onlookers}
 
     def label_of_duty(self, kind: str) -> Text:
         """Words for a duty kind (the kind itself when it is only opened by effects without a static label)."""
@@ -287,6 +293,7 @@ class Machine:
             if owes.since not in ("now", "pathway"):
                 faults.append(f"duty {owes.kind}: since {owes.since}")
         faults += [f"path: unknown state {c}" for c in self.path if c not in self.by_state]
+        faults += [f"onlookers: unknown part {p}" for p in self.onlookers if p not in self.parts]
         return faults
 
     def _faults_in_reach(self) -> list[str]:

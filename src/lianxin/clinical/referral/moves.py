@@ -310,5 +310,6 @@ MACHINE = Machine(
     load=load,
     load_many=load_many,
     summary=summary,
+    onlookers=("hub",),
     pause_max=str(policy.defaults()["pause.info_max"]),
 )
