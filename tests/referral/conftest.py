@@ -13,3 +13,10 @@ def world(db: None) -> Iterator[worlds.World]:
     """A county on a Monday morning."""
     with clock.at(worlds.START):
         yield worlds.build()
+
+
+@pytest.fixture
+def committed(transactional_db: None) -> Iterator[worlds.World]:
+    """The same, committed: for real connections and for the FHIR door."""
+    with clock.at(worlds.START):
+        yield worlds.build()

@@ -124,13 +124,14 @@ def check_expression(expression: Any, depth: int = 0) -> set[str]:
             return set().union(*(check_expression(part, depth + 1) for part in parts))
     if "not" in expression:
         return check_expression(expression["not"], depth + 1)
-    fact = FACTS.get(expression.get("fact", ""))
+    name = expression.get("fact", "")
+    fact = FACTS.get(name) if isinstance(name, str) else None
     if fact is None:
         raise BadExpression(
             T("未知的事实「{fact}」", "Unknown fact “{fact}”").format(fact=str(expression.get("fact")))
         )
     if "op" in expression:
-        if expression["op"] not in OPERATORS:
+        if not isinstance(expression["op"], str) or expression["op"] not in OPERATORS:
             raise BadExpression(T("未知的比较「{op}」", "Unknown comparison “{op}”").format(op=str(expression["op"])))
         if isinstance(expression.get("value"), bool) or not isinstance(expression.get("value"), int | float):
             raise BadExpression(T("比较值须为数字", "A comparison needs a number"))
