@@ -70,7 +70,7 @@ def find(scope: Scope, q: str, limit: int = 20) -> list[Hit]:
 
 def _search(cur: Any, scope: Scope, text: str, limit: int) -> tuple[str, Sequence[Any]]:
     code = normalise(re.split(r"[:/?=|]", text)[-1]) if re.search(r"[:/?=|]", text) else normalise(text)
-    if len(code) < 2:
+    if len(code) < 2 and code.isascii():
         return "nothing", []
     if numbers.is_card_number(code):
         return "card", _where(cur, "p.card_number = %s", [code])
