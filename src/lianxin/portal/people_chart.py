@@ -38,6 +38,7 @@ TABS = (
     ("looked", T("谁看过", "Who looked")),
     ("consents", T("知情同意", "Consents")),
 )
+RECORD_AUDITS = frozenset({"overview", "timeline", "results", "encounters", "documents"})  # the record writes these itself
 PAGE = 30
 
 
@@ -141,7 +142,8 @@ def show(request: HttpRequest, number: str) -> HttpResponse:
         tab = "overview"
     live = request.headers.get("HX-Request") == "true" and request.headers.get("HX-Target") == "chart"
     summary = timeline.summary(scope, person.pk) if tab in ("overview", "results") or not live else timeline.Summary()
-    audit.write(scope, "read", person_id=person.pk, what=f"record {tab}")
+    if tab not in RECORD_AUDITS:
+        audit.write(scope, "read", person_id=person.pk, what="record")
     context = {
         "person": person,
         "tabs": [{"code": code, "label": label} for code, label in TABS],

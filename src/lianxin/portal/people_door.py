@@ -42,7 +42,7 @@ class BreakForm(forms.Form):
     """Why the record must be opened now."""
 
     reason = forms.CharField(
-        label=T("理由(至少 10 字)", "Reason (at least 10 characters)"),
+        label=T("理由（至少 10 字）", "Reason (at least 10 characters)"),
         min_length=10,
         max_length=500,
         widget=forms.Textarea(attrs={"rows": 2}),
@@ -91,7 +91,7 @@ def _bad(request: HttpRequest, person: Person, name: str, form: forms.Form) -> H
     return refuse(
         request,
         person,
-        error=T("没有提交成功:请按提示补充。", "Not sent: see the field below."),
+        error=T("没有提交成功：请按提示补充。", "Not sent: see the field below."),
         forms_={name: form},
     )
 
@@ -110,7 +110,7 @@ def check_in(request: HttpRequest, number: str) -> HttpResponse:
         form.add_error("evidence", str(refusal.errors.get("evidence", refusal.message)))
         return _bad(request, person, "check_in", form)
     messages.success(
-        request, str(T("已核对并登记就诊,病历开放 30 天。", "Matched and checked in; open for 30 days."))
+        request, str(T("已核对并登记就诊，病历开放 30 天。", "Matched and checked in; open for 30 days."))
     )
     if request.scope.clinical:
         return redirect("portal:person", number=person.number)
@@ -134,7 +134,7 @@ def break_glass(request: HttpRequest, number: str) -> HttpResponse:
         request,
         str(
             T(
-                "紧急查阅已开放 4 小时,理由已存,事后复核。",
+                "紧急查阅已开放 4 小时，理由已存，事后复核。",
                 "Open for 4 hours; the reason is kept and reviewed.",
             )
         ),
@@ -154,7 +154,7 @@ def consent(request: HttpRequest, number: str) -> HttpResponse:
         wanted = request.POST["withdraw"]
         if wanted.isdigit() and int(wanted) in mine:
             consents.withdraw(request.scope, int(wanted))
-        messages.success(request, str(T("同意已撤回,立即生效。", "Consent withdrawn, effective now.")))
+        messages.success(request, str(T("同意已撤回，立即生效。", "Consent withdrawn, effective now.")))
     elif kind:
         given = (request.POST.get("text_version", "1"), request.POST.get("evidence", ""))
         try:

@@ -75,7 +75,7 @@ class NoteForm(forms.Form):
         if high is not None and low is not None and low >= high:
             self.add_error(
                 "bp_diastolic",
-                str(T("舒张压应低于收缩压,请核对。", "Diastolic must be below systolic; check them.")),
+                str(T("舒张压应低于收缩压，请核对。", "Diastolic must be below systolic; check them.")),
             )
         return data
 

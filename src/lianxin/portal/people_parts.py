@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -70,21 +71,26 @@ WHATS = (
     ("series", T("结果趋势", "a trend")),
     ("referral", T("转诊", "a referral")),
     ("followup", T("随访", "a follow-up")),
+    ("registration", T("身份登记", "a registration")),
     ("consent", T("知情同意", "a consent")),
     ("check-in", T("登记就诊", "a check-in")),
     ("break-glass", T("紧急查阅", "a break-glass opening")),
 )
 LINK_WORDS = {
     "new": T("首次建档", "First registration"),
+    "created": T("首次建档", "First registration"),
+    "linked": T("身份信息一致，自动关联", "Identity data agree, linked"),
     "same_source": T("同一系统再次登记", "Same system again"),
-    "linked": T("证件号等身份信息一致", "Identity data agree"),
     "register": T("首次建档", "First registration"),
-    "link": T("身份信息一致,自动关联", "Identity data agree, linked"),
+    "link": T("身份信息一致，自动关联", "Identity data agree, linked"),
     "merge": T("人工确认合并", "Merged by a person"),
     "move": T("人工调整归属", "Moved by a person"),
+    "merged": T("人工确认合并", "Merged by a person"),
+    "moved": T("人工调整归属", "Moved by a person"),
     "review": T("待人工核对", "Under review"),
 }
-LOOKS = 200
+LOOKS = 400
+SITTING = dt.timedelta(minutes=30)
 SERIES_SHOWN = 24
 
 
@@ -211,12 +217,12 @@ def _trend_words(points: list[Any]) -> Text:
     steady = abs(change) <= max(abs(first.value), 1e-9) * 0.05
     word = T("平稳", "steady") if steady else T("上升", "rising") if change > 0 else T("下降", "falling")
     outside = sum(bool(_against(p.value, p.low, p.high)) for p in points)
-    text = T("{n} 次,{a} 起,{word}", "{n} results since {a}, {word}").format(
+    text = T("{n} 次，{a} 起，{word}", "{n} results since {a}, {word}").format(
         n=str(len(points)), a=f"{first.date.astimezone(clock.ZONE):%Y-%m-%d}", word=word
     )
     if not outside:
         return text
-    tail = T("{t},{k} 次超出参考范围", "{t}, {k} outside the range")
+    tail = T("{t}，{k} 次超出参考范围", "{t}, {k} outside the range")
     return tail.format(t=text, k=str(outside))
 
 
@@ -269,7 +275,7 @@ def identity(scope: Scope, person: Person) -> dict[str, Any]:
         local = source.local_id.rpartition(":")[2]
         source.local_masked = local if len(local) < 12 else local[:4] + "…" + local[-4:]  # type: ignore[attr-defined]
     number = seal.unseal(person.id_sealed) if person.id_sealed else ""
-    live = relationships.of_person(person.pk)
+    live = list({(r.institution_id, r.kind): r for r in reversed(relationships.of_person(person.pk))}.values())
     for row in live:
         row.kind_label = RELATIONS.get(row.kind, Text(row.kind, row.kind))  # type: ignore[attr-defined]
     return {"sources": sources, "id_masked": registry.mask_id(number), "relationships": live}
@@ -282,19 +288,22 @@ def looks(person: Person) -> list[dict[str, Any]]:
     places = {i.pk: i for i in Institution.objects.filter(pk__in={e.institution_id for e in events if e.institution_id})}
     out: list[dict[str, Any]] = []
     for e in events:
-        words_ = f"{ACTIONS.get(e.action, e.action)} {_what(e.what)}"
         line = {
             "at": e.at,
             "who": names.get(e.account_id) or str(T("系统", "System")),
             "where": str(pages_view.named(places.get(e.institution_id), True)),
-            "words": words_,
+            "whats": [_what(e.what)],
             "outcome": e.outcome,
             "action": e.action,
         }
-        if out and all(out[-1][k] == line[k] for k in ("who", "where", "words")):
+        last = out[-1] if out else None
+        if last and all(last[k] == line[k] for k in ("who", "where", "action", "outcome")) and last["at"] - e.at < SITTING:
+            if line["whats"][0] not in last["whats"]:
+                last["whats"].append(line["whats"][0])
             continue
         out.append(line)
-    return out
+    comma = str(T("、", ", "))
+    return [line | {"words": f"{ACTIONS.get(line['action'], line['action'])} {comma.join(line['whats'][:4])}"} for line in out]
 
 
 def _what(what: str) -> str:

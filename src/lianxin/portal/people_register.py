@@ -21,7 +21,7 @@ from lianxin.standards.text import T
 SYSTEM = "http://lianxin.example/desk"
 RESIDENT_ID = "01"
 
-SEXES = [("male", T("男", "Male")), ("female", T("女", "Female")), ("unknown", T("未说明", "Not stated"))]
+SEXES = [("", T("请选择", "Choose")), ("male", T("男", "Male")), ("female", T("女", "Female")), ("unknown", T("未说明", "Not stated"))]
 ID_TYPES_FALLBACK = [
     (RESIDENT_ID, T("居民身份证", "Resident identity card")),
     ("02", T("居民户口簿", "Household register")),
@@ -46,7 +46,7 @@ class RegisterForm(forms.Form):
         widget=forms.TextInput(
             attrs={"autocomplete": "off", "autocapitalize": "characters", "autofocus": True}
         ),
-        help_text=T("身份证 18 位,末位 X 大小写均可", "18 digits for the ID card; X in either case"),
+        help_text=T("身份证 18 位，末位 X 大小写均可", "18 digits for the ID card; X in either case"),
     )
     name = forms.CharField(
         label=T("姓名", "Name"), max_length=50, widget=forms.TextInput(attrs={"autocomplete": "off"})
@@ -64,9 +64,9 @@ class RegisterForm(forms.Form):
         widget=forms.TextInput(attrs={"inputmode": "tel"}),
     )
     address = forms.CharField(label=T("现住址", "Address"), required=False, max_length=200)
-    village = forms.CharField(label=T("村(居)", "Village"), required=False, max_length=60)
+    village = forms.CharField(label=T("村（居）", "Village"), required=False, max_length=60)
     home_here = forms.BooleanField(
-        label=T("由本机构负责(签约、建档)", "Belongs to our institution (contract, health file)"),
+        label=T("由本机构负责（签约、建档）", "Belongs to our institution (contract, health file)"),
         required=False,
         initial=True,
     )
@@ -82,7 +82,7 @@ class RegisterForm(forms.Form):
         phone = identifiers.normalise(self.cleaned_data["phone"]).removeprefix("+86")
         if phone and (not phone.isdigit() or not 7 <= len(phone) <= 12):
             raise forms.ValidationError(
-                T("电话应为 7 至 12 位数字,请核对。", "A phone number has 7 to 12 digits; check it."),
+                T("电话应为 7 至 12 位数字，请核对。", "A phone number has 7 to 12 digits; check it."),
                 code="phone",
             )
         return phone
@@ -107,7 +107,7 @@ class RegisterForm(forms.Form):
                         field,
                         str(
                             T(
-                                "与身份证号不一致,请核对其中一个。",
+                                "与身份证号不一致，请核对其中一个。",
                                 "Disagrees with the ID number; check one of them.",
                             )
                         ),
@@ -169,9 +169,9 @@ def register(request: HttpRequest) -> HttpResponse:
             if form.cleaned_data["id_no"]:
                 registry.check_in(request.scope, done.person, form.cleaned_data["id_no"])
         words = (
-            T("已登记,主索引号 {n}。", "Registered; index number {n}.")
+            T("已登记，主索引号 {n}。", "Registered; index number {n}.")
             if done.created
-            else T("此人已有档案,已关联到主索引号 {n}。", "Already known; linked to index number {n}.")
+            else T("此人已有档案，已关联到主索引号 {n}。", "Already known; linked to index number {n}.")
         )
         messages.success(request, str(words.format(n=done.person.number)))
         return redirect("portal:person", number=done.person.number)

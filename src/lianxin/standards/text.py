@@ -41,6 +41,10 @@ class Text(_Lazy):
     def __hash__(self) -> int:
         return hash((self.zh, self.en))
 
+    def __mod__(self, params: Any) -> Text:
+        """Django fills ``%(name)s`` places of a form's error message so; a text without such places stays as it is."""
+        return Text(*(side % params if "%(" in side else side for side in (self.zh, self.en)))
+
     def format(self, **values: Any) -> Text:
         """Fill ``{name}`` places in both languages; a value that is itself a Text is rendered in each language."""
         return Text(

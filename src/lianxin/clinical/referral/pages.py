@@ -50,7 +50,7 @@ def find(number: str, scope: Scope) -> Referral:
         .first()
     )
     if found is None:
-        raise Http404(str(T("没有这个转诊单号,或不归你的机构办理。", "No such referral, or not one of your institution's.")))
+        raise Http404(str(T("没有这个转诊单号，或不归你的机构办理。", "No such referral, or not one of your institution's.")))
     return found
 
 
@@ -83,6 +83,7 @@ def offer(
         label=move.label,
         tone=move.tone,
         url=reverse("referral:act", args=[referral.number, move.name]),
+        page=reverse("referral:show", args=[referral.number]),
         number=referral.number,
         version=referral.case.version,
         key=key or uuid.uuid4().hex,
@@ -116,6 +117,8 @@ def _context(
         for a in every
         if a.ok
     ]
+    opened = failed or next((o for o in offers if o.open and o.has_form), None)
+    why = next((a.why for a in every if a.name == wanted and not a.ok), None)
     offers.sort(key=lambda o: {"primary": 0, "quiet": 1, "danger": 2}.get(o.tone, 1))
     record = timeline.summary(scope, referral.person_id) if may_open and relationships.sees(scope, referral.person_id) else None
     context = {
@@ -128,6 +131,8 @@ def _context(
         "direction_label": pages_view.DIRECTIONS[referral.direction],
         "duties": pages_view.duties(case),
         "offers": offers,
+        "opened": opened,
+        "asked_why": why,
         "refused": [{"label": a.move.label, "why": a.why} for a in every if not a.ok],
         "acts": pages_view.acts(case),
         "legs": pages_view.legs(referral),
@@ -178,7 +183,7 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
         )
     except (kernel.Stale, kernel.NotAllowed, kernel.Refused, kernel.KeyReused, Full) as trouble:
         return _again(request, number, step, data, key, version, trouble)
-    words = T("已办理:{move}", "Done: {move}").format(move=step.label)
+    words = T("已办理：{move}", "Done: {move}").format(move=step.label)
     messages.success(request, str(words))
     following = request.POST.get("_next", "")
     if _safe_next(request, following):
@@ -213,7 +218,7 @@ def _again(
         more = {"trouble": trouble.text}
     elif isinstance(trouble, Full):
         status = 409
-        more = {"trouble": T("这个号刚被约满,请从下面另选一个。", "That number has just gone; choose another below.")}
+        more = {"trouble": T("这个号刚被约满，请从下面另选一个。", "That number has just gone; choose another below.")}
     return render(request, "referral/show.html", context | more, status=status)
 
 

@@ -54,10 +54,10 @@ class Group:
 
 RECEIVING = (
     Group("new", T("待处理", "To decide"), T("签收、追问、接诊或退回", "Acknowledge, ask, accept or return"), ("submitted", "received")),
-    Group("book", T("待安排", "To book"), T("已接诊,约号或候诊", "Accepted: book or waitlist"), ("accepted", "no_show")),
-    Group("come", T("待到诊", "To arrive"), T("已约号,等人来", "Booked: waiting for the patient"), ("booked",)),
+    Group("book", T("待安排", "To book"), T("已接诊，约号或候诊", "Accepted: book or waitlist"), ("accepted", "no_show")),
+    Group("come", T("待到诊", "To arrive"), T("已约号，等人来", "Booked: waiting for the patient"), ("booked",)),
     Group("care", T("诊治中", "In care"), T("治疗、出院、写回信", "Treat, discharge, write back"), ("arrived", "in_care")),
-    Group("sent", T("待对方签收", "Letter out"), T("回信已发,等转出方签收", "Waiting for the referrer to acknowledge"), ("outcome_sent",)),
+    Group("sent", T("待对方签收", "Letter out"), T("回信已发，等转出方签收", "Waiting for the referrer to acknowledge"), ("outcome_sent",)),
 )
 
 
@@ -132,25 +132,25 @@ def down(request: HttpRequest) -> HttpResponse:
         (
             "proposed",
             T("出院后可下转", "Ready to go down"),
-            T("够条件,还没发起下转", "Criteria met, not yet sent down"),
+            T("够条件，还没发起下转", "Criteria met, not yet sent down"),
             rows.filter(to_institution_id__in=mine, case__duties__kind="propose_down", case__duties__ended="").distinct(),
         ),
         (
             "returned",
-            T("被退回,仍归我们", "Returned: still ours"),
-            T("基层没接,责任没有转移,须再安排", "Not accepted below; still our duty"),
+            T("被退回，仍归我们", "Returned: still ours"),
+            T("基层没接，责任没有转移，须再安排", "Not accepted below; still our duty"),
             rows.filter(direction="down", from_institution_id__in=mine, case__state__in=("returned", "draft")),
         ),
         (
             "waiting",
-            T("已发出,等基层接收", "Sent, waiting"),
+            T("已发出，等基层接收", "Sent, waiting"),
             T("对方确认前仍归我们", "Ours until accepted"),
             rows.filter(direction="down", from_institution_id__in=mine, case__state__in=("submitted", "received")),
         ),
         (
             "below",
-            T("在基层康复,可查房", "Below, ward rounds"),
-            T("已接收,上级医院可查房指导", "Accepted: upper hospital may visit"),
+            T("在基层康复，可查房", "Below, ward rounds"),
+            T("已接收，上级医院可查房指导", "Accepted: upper hospital may visit"),
             rows.filter(direction="down", from_institution_id__in=mine).exclude(
                 case__state__in=("submitted", "received", "returned", "draft")
             ),
@@ -199,13 +199,13 @@ def reception(request: HttpRequest) -> HttpResponse:
         if len(hits) == 1:
             number = hits[0].person_number
         else:
-            note = T("没有唯一匹配的人,请扫健康卡或输完整证件号。", "No single match; scan the card or type the whole ID number.")
+            note = T("没有唯一匹配的人，请扫健康卡或输完整证件号。", "No single match; scan the card or type the whole ID number.")
     if number:
         person = registry.get(number)
         of_person = rows.filter(person_id=person.pk)
         due = of_person.filter(case__state__in=("submitted", "received", "accepted", "booked", "no_show"))
         if not due.exists():
-            note = T("这位患者今天没有转诊预约;可在“找患者”里登记就诊。", "No referral visit for this person today; check in from “Find a person”.")
+            note = T("这位患者今天没有转诊预约；可在“找患者”里登记就诊。", "No referral visit for this person today; check in from “Find a person”.")
     arrived = rows.filter(case__state__in=("arrived", "in_care"), arrived_at__gte=start).order_by("-arrived_at")
     context = {
         "q": q,

@@ -102,7 +102,7 @@ def _words(found: counts.Summary) -> Text:
         return T("这段时间没有转诊。", "No referrals in this period.")
     top = found.links[0]
     return T(
-        "共 {n} 例;最多的是 {a} → {b},{k} 例。", "{n} referrals; most from {a} to {b}: {k}."
+        "共 {n} 例；最多的是 {a} → {b}，{k} 例。", "{n} referrals; most from {a} to {b}: {k}."
     ).format(n=str(found.counts["sent"]), a=top.from_name, b=top.to_name, k=str(top.count))
 
 

@@ -89,7 +89,7 @@ def _find(number: str, scope: Scope) -> Followup:
         .first()
     )
     if found is None:
-        raise Http404(str(T("没有这条随访,或不归你的机构。", "No such follow-up, or not your institution's.")))
+        raise Http404(str(T("没有这条随访，或不归你的机构。", "No such follow-up, or not your institution's.")))
     return found
 
 
@@ -118,6 +118,7 @@ def _offer(
         label=move.label,
         tone=move.tone,
         url=reverse("referral:followup_act", args=[followup.case.number, move.name]),
+        page=reverse("referral:followup", args=[followup.case.number]),
         number=followup.case.number,
         version=followup.case.version,
         key=key or uuid.uuid4().hex,
@@ -131,6 +132,8 @@ def _context(request: HttpRequest, followup: Followup, failed: pages_view.Offer 
     every = kernel.allowed(case, scope)
     offers = [failed if failed and a.name == failed.name else _offer(a.move, followup, scope) for a in every if a.ok]
     contact = next((o for o in offers if o.name == "contact"), None)
+    wanted = failed.name if failed else request.GET.get("act", "")
+    opened = next((o for o in offers if o.name == wanted and o.name != "contact" and o.has_form), None)
     contacts = list(FollowupContact.objects.within(scope).filter(followup=followup).order_by("-number"))
     for row in contacts:
         row.mode_label = MODE_WORDS.get(row.mode, row.mode)  # type: ignore[attr-defined]
@@ -148,6 +151,7 @@ def _context(request: HttpRequest, followup: Followup, failed: pages_view.Offer 
         "plan": plan,
         "contacts": contacts,
         "contact": contact,
+        "opened": opened,
         "offers": [o for o in offers if o.name != "contact"],
         "refused": [{"label": a.move.label, "why": a.why} for a in every if not a.ok],
         "acts": pages_view.acts(case),
@@ -171,7 +175,11 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     if step is None or step.system:
         raise Http404
     if request.method != "POST":
-        return redirect(reverse("referral:followup", args=[number]) + f"#act-{move}")
+        if request.headers.get("HX-Request") != "true":
+            return redirect(reverse("referral:followup", args=[number]) + f"?act={move}#act-here")
+        why = next((a.why for a in kernel.allowed(followup.case, scope) if a.name == move), T("现在不能办理。", "Not possible now."))
+        made = None if why else _offer(step, followup, scope, open_=True)
+        return render(request, "referral/_act_in_row.html", {"offer": made, "why": why})
     data = typed(request.POST)
     key, version = request.POST.get("_key", "")[:64] or uuid.uuid4().hex, request.POST.get("_version", "")
     errors: dict[str, Text] | None = None
@@ -192,7 +200,7 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     except Problem as trouble:
         errors = {"": T("; ".join(i.text.zh for i in trouble.issues), "; ".join(i.text.en for i in trouble.issues))}
     else:
-        messages.success(request, str(T("已办理:{move}", "Done: {move}").format(move=step.label)))
+        messages.success(request, str(T("已办理：{move}", "Done: {move}").format(move=step.label)))
         return redirect(reverse("referral:followups") if move == "contact" else reverse("referral:followup", args=[number]))
     followup = _find(number, scope)
     failed = _offer(step, followup, scope, data, key, errors, open_=True)

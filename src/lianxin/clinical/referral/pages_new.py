@@ -135,7 +135,7 @@ def new(request: HttpRequest) -> HttpResponse:
     scope = request.scope
     number = request.GET.get("person", "")
     if not number:
-        return HttpResponseBadRequest(str(T("请先找到患者,再点转诊。", "Find the person first, then refer.")))
+        return HttpResponseBadRequest(str(T("请先找到患者，再点转诊。", "Find the person first, then refer.")))
     person = registry.get(number)
     relationships.require(scope, person.pk)
     data = typed(request.POST) if request.method == "POST" else _start(request)
@@ -171,7 +171,7 @@ def _write(scope: Scope, person: Person, data: dict[str, Any], key: str, *, send
 
 def _sent(request: HttpRequest, done: kernel.Done, person: Person) -> HttpResponse:
     sent = done.case.state != "draft"
-    words = T("已发出,对方须在时限内确认。", "Sent; the receiver must acknowledge in time.") if sent else T("草稿已保存。", "Draft saved.")
+    words = T("已发出，对方须在时限内确认。", "Sent; the receiver must acknowledge in time.") if sent else T("草稿已保存。", "Draft saved.")
     messages.success(request, str(words))
     return redirect(reverse("referral:show", args=[done.case.number]) + f"?sent={_draft_name(request, person)}")
 

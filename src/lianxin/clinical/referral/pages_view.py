@@ -23,7 +23,7 @@ from lianxin.standards.text import T, Text
 DIRECTIONS = dict(forms.DIRECTIONS)
 LETTER_KINDS = {
     "interim": T("治疗中情况通报", "Interim note"),
-    "outcome": T("回转单(结果信)", "Outcome letter"),
+    "outcome": T("回转单（结果信）", "Outcome letter"),
     "advice": T("诊疗建议", "Advice"),
     "ward_round": T("上级医院查房", "Ward round"),
 }
@@ -69,7 +69,13 @@ class Offer:
     choices: list[dict[str, Any]] | None = None
     choice_field: str = "session"
     chosen: str = ""
+    page: str = ""
     css: str = field(init=False)
+
+    @property
+    def has_form(self) -> bool:
+        """Whether there is anything to fill in; else the button itself makes the move."""
+        return self.choices is not None or bool(self.form.visible_fields())
 
     def __post_init__(self) -> None:
         self.css = TONES.get(self.tone, TONES["quiet"])
@@ -247,7 +253,15 @@ def free_numbers(referral: Referral, institution: Institution | None = None) -> 
     institution_id = institution.pk if institution else referral.to_institution_id
     if institution_id is None:
         return []
-    offers = booking.find(specialty=referral.specialty or None, institution=institution_id, channel="referral", limit=12)
+    asked: list[dict[str, Any]] = []
+    if referral.specialty:
+        asked = [{"specialty": referral.specialty}, {"specialty": referral.specialty.partition(".")[0]}]
+    asked += [{"department": referral.to_department_id}] if referral.to_department_id else []
+    offers: list[Any] = []
+    for narrowed in [*asked, {}]:  # the specialty, else the department, else whatever the receiver offers
+        offers = booking.find(institution=institution_id, channel="referral", limit=12, **narrowed)
+        if offers:
+            break
     return [
         {
             "value": str(o.session_id),

@@ -18,19 +18,14 @@ document.addEventListener('focusin', event => {
 })
 
 whenShown(root => {
-  for (const drawer of fresh(root, 'details[data-actform]', 'Act')) {
-    drawer.addEventListener('toggle', () => {
-      if (!drawer.open) return
-      drawer.closest('[data-acts]')?.querySelectorAll('details[data-actform][open]').forEach(other => {
-        if (other !== drawer) other.open = false
-      })
-      drawer.querySelector('input:not([type=hidden]), textarea, select')?.focus()
-    })
-  }
-  // A form that a desk loads into a row shows itself and closes the others.
-  for (const form of fresh(root, '.act-inline', 'Inline')) {
-    document.querySelectorAll('.act-inline').forEach(other => { if (other !== form) other.remove() })
-    form.querySelector('input:not([type=hidden]), textarea, select, button')?.focus()
+  // A form that is brought into the page shows itself and takes the focus; others of its kind step back.
+  for (const form of fresh(root, '.act-open', 'Open')) {
+    document.querySelectorAll('.act-open').forEach(other => { if (other !== form) other.remove() })
+    form.querySelector('input:not([type=hidden]), textarea, select, button')?.focus({ preventScroll: true })
     form.scrollIntoView({ block: 'nearest' })
+    form.querySelector('.act-close')?.addEventListener('click', event => {
+      event.preventDefault()
+      form.remove()
+    })
   }
 })
