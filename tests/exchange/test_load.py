@@ -154,7 +154,7 @@ def test_killed_in_the_middle_and_run_again(hospital, tmp_path):
 @pytest.mark.shared
 @pytest.mark.skipif(not settings.SHARED.exists(), reason="the shared data folder is not here")
 def test_the_synthea_bundles_load_whole(hospital):
-    path = settings.SHARED / "fhir" / "synthea-100-bundles.zip"
+    path = settings.SHARED / "data" / "fhir" / "synthea-100-bundles.zip"
     report = load.load([path], institution="L1")
     bundled = report.accepted - report.by_type.get("Group", 0)
     assert (bundled, report.refused, report.unresolved) == (38_970, 0, 0), report.refusals[:5]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 from django.db import connection, transaction
 
 from lianxin.access import audit
@@ -71,6 +72,7 @@ class Report:
     by_type: dict[str, int] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     unresolved: int = 0
+    people: set[int] = field(default_factory=set)
 
     @property
     def rate(self) -> float:
@@ -84,6 +86,7 @@ class Report:
         for rtype, n in other.by_type.items():
             self.by_type[rtype] = self.by_type.get(rtype, 0) + n
         self.refusals += other.refusals
+        self.people |= other.people
 
 
 class _Outline(msgspec.Struct):
@@ -213,20 +216,28 @@ def take(
                 refused=len(bad),
                 created_at=clock.now(),
             )
-            audit.write(
-                _scope(source),
-                "create",
-                what=f"load {sha[:16]}",
-                detail={"resources": part.accepted, "refused": len(bad)},
+            scope, what = _scope(source), f"load {sha[:16]}"
+            audit.write_many(
+                [audit.entry(scope, "create", person_id=p, what=what) for p in [None, *sorted(part.people)]]
             )
-    except (Problem, AccessError) as error:
-        problem = error if isinstance(error, Problem) else Problem(403, Issue("forbidden", error.message))
-        _dead(report, source, name, raw, problem, max(len(items), 1))
+    except (Problem, AccessError, psycopg.DataError) as error:
+        _dead(report, source, name, raw, _as_problem(error), max(len(items), 1))
         return
     known.update(learned)
     report.add(part)
-    for item, problem in bad:
-        _dead(report, source, f"{name}#{item.place}", item.raw, problem, 1)
+    for item, reason in bad:
+        _dead(report, source, f"{name}#{item.place}", item.raw, reason, 1)
+
+
+def _as_problem(error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, AccessError):
+        return Problem(403, Issue("forbidden", error.message))
+    return Problem(
+        422,
+        Issue("value", Text(f"数据库不接受的取值：{error}", f"a value the database does not take: {error}")),
+    )
 
 
 def _scope(source: Institution | None) -> Scope:
@@ -361,17 +372,18 @@ def _apply(
             results = store.apply(
                 cur, scope, [write for _, write in waiting], source_institution_id=source_id
             )
-    except Problem as problem:
+    except (Problem, AccessError, psycopg.DataError) as error:
         if bad is None:
             raise
         if len(waiting) == 1:
-            bad.append((waiting[0][0], problem))
+            bad.append((waiting[0][0], _as_problem(error)))
             return
         middle = len(waiting) // 2
         _apply(cur, scope, waiting[:middle], source_id, report, bad)
         _apply(cur, scope, waiting[middle:], source_id, report, bad)
         return
     report.accepted += len(results)
+    report.people.update(result.person_id for result in results if result.person_id is not None)
     for result in results:
         report.by_type[result.rtype] = report.by_type.get(result.rtype, 0) + 1
 

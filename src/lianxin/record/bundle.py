@@ -260,12 +260,11 @@ def as_write(part: Part) -> Write:
 def parsed(raw: bytes, place: str = "") -> dict[str, Any]:
     """A resource from its text: strict JSON, no duplicate members, structurally valid; refusals name the place."""
     try:
-        skeleton = text.strict(raw)
         resource = text.parse(raw)
         issues, count = validate.check(resource)
         if issues:
             raise Problem(422, *issues)
-        text.duplicate_check(skeleton, count)
+        text.duplicate_check(raw, count)
     except Problem as problem:
         raise (problem.at(place) if place else problem) from None
     return resource

@@ -11,7 +11,35 @@ DATA = Path(__file__).parent / "data"
 
 # Types that belong to no patient: everybody who may use the door may read them.
 OPEN_TYPES = frozenset(
-    ["Organization", "Practitioner", "PractitionerRole", "Location", "HealthcareService", "Schedule", "Slot", "Medication", "Endpoint", "CodeSystem", "ValueSet", "ConceptMap", "NamingSystem", "StructureDefinition", "SearchParameter", "OperationDefinition", "CapabilityStatement", "ImplementationGuide", "PlanDefinition", "ActivityDefinition", "Questionnaire", "Library", "Measure", "OrganizationAffiliation", "Substance", "DeviceDefinition", "InsurancePlan"]
+    [
+        "Organization",
+        "Practitioner",
+        "PractitionerRole",
+        "Location",
+        "HealthcareService",
+        "Schedule",
+        "Slot",
+        "Medication",
+        "Endpoint",
+        "CodeSystem",
+        "ValueSet",
+        "ConceptMap",
+        "NamingSystem",
+        "StructureDefinition",
+        "SearchParameter",
+        "OperationDefinition",
+        "CapabilityStatement",
+        "ImplementationGuide",
+        "PlanDefinition",
+        "ActivityDefinition",
+        "Questionnaire",
+        "Library",
+        "Measure",
+        "OrganizationAffiliation",
+        "Substance",
+        "DeviceDefinition",
+        "InsurancePlan",
+    ]
 )
 
 

@@ -150,10 +150,8 @@ def _token(
         ]  # fmt: skip
     sealed = rtype in PATIENTS and code and param.code in ("identifier", "telecom", "phone", "email")
     tok = blind_key(code) if sealed else code_key(code)
-    text, args = (
-        f"{alias}.rid IN (SELECT t.rid FROM record_token t WHERE t.tok = %s AND t.pid = %s",
-        [tok, number],
-    )
+    text = f"{alias}.rid IN (SELECT t.rid FROM record_token t WHERE t.tok = %s AND t.pid = %s"
+    args: list[Any] = [tok, number]
     if system is not None:
         text += " AND t.sys = ANY(%s::int[])"
         args.append([system_key(system), IMPLIED_SYSTEM])

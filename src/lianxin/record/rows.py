@@ -114,9 +114,12 @@ def _field(value: Any) -> str:
     return str(value)
 
 
-def copy(cur: Any, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """COPY rows of plain values into a table."""
-    text = "\n".join(["\t".join(map(_field, row)) for row in rows])
+def copy(
+    cur: Any, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], *, plain: bool = False
+) -> None:
+    """COPY rows into a table; ``plain``: no value is None or needs escaping."""
+    show = str if plain else _field
+    text = "\n".join(["\t".join(map(show, row)) for row in rows])
     if not text:
         return
     with cur.copy(f"COPY {table} ({','.join(columns)}) FROM STDIN") as out:
@@ -148,7 +151,7 @@ def insert_index(cur: Any, batch: Sequence[Stored]) -> None:
     tables = index_tuples(batch)
     if len(batch) >= COPY_FROM:
         for table, rows in tables.items():
-            copy(cur, table, [c for c, _ in TABLES[table]], rows)
+            copy(cur, table, [c for c, _ in TABLES[table]], rows, plain=table != "record_string")
         return
     parts, params = [], []
     for table, rows in tables.items():

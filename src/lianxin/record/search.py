@@ -348,7 +348,9 @@ def _after(query: _Query, names: list[str], cursor: str) -> Sql:
             "翻页标记无效，请从第一页重新查询",
             "the page cursor is not valid; search again from the first page",
         ) from None
-    parts, args, equal, equal_args = [], [], "", []
+    parts: list[str] = []
+    args: list[Any] = []
+    equal, equal_args = "", list[Any]()
     for name, (_, cast, down), value in zip(names, query.order, values, strict=True):
         if value is not None:
             parts.append(f"({equal}({name} {'<' if down else '>'} %s::{cast} OR {name} IS NULL))")

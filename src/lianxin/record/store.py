@@ -443,7 +443,8 @@ def history(
     elif rtype:
         which.append("r.rtype = %s")
         more.append(rtype)
-    limits, limit_params = ["TRUE"], []
+    limits: list[str] = ["TRUE"]
+    limit_params: list[Any] = []
     for text_, value in (
         ("v.updated >= %s", since),
         ("(v.updated, v.rid, v.version) < (%s, %s, %s)", before),

@@ -9,55 +9,16 @@ import orjson
 from lianxin.record.problems import Problem, refuse
 
 STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
-MAX_DEPTH = 64
+BLANKS = (b'" ', b'"\t', b'"\n', b'"\r')
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def strict(raw: bytes) -> bytes:
-    """Refuse (400) what may not even be parsed: not UTF-8, nested deeper than 64, or holding U+0000; returns the JSON's skeleton.
-
-    The skeleton is the text without its strings: it is enough to count members and depth.
-    """
-    if not raw.isascii():
-        try:
-            raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise refuse(
-                400,
-                "structure",
-                f"内容不是 UTF-8（第 {error.start} 字节），请改用 UTF-8",
-                f"the body is not UTF-8 (byte {error.start}); send UTF-8",
-            ) from None
+def parse(raw: bytes) -> Any:
+    """Parsed JSON (strict: UTF-8, no NaN, no lone surrogates, no U+0000); 400 with the place when it is not JSON."""
     if b"\\u0000" in raw:
         raise refuse(
             400, "value", "字符串中不能有 U+0000，请删除", "strings must not contain U+0000; remove it"
         )
-    skeleton = STRINGS.sub(b"", raw)
-    if skeleton.count(b"{") + skeleton.count(b"[") > MAX_DEPTH and depth(skeleton) > MAX_DEPTH:
-        raise refuse(
-            400,
-            "structure",
-            f"嵌套超过 {MAX_DEPTH} 层，请简化",
-            f"nested deeper than {MAX_DEPTH} levels; flatten it",
-        )
-    return skeleton
-
-
-def depth(skeleton: bytes) -> int:
-    """Greatest nesting of braces and brackets in a skeleton (stops counting above the limit)."""
-    level = 0
-    for char in re.findall(rb"[{}\[\]]", skeleton):
-        if char in b"{[":
-            level += 1
-            if level > MAX_DEPTH:
-                return level
-        else:
-            level -= 1
-    return 0
-
-
-def parse(raw: bytes) -> Any:
-    """Parsed JSON (strict: no NaN, no lone surrogates); 400 with the place when it is not JSON."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -71,9 +32,20 @@ def parse(raw: bytes) -> Any:
         raise refuse(400, "structure", "嵌套过深", "nested too deeply") from None
 
 
-def duplicate_check(skeleton: bytes, members: int) -> None:
-    """Refuse duplicate member names: the text then has more members than the parsed tree."""
-    if skeleton.count(b":") != members:
+def duplicate_check(raw: bytes, members: int) -> None:
+    """Refuse duplicate member names: the text then has more members than the parsed tree.
+
+    In text without blanks after quotes, every member is a quote and a colon, so that an equal count proves it; otherwise strings
+    are cut out first, which costs ten times as much.
+    """
+    if (
+        not any(blank in raw for blank in BLANKS)
+        and b"\\\\" not in raw
+        and raw.count(b'":') - raw.count(b'\\":') == members
+    ):
+        return
+    count = STRINGS.sub(b"", raw).count(b":")
+    if count != members:
         raise refuse(
             400,
             "structure",
@@ -129,4 +101,4 @@ def dumps(resource: dict[str, Any]) -> bytes:
     return orjson.dumps(resource)
 
 
-__all__ = ["Problem", "dumps", "duplicate_check", "members", "parse", "splice", "strict"]
+__all__ = ["Problem", "dumps", "duplicate_check", "members", "parse", "splice"]

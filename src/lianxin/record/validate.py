@@ -15,6 +15,7 @@ from lianxin.standards.text import Text
 
 TEXTUAL = frozenset({"string", "markdown", "xhtml"})
 NUMERIC = frozenset({"integer", "positiveInt", "unsignedInt"})
+MAX_DEPTH = 32  # objects within objects; with their arrays 64 levels of JSON
 MOST = 20  # issues told of one resource
 
 
@@ -83,6 +84,7 @@ class Validator:
     def __init__(self) -> None:
         self.issues: list[Issue] = []
         self.count = 0
+        self.depth = 0
 
     def tell(self, code: str, path: str, zh: str, en: str) -> None:
         """Note a problem."""
@@ -105,6 +107,16 @@ class Validator:
     def object(self, value: dict[str, Any], rules: Shape, path: str, resource: bool = False) -> None:
         """Check the members of an object against its shape."""
         self.count += len(value)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self.tell(
+                "structure",
+                path[:200],
+                f"嵌套超过 {MAX_DEPTH} 层，请简化",
+                f"nested deeper than {MAX_DEPTH} levels; flatten it",
+            )
+            self.depth -= 1
+            return
         keys = rules.keys
         chosen: dict[str, str] = {}
         for key, item in value.items():
@@ -155,6 +167,7 @@ class Validator:
                     f"缺少必填元素 {name}，请补充",
                     f"required element {name} is missing; add it",
                 )
+        self.depth -= 1
         if not value:
             self.tell("structure", path, "不能为空对象，请删除", "an object must not be empty; remove it")
 

@@ -25,7 +25,6 @@ def process(
     note: Callable[..., None],
 ) -> Reply:
     """Answer ``POST /fhir`` with a transaction or batch."""
-    text.strict(raw)
     bundle = bundling.decode(raw)
     if bundle.type == "transaction":
         answers = _transaction(request, scope, bundle, read, claim, writing, note)

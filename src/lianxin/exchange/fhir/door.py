@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from django.db import OperationalError, close_old_connections, connection, transaction
+from django.db import DataError, OperationalError, close_old_connections, connection, transaction
 from django.db.utils import InterfaceError
 
 from lianxin.access import audit, tokens
@@ -43,6 +43,15 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         reply = refusal(
             refuse(
                 503, "too-costly", "该请求耗时过长，请缩小查询范围", "this request takes too long; narrow it"
+            )
+        )
+    except (psycopg.DataError, DataError):
+        reply = refusal(
+            refuse(
+                422,
+                "value",
+                "含有数据库不接受的取值（过大的数或日期）",
+                "a value is out of range (a number or date too large)",
             )
         )
     except (OperationalError, InterfaceError, psycopg.OperationalError):
