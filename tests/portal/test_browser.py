@@ -113,7 +113,7 @@ def test_an_import_is_checked_then_written(page: Page, live: str, town: Town, tm
     page.locator("input[type=file]").set_input_files(tmp_path / "d.xlsx")
     page.get_by_role("button", name="检查").click()
     expect(page.locator("#report")).to_contain_text("没有错误，还没有写入")
-    page.get_by_role("button", name="写入").click()
+    page.get_by_role("button", name="写入 1 行").click()
     expect(page.locator(".notice-success")).to_contain_text("已写入")
     assert town.county.townships[0].departments.filter(code="ZY").exists()
 

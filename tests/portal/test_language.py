@@ -51,7 +51,7 @@ def test_the_pair_is_the_right_way_round(path: Path) -> None:
     for zh, en in re.findall(r'\{% t "([^"]*)" "([^"]*)"', text):
         assert not CJK.search(re.sub(r"三级甲等|单雄信", "", en)), f"Chinese in the English of {zh!r}"
         if ENGLISH.search(en) and not re.search(r"\{\w+\}", zh):
-            assert CJK.search(zh) or zh == en, f"no Chinese for {en!r}"
+            assert CJK.search(zh) or zh in {en, "zh-Hans"}, f"no Chinese for {en!r}"
         assert sorted(re.findall(r"\{(\w+)\}", zh)) == sorted(re.findall(r"\{(\w+)\}", en)), f"places differ in {zh!r}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import reverse
 
@@ -108,3 +109,14 @@ def test_language_is_kept_with_the_account(as_: Callable[..., Client], town: Tow
     town.accounts["gp0"].refresh_from_db()
     assert town.accounts["gp0"].language == "en"
     assert "My duties" in client.get("/").content.decode()
+
+
+def test_the_pages_for_what_is_missing_stale_or_broken(town: Town, as_: Callable[..., Client]) -> None:
+    missing = as_("gp0").get("/no-such-page")
+    assert missing.status_code == 404
+    assert "没有找到这一页" in missing.content.decode()
+    strict = as_("gp0", enforce_csrf_checks=True)
+    stale = strict.post("/notices/read", {})
+    assert stale.status_code == 403
+    assert "放得太久" in stale.content.decode()
+    assert "平台出错了" in render_to_string("500.html")
