@@ -137,7 +137,7 @@ class _Echo:
         return value
 
 
-@page(may="read_audit")
+@page(may="read_audit")  # type: ignore[arg-type]
 def audit_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The filtered log as CSV (UTF-8 with BOM for spreadsheets), at most 100,000 events; itself audited."""
     rows, asked, _ = _filtered(request)

@@ -14,20 +14,6 @@ from lianxin.standards.text import T, Text
 BLANK = ("", "—")
 
 
-class Spoken(Text):
-    """A Text that Django may fill with ``%`` like its own messages; the places are ``{name}``, missing ones are left."""
-
-    __slots__ = ()
-
-    def __mod__(self, params: Any) -> Spoken:
-        values = params if isinstance(params, dict) else {}
-        try:
-            filled = self.format(**values)
-        except (KeyError, IndexError):
-            return self
-        return Spoken(filled.zh, filled.en)
-
-
 _COMMON = {
     "required": T("此项必填，请填写。", "This is required; please fill it in."),
     "invalid": T("格式不对，请检查后重填。", "The format is wrong; please check and type it again."),
@@ -45,8 +31,7 @@ def speak(form: forms.BaseForm) -> None:
     for field in form.fields.values():
         for code, text in _COMMON.items():
             own = field.error_messages.get(code)
-            said = own if isinstance(own, Text) else text
-            field.error_messages[code] = Spoken(said.zh, said.en)  # type: ignore[assignment]
+            field.error_messages[code] = own if isinstance(own, Text) else text
 
 
 class HouseForm(forms.Form):

@@ -85,8 +85,10 @@ class InstitutionForm(HouseModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         parents = Institution.objects.exclude(kind="village").filter(active=True)
-        self.fields["parent"].queryset = parents.exclude(pk=self.instance.pk) if self.instance.pk else parents
-        self.fields["parent"].empty_label = "—"
+        parent = self.fields["parent"]
+        assert isinstance(parent, forms.ModelChoiceField)
+        parent.queryset = parents.exclude(pk=self.instance.pk) if self.instance.pk else parents
+        parent.empty_label = "—"
         if self.instance.pk:
             self.fields["code"].disabled = True
 

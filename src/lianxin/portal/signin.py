@@ -25,6 +25,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from lianxin.access import accounts, audit
 from lianxin.access.errors import Invalid
+from lianxin.access.models import Account
 from lianxin.access.web import page
 from lianxin.portal.forms import HouseForm, refuse
 from lianxin.standards.text import T
@@ -113,6 +114,12 @@ class RemoveForm(HouseForm):
     )
 
 
+def _account(request: HttpRequest) -> Account:
+    """Who has signed in (the guard has made sure that somebody has)."""
+    assert isinstance(request.user, Account)
+    return request.user
+
+
 def _onward(request: HttpRequest) -> str:
     """Where to go after signing in: ``next`` when it is an address of ours, else the workbench."""
     target = request.POST.get("next") or request.GET.get("next") or ""
@@ -176,7 +183,7 @@ def language(request: HttpRequest) -> HttpResponse:
 @page(unready=True)
 def password(request: HttpRequest) -> HttpResponse:
     """Change one's password; forced after a one-time password."""
-    account = request.user
+    account = _account(request)
     must = account.must_change_password
     form = PasswordForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -202,9 +209,9 @@ def _qr(device: TOTPDevice) -> str:
 @page(unready=True)
 def totp(request: HttpRequest) -> HttpResponse:
     """One-time codes: show the code owed at sign-in, enrol a phone, or see that it is on."""
-    account = request.user
+    account = _account(request)
     due = accounts.second_factor_due(account)
-    if due == "verify" and not account.is_verified():
+    if due == "verify" and not request.user.is_verified():  # type: ignore[union-attr]
         return _ask_code(request, CodeForm())
     if due == "verify":
         return render(request, "portal/signin/totp.html", {"confirmed": True, "form": RemoveForm()})

@@ -46,9 +46,9 @@ def named(thing: Any, length: str = "full") -> str:
     """
     if thing is None:
         return "—"
-    if (get_language() or "").startswith("en") and getattr(thing, "name_en", ""):
+    if (get_language() or "").startswith("en") and getattr(thing, "name_en", None):
         return str(thing.name_en)
-    if length == "short" and getattr(thing, "short_name", ""):
+    if length == "short" and getattr(thing, "short_name", None):
         return str(thing.short_name)
     return str(getattr(thing, "name", thing))
 
