@@ -87,5 +87,7 @@ bench: setup
 clean:
 	rm -rf .venv node_modules staticfiles src/lianxin/portal/static/dist build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-distclean: clean
+distclean:
+	@test ! -x $(BIN)/python || $(BIN)/python -c "from pathlib import Path; from lianxin.config import postgres; postgres.destroy(Path('.lianxin'))"
 	rm -rf .lianxin
+	$(MAKE) clean
