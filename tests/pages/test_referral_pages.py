@@ -216,3 +216,15 @@ def test_the_form_prints_as_pdf_and_is_audited(world: World, as_: As) -> None:
     assert paper["Content-Type"] == "application/pdf"
     assert paper.content.startswith(b"%PDF")
     assert AuditEvent.objects.filter(action="print", person_id=world.person.pk).exists()
+
+
+def test_a_draft_opens_with_its_words_and_is_sent(world: World, as_: As) -> None:
+    data = _new(world)
+    del data["_send"]
+    client = as_("gp0")
+    draft = client.post(f"/referrals/new?person={world.person.number}", data)["Location"].split("?")[0]
+    page = client.get(f"{draft}?act=edit").content.decode()
+    assert "颈前肿物半年" in page
+    assert "需专科评估" in page
+    assert client.post(f"{draft}/act/submit", {"consent": "on", "consent_evidence": "signed", "_key": "s"}).status_code == 302
+    assert world.state(draft.rsplit("/", 1)[1]) == "submitted"

@@ -212,9 +212,11 @@ def _trend_words(points: list[Any]) -> Text:
     """The chart in a sentence: how many, from when, up or down, how often outside the band."""
     if len(points) < 2:
         return T("仅一次结果", "One result only")
-    first, last = points[0], points[-1]
-    change = last.value - first.value
-    steady = abs(change) <= max(abs(first.value), 1e-9) * 0.05
+    first = points[0]
+    third = max(len(points) // 3, 1)  # thirds, so that one odd reading does not turn the word
+    early, late = (sum(p.value for p in part) / len(part) for part in (points[:third], points[-third:]))
+    change = late - early
+    steady = abs(change) <= max(abs(early), 1e-9) * 0.05
     word = T("平稳", "steady") if steady else T("上升", "rising") if change > 0 else T("下降", "falling")
     outside = sum(bool(_against(p.value, p.low, p.high)) for p in points)
     text = T("{n} 次，{a} 起，{word}", "{n} results since {a}, {word}").format(

@@ -99,6 +99,17 @@ def offer(
     return made
 
 
+def _button(move: Move, referral: Referral, scope: Scope, wanted: bool) -> pages_view.Offer:
+    """The offer with its form when it is wanted (or has none), else the button alone: forms cost queries."""
+    if wanted or move.form is None:
+        return offer(move, referral, scope, open_=wanted)
+    number = referral.number
+    return pages_view.Offer(
+        name=move.name, label=move.label, tone=move.tone, url=reverse("referral:act", args=[number, move.name]),
+        page=reverse("referral:show", args=[number]), number=number, version=referral.case.version, key="", form=None,
+    )  # fmt: skip
+
+
 def _context(
     request: HttpRequest,
     referral: Referral,
@@ -113,7 +124,7 @@ def _context(
     every = kernel.allowed(case, scope)
     wanted = request.GET.get("act", "")
     offers = [
-        failed if failed and a.name == failed.name else offer(a.move, referral, scope, open_=a.name == wanted)
+        failed if failed and a.name == failed.name else _button(a.move, referral, scope, a.name == wanted)
         for a in every
         if a.ok
     ]

@@ -113,7 +113,7 @@ def dress(form: django_forms.Form, move: str, referral: Referral, scope: Scope) 
         fields["pack"].widget = django_forms.HiddenInput()
         direction = "down" if move == "propose_down" else referral.direction
         parts = rules.pack_parts(direction, False, str(referral.answer.get("pack") or ""))
-        filled = prefill.down_pack(scope, referral) if direction == "down" else dict(referral.pack)
+        filled = prefill.down_pack(scope, referral) if move == "propose_down" else dict(referral.pack)
         fields.update(pack_fields(parts, filled))
     for name, value in _first_words(move, referral).items():
         if name in fields:
@@ -125,6 +125,13 @@ def _first_words(move: str, referral: Referral) -> dict[str, Any]:
     now = clock.now()
     week = now + dt.timedelta(days=7)
     words: dict[str, Any] = {"diagnosis_code": referral.diagnosis_code, "diagnosis_name": referral.diagnosis_name}
+    if move == "edit":
+        plain = ("direction", "specialty", "priority", "reason_code", "reason", "emergency", "override_reason")
+        words |= {name: getattr(referral, name) for name in plain}
+        words["to_institution"] = referral.to_institution.code if referral.to_institution else ""
+        words["to_department"] = referral.to_department.code if referral.to_department else ""
+        words["parent"] = referral.parent.case.number if referral.parent else ""
+        words |= {f"fact_{k}": v for k, v in referral.answer.get("given", {}).items()}
     if move == "send_outcome":
         words |= {"diagnosis": referral.diagnosis_name, "follow_when": week.date(), "record_no": referral.visit_number}
         words["who_follows"] = name_of(referral.from_institution)

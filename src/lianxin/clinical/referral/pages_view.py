@@ -75,7 +75,7 @@ class Offer:
     @property
     def has_form(self) -> bool:
         """Whether there is anything to fill in; else the button itself makes the move."""
-        return self.choices is not None or bool(self.form.visible_fields())
+        return self.form is None or self.choices is not None or bool(self.form.visible_fields())
 
     def __post_init__(self) -> None:
         self.css = TONES.get(self.tone, TONES["quiet"])
