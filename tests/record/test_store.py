@@ -218,3 +218,12 @@ def test_structure_is_checked(more, expression):
     sound = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
     assert validate.check(sound)[0] == []
     assert expression in [i.expression for i in validate.check({**sound, **more})[0]]
+
+
+def test_the_record_checks_itself(cur, hospital):
+    from lianxin.record.apps import _check
+
+    write(cur, hospital, patient(), patient("p2", "黄药师", "1949-03-04"), pressure("o1", "2026-01-05"))
+    assert _check() == []
+    cur.execute("UPDATE record_resource SET person_id = %s WHERE id = 'o1'", [person_of("p2")])
+    assert _check() == ["Observation/o1 stands under another person than the index says"]

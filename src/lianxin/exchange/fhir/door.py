@@ -6,6 +6,7 @@ upper rooms (handlers) can take part.  Every read and write of patient data is a
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -176,17 +177,21 @@ def _absent(rtype: str, rid: str) -> Problem:
 
 
 def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str = "") -> None:
-    """Audit results that are somebody's data, one event a person (a search: one event a person too)."""
-    people: dict[int | None, Result] = {}
+    """Audit results that are somebody's data: one event a person, with how many resources of each type when there are several."""
+    people: dict[int | None, list[Result]] = {}
     for one in results:
         if one.person_id is not None or one.rtype not in definitions.OPEN_TYPES:
-            people.setdefault(one.person_id, one)
+            people.setdefault(one.person_id, []).append(one)
     audit.write_many(
         [
             audit.entry(
-                scope, action, person_id=person, what=what or f"{one.rtype}/{one.id}/_history/{one.version}"
+                scope,
+                action,
+                person_id=person,
+                what=what or f"{own[0].rtype}/{own[0].id}/_history/{own[0].version}",
+                detail=dict(Counter(one.rtype for one in own)) if len(own) > 1 else None,
             )
-            for person, one in people.items()
+            for person, own in people.items()
         ],
         cursor=cur,
     )
