@@ -9,11 +9,13 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+from django.db import connection
+
 from lianxin.access import audit, relationships
-from lianxin.clinical.referral import followup, intent, parties, policy, slots
+from lianxin.clinical.referral import followup, guards, intent, parties, policy, slots
 from lianxin.clinical.referral.letters import add_letter, add_message
 from lianxin.clinical.referral.models import Leg, Letter, Referral
-from lianxin.duty.errors import Refused
+from lianxin.duty.errors import NotAllowed, Refused
 from lianxin.duty.machine import Ctx, Effect, Owes, Tell
 from lianxin.standards import calendar
 from lianxin.standards.text import T, Text
@@ -112,9 +114,19 @@ def _draft_effect(ctx: Ctx) -> Effect:
     return Effect(parties={"hub": hub, "receiver": receiver}, priority=subject.priority)
 
 
+def _one_at_a_time(subject: Referral) -> None:
+    """Two drafts of one person sent at once: the second waits here, then sees the first in the duplicate guard."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 11))", [f"referral:{subject.person_id}"])
+
+
 def submit(ctx: Ctx) -> Effect:
     """Record consent, start the pathway's clock and open the first leg."""
     subject = ctx.subject
+    _one_at_a_time(subject)
+    double = guards.not_a_double(ctx)
+    if double is not None:
+        raise NotAllowed(double)
     subject.consent_id = intent.record_consent(ctx, ctx.data["consent_evidence"], words(ctx))
     subject.live, subject.submitted_at = True, ctx.now
     subject.save()
@@ -336,6 +348,7 @@ def arrive_green(ctx: Ctx) -> Effect:
     intent.check_identity(ctx)
     slots.arrived(ctx)
     if subject.submitted_at is None:
+        _one_at_a_time(subject)
         double = Referral.objects.unscoped("the duplicate guard").filter(
             person_id=subject.person_id, specialty=subject.specialty, direction=subject.direction, emergency=True, live=True
         )

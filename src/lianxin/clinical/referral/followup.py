@@ -305,5 +305,4 @@ def plan_of(subject: Referral, letter: Letter | None) -> dict[str, Any]:
     if letter is not None:
         names = ("diagnosis", "drugs_changed", "watch_for", "who_follows", "follow_when")
         return {name: letter.content.get(name, "") for name in names}
-    names = ("diagnosis", "drugs", "rehabilitation", "danger_signs")
-    return {name: subject.pack.get(name, "") for name in names}
+    return {name: subject.pack.get(name, "") for name in ("diagnosis", "drugs", "rehabilitation", "danger_signs")}

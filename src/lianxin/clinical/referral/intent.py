@@ -101,7 +101,7 @@ def fill(subject: Referral, data: Mapping[str, Any], day: dt.date) -> None:
     given = {**person_facts(subject.person_id, day), **data["facts"]}
     answer = catalogue.answer(subject.diagnosis_code, given, origin, subject.consortium, day)
     subject.answer = {**answer.to_dict(), "given": given}
-    fallback = subject.to_department.specialty if subject.to_department_id else ""
+    fallback = subject.to_department.specialty if subject.to_department else ""
     subject.specialty = data.get("specialty") or answer.specialty or fallback
     if data.get("emergency") is False and answer.emergency and subject.direction == "up":
         # The catalogue's emergency is not overridden by silence: the priority follows it, the doctor sees why.
@@ -186,8 +186,9 @@ def follower(subject: Referral, code: str) -> Institution:
     """Who follows up after closing: whoever the form names, else the lower of the two sides or the patient's home."""
     if code:
         return institution(code, "followup_institution")
-    if subject.direction == "down" and subject.to_institution.kind in parties.GRASSROOTS_KINDS:
-        return subject.to_institution
+    receiver = subject.to_institution
+    if subject.direction == "down" and receiver is not None and receiver.kind in parties.GRASSROOTS_KINDS:
+        return receiver
     if subject.from_institution.kind in parties.GRASSROOTS_KINDS:
         return subject.from_institution
     return home(subject)

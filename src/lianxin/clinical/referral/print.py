@@ -59,7 +59,7 @@ def _person(referral: Referral) -> dict[str, str]:
         "card": person.card_number,
         "address": f"{person.address}{person.village if person.village and person.village not in person.address else ''}",
         "phone": f"尾号 {person.phone_tail}" if person.phone_tail else "",
-        "home": person.home_institution.name if person.home_institution_id else "",
+        "home": person.home_institution.name if person.home_institution else "",
     }
 
 
@@ -101,7 +101,7 @@ def context(referral: Referral) -> dict[str, Any]:
         "reason": reasons.label("refer", referral.reason_code).zh if referral.reason_code else "",
         "origin": referral.from_institution,
         "target": referral.to_institution,
-        "department": referral.to_department.name if referral.to_department_id else "",
+        "department": referral.to_department.name if referral.to_department else "",
         "doctor": doctor.name if doctor else "",
         "doctor_phone": (doctor.phone if doctor else "") or referral.from_institution.phone,
         "date": gb_date(referral.submitted_at or referral.case.opened_at),
@@ -111,7 +111,7 @@ def context(referral: Referral) -> dict[str, Any]:
         "parts": parts,
         "path": [leg.institution.name for leg in legs],
         "outcome": _outcome(referral),
-        "consortium": referral.consortium.name if referral.consortium_id else "",
+        "consortium": referral.consortium.name if referral.consortium else "",
         "printed": gb_moment(clock.now()),
         "draft": referral.submitted_at is None,
     }

@@ -97,7 +97,7 @@ def service_request(subject: Referral, case: Any) -> dict[str, Any]:
             "resourceType": "ServiceRequest",
             "id": case.number,
             "identifier": [{"system": "http://lianxin.example/id/referral", "value": case.number}],
-            "basedOn": [{"reference": f"ServiceRequest/{subject.parent.case.number}"}] if subject.parent_id else None,
+            "basedOn": [{"reference": f"ServiceRequest/{subject.parent.case.number}"}] if subject.parent else None,
             "status": request_status(case.state),
             "intent": "order",
             "category": [coding(f"{CS}/referral-direction", subject.direction, DIRECTIONS[subject.direction])],
@@ -150,8 +150,10 @@ def task(subject: Referral, case: Any, leg: Leg) -> dict[str, Any]:
     )
 
 
-def _place(institution: Institution) -> dict[str, Any]:
+def _place(institution: Institution | None) -> dict[str, Any] | None:
     """Where an appointment is: R4 lets no Organization take part, so the institution is named by its identifier."""
+    if institution is None:
+        return None
     return {"identifier": {"system": "http://lianxin.example/id/institution", "value": institution.code}, "display": institution.name}
 
 
@@ -349,8 +351,8 @@ def publish(ctx: Ctx) -> None:
         made = letter_documents(subject, case, letter)
         (ours if letter.institution_id == subject.from_institution_id else theirs).extend(made)
     for message in ctx.extra.get("messages", []):
-        made = communication(subject, case, message)
-        (ours if message.institution_id == subject.from_institution_id else theirs).append(made)
+        line = communication(subject, case, message)
+        (ours if message.institution_id == subject.from_institution_id else theirs).append(line)
     record.publish(ours, person_id=subject.person_id, institution_id=subject.from_institution_id)
     if theirs:
         record.publish(theirs, person_id=subject.person_id, institution_id=subject.to_institution_id)
