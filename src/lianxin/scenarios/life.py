@@ -54,25 +54,25 @@ class Ailment:
 
 AILMENTS = (
     Ailment("I10", "原发性高血压", "03.04", {"bp_systolic": 172, "bp_diastolic": 104, "drugs_count": 3, "off_target_long": True},
-            "三种降压药足量联合治疗后血压仍不达标,偶有头晕。", "硝苯地平控释片、缬沙坦、氢氯噻嗪联合治疗。", "动态血压、心脏彩超,调整为四药联合。", 0.2,
+            "三种降压药足量联合治疗后血压仍不达标，偶有头晕。", "硝苯地平控释片、缬沙坦、氢氯噻嗪联合治疗。", "动态血压、心脏彩超，调整为四药联合。", 0.2,
             extra={"bp_record": "172/104、168/100、174/106 mmHg", "medication": "硝苯地平控释片、缬沙坦、氢氯噻嗪"}),
     Ailment("E11.9", "2型糖尿病", "03.07", {"glucose": 16.8, "hba1c": 10.4, "off_target_long": True},
-            "口服药治疗后血糖长期不达标,近一月消瘦 3 kg。", "二甲双胍、格列美脲。", "胰岛素强化治疗,完成并发症筛查。", 0.5,
+            "口服药治疗后血糖长期不达标，近一月消瘦 3 kg。", "二甲双胍、格列美脲。", "胰岛素强化治疗，完成并发症筛查。", 0.5,
             extra={"glucose_record": "空腹 12.6、餐后 16.8 mmol/L", "medication": "二甲双胍、格列美脲"}),
     Ailment("I25.1", "冠状动脉粥样硬化性心脏病", "03.04", {"chest_pain": True, "need_test": True},
-            "活动后胸闷一周加重,休息可缓解。", "阿司匹林、阿托伐他汀。", "冠脉造影,前降支植入支架一枚。", 0.8, 0.7,
-            extra={"ecg": "窦性心律,V4-V6 ST 段压低 0.05 mV", "medication": "阿司匹林、阿托伐他汀"}),
+            "活动后胸闷一周加重，休息可缓解。", "阿司匹林、阿托伐他汀。", "冠脉造影，前降支植入支架一枚。", 0.8, 0.7,
+            extra={"ecg": "窦性心律，V4-V6 ST 段压低 0.05 mV", "medication": "阿司匹林、阿托伐他汀"}),
     Ailment("J44.9", "慢性阻塞性肺疾病", "03.01", {"acute_exacerbation": True, "spo2": 89},
-            "咳嗽、喘息加重三天,黄痰。", "雾化、头孢类抗感染两天无好转。", "抗感染、雾化、无创通气,好转。", 0.8,
-            extra={"vitals": "体温 37.9℃,呼吸 26 次/分,血氧 89%"}),
+            "咳嗽、喘息加重三天，黄痰。", "雾化、头孢类抗感染两天无好转。", "抗感染、雾化、无创通气，好转。", 0.8,
+            extra={"vitals": "体温 37.9℃，呼吸 26 次/分，血氧 89%"}),
     Ailment("E04.1", "甲状腺结节", "04.01", {"nodule_mm": 18, "tirads": 4, "suspected_malignancy": True},
-            "体检发现右叶甲状腺结节 18 mm,TI-RADS 4 类。", "未治疗。", "行甲状腺右叶切除术,术后恢复顺利。", 0.9, 0.8,
-            extra={"imaging": "甲状腺超声:右叶低回声结节 18×14 mm,TI-RADS 4b"}),
+            "体检发现右叶甲状腺结节 18 mm,TI-RADS 4 类。", "未治疗。", "行甲状腺右叶切除术，术后恢复顺利。", 0.9, 0.8,
+            extra={"imaging": "甲状腺超声：右叶低回声结节 18×14 mm,TI-RADS 4b"}),
     Ailment("S72.0", "股骨颈骨折", "04.03", {"need_surgery": True},
-            "跌倒后右髋疼痛、不能站立 6 小时。", "制动、止痛。", "人工股骨头置换术,术后第二天下地。", 1.0, 0.9,
-            extra={"imaging": "骨盆平片:右股骨颈骨折,移位"}),
+            "跌倒后右髋疼痛、不能站立 6 小时。", "制动、止痛。", "人工股骨头置换术，术后第二天下地。", 1.0, 0.9,
+            extra={"imaging": "骨盆平片：右股骨颈骨折，移位"}),
     Ailment("I63.9", "脑梗死", "03.03", {"onset_hours": 3, "paralysis": True, "speech_disorder": True},
-            "突发左侧肢体无力、言语不清 3 小时。", "平卧、吸氧、测血糖。", "静脉溶栓,后续抗血小板与早期康复。", 1.0, 0.9, True,
+            "突发左侧肢体无力、言语不清 3 小时。", "平卧、吸氧、测血糖。", "静脉溶栓，后续抗血小板与早期康复。", 1.0, 0.9, True,
             extra={"onset": "今日 08:10", "vitals": "血压 178/96 mmHg,意识清"}),
     Ailment("I21.9", "急性心肌梗死", "03.04", {"suspected_acs": True, "chest_pain": True, "onset_hours": 1},
             "持续胸痛 1 小时伴大汗。", "阿司匹林 300 mg 嚼服、氯吡格雷 300 mg。", "急诊 PCI,开通前降支。", 1.0, 0.9, True,
@@ -144,7 +144,9 @@ def play(
     heap: list[tuple[dt.datetime, int, Way]] = []
     span = max(1, (until - since).days)
     offered = set(Department.objects.filter(institution__code=lead).values_list("specialty", flat=True))
-    treated, weights = zip(*((a, w) for a, w in zip(AILMENTS, WEIGHTS, strict=True) if a.specialty in offered), strict=True)
+    treated, weights = zip(
+        *((a, w) for a, w in zip(AILMENTS, WEIGHTS, strict=True) if a.specialty in offered), strict=True
+    )
     for serial, person in enumerate(patients):
         day = (since + dt.timedelta(days=rng.randrange(span))).date()
         while not calendar.is_workday(day):
@@ -350,7 +352,7 @@ class _Patient:
         yield self.after(minutes=rng.randint(5, 25))
         doctor = town.doctor(self.centre)
         self.draft(doctor, lead, self.department(lead), priority="urgent" if rng.random() < 0.25 else "routine",
-                   override_reason="患者病情需要,经与家属沟通后转诊。")  # fmt: skip
+                   override_reason="患者病情需要，经与家属沟通后转诊。")  # fmt: skip
         if rng.random() < 0.04:
             return
         self.do("submit", doctor, consent="on", consent_evidence="signed")
@@ -361,18 +363,18 @@ class _Patient:
         if rng.random() < 0.18:
             self.do("ask_info", desk, reason_code="missing_result", question="请补充近三个月的检查检验结果。")
             yield self.after(hours=rng.choice((1, 3, 8, 30)))
-            self.do("answer_info", doctor, text="已补充上传,近期检查结果见健康档案。")
+            self.do("answer_info", doctor, text="已补充上传，近期检查结果见健康档案。")
             yield self.after(hours=2)
         chance = rng.random()
         if chance < 0.07:
-            self.do("return_with_advice", desk, advice="建议先规范调整用药两周,仍不达标再转诊。")
+            self.do("return_with_advice", desk, advice="建议先规范调整用药两周，仍不达标再转诊。")
             yield self.after(hours=rng.choice((2, 20, 60)))
             self.do(
-                "settle_return", doctor, reason_code="treat_here", comment="已按建议调整治疗,两周后复诊。"
+                "settle_return", doctor, reason_code="treat_here", comment="已按建议调整治疗，两周后复诊。"
             )
             return
         if chance < 0.10:
-            self.do("reject", desk, reason_code="no_bed", comment="目前无床位,建议转县中医院。")
+            self.do("reject", desk, reason_code="no_bed", comment="目前无床位，建议转县中医院。")
             yield self.after(hours=rng.choice((3, 30)))
             self.do("settle_return", doctor, reason_code="keep_care", comment="与家属沟通后在本院继续治疗。")
             return
@@ -459,16 +461,16 @@ class _Patient:
             "discharge", clinician, diagnosis_code=ailment.code, diagnosis_name=ailment.name, facts=STABLE
         )
         yield clock.now() + dt.timedelta(hours=rng.choice((1, 3, 18)))
-        self.do("send_outcome", clinician, diagnosis=ailment.name, done=ailment.done, drugs_changed="按出院带药调整,详见医嘱。",
+        self.do("send_outcome", clinician, diagnosis=ailment.name, done=ailment.done, drugs_changed="按出院带药调整，详见医嘱。",
                 watch_for="症状加重、血压或血糖明显波动、胸痛气促时及时复诊。", who_follows="家庭医生团队",
                 follow_when=(clock.today() + dt.timedelta(days=7)).isoformat())  # fmt: skip
         if inpatient and rng.random() < ailment.goes_down:
             yield from self.sent_down(clinician)
         yield self.after(hours=rng.choice((2, 6, 26, 50)))
         if rng.random() < 0.04:
-            self.do("dispute", doctor, reason_code="drugs", comment="用药剂量与医嘱不一致,请核对。")
+            self.do("dispute", doctor, reason_code="drugs", comment="用药剂量与医嘱不一致，请核对。")
             yield self.after(hours=4)
-            self.do("send_outcome", clinician, diagnosis=ailment.name, done=ailment.done, drugs_changed="已更正剂量,以本单为准。",
+            self.do("send_outcome", clinician, diagnosis=ailment.name, done=ailment.done, drugs_changed="已更正剂量，以本单为准。",
                     watch_for="同前。", who_follows="家庭医生团队",
                     follow_when=(clock.today() + dt.timedelta(days=7)).isoformat())  # fmt: skip
             yield self.after(hours=5)
@@ -506,8 +508,8 @@ class _Patient:
         if "propose_down" not in {m.name for m in kernel.buttons(self.fresh(), clinician)}:
             return
         pack = {
-            "diagnosis": self.ailment.name, "summary": self.ailment.done, "drugs": "按出院医嘱,随带两周药量。",
-            "rehabilitation": "门诊康复训练,每周三次;两周后复查。", "danger_signs": "胸痛、气促、肢体无力加重、切口红肿渗液时立即上转。",
+            "diagnosis": self.ailment.name, "summary": self.ailment.done, "drugs": "按出院医嘱，随带两周药量。",
+            "rehabilitation": "门诊康复训练，每周三次；两周后复查。", "danger_signs": "胸痛、气促、肢体无力加重、切口红肿渗液时立即上转。",
         }  # fmt: skip
         child = self.do(
             "propose_down", clinician, to_institution=self.centre, specialty="02", pack=pack
@@ -519,7 +521,7 @@ class _Patient:
         self.do("receive", family)
         yield self.after(hours=1)
         if rng.random() < 0.1:
-            self.do("reject", family, reason_code="not_stable", comment="伤口仍有渗液,建议继续住院观察。")
+            self.do("reject", family, reason_code="not_stable", comment="伤口仍有渗液，建议继续住院观察。")
             self.case = up
             return
         self.do("accept", family)
@@ -532,7 +534,10 @@ class _Patient:
         if rng.random() < 0.3:
             yield self.after(days=2)
             self.do(
-                "ward_round", clinician, findings="恢复良好,生命体征平稳。", advice="继续康复训练,按时复查。"
+                "ward_round",
+                clinician,
+                findings="恢复良好，生命体征平稳。",
+                advice="继续康复训练，按时复查。",
             )
         self.case, self.down = up, self.case
 
@@ -554,7 +559,7 @@ class _Patient:
                 continue
             self.case = case
             self.do("contact", family, mode=self.rng.choice(("home", "clinic", "phone")), bp_systolic=self.rng.randint(122, 148),
-                    bp_diastolic=self.rng.randint(72, 90), taking_drugs="yes", findings="情况稳定,按时服药。")  # fmt: skip
+                    bp_diastolic=self.rng.randint(72, 90), taking_drugs="yes", findings="情况稳定，按时服药。")  # fmt: skip
 
     def emergency(self) -> Way:
         """The green channel: called ahead, arrives first, papers after."""
@@ -572,10 +577,16 @@ class _Patient:
             "arrive_green",
             town.who(lead, roles.RECEPTION),
             identity=self.person.card_number,
-            comment="救护车送达,神志清。",
+            comment="救护车送达，神志清。",
         )
         yield clock.now() + dt.timedelta(minutes=rng.randint(3, 12))
-        yield from self.cared_for(doctor)
+        care = self.cared_for(doctor)
+        yield next(care)
+        if rng.random() < 0.8:
+            self.do(
+                "backfill", doctor, consent_evidence="family", comment="家属同意，已补签；转诊资料补录完成。"
+            )
+        yield from care
 
 
 def wire_url(resource: dict[str, Any]) -> str:

@@ -4,23 +4,26 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Building',
+            name="Building",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=40, unique=True)),
-                ('seed', models.BigIntegerField()),
-                ('residents', models.IntegerField()),
-                ('as_of', models.DateTimeField()),
-                ('step', models.CharField(default='drawn', max_length=20)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=40, unique=True)),
+                ("seed", models.BigIntegerField()),
+                ("residents", models.IntegerField()),
+                ("as_of", models.DateTimeField()),
+                ("step", models.CharField(default="drawn", max_length=20)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
     ]
