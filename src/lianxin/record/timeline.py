@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from lianxin.access import audit, relationships
 from lianxin.access.scope import Scope
 from lianxin.record.store import opened
+from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
 KINDS: dict[str, Text] = {
@@ -39,6 +40,16 @@ KINDS: dict[str, Text] = {
     "Consent": T("知情同意", "Consent"),
 }
 DEFAULT_TYPES = [t for t in KINDS if t not in ("Task", "CareTeam", "Communication", "Consent")]
+VISITS: dict[str, Text] = {  # v3-ActCode of Encounter.class
+    "AMB": T("门诊", "Outpatient visit"),
+    "IMP": T("住院", "Inpatient stay"),
+    "ACUTE": T("住院", "Inpatient stay"),
+    "EMER": T("急诊", "Emergency visit"),
+    "HH": T("入户", "Home visit"),
+    "OBSENC": T("留观", "Observation"),
+    "SS": T("日间手术", "Day surgery"),
+    "VR": T("远程诊疗", "Remote visit"),
+}
 DIASTOLIC = "8462-4"  # blood pressure is read systolic first, whatever the order it came in
 LATEST = 40  # codes shown in the summary
 
@@ -53,6 +64,12 @@ class Entry:
     institution: str
     ref: str
     summary: str = ""
+
+    @property
+    def whole_day(self) -> bool:
+        """Only the day is known (sources that give a date are stored at its midnight)."""
+        local = self.date.astimezone(clock.ZONE) if self.date else None
+        return local is None or (local.hour, local.minute, local.second) == (0, 0, 0)
 
     @property
     def label(self) -> Text:
@@ -105,7 +122,9 @@ def timeline(
     with connection.cursor() as cur:
         cur.execute(
             "SELECT r.rtype, r.id, r.at, r.body, i.name FROM (SELECT rid FROM record_resource WHERE person_id = %s"
-            " AND rtype = ANY(%s::text[]) AND NOT deleted AND at IS NOT NULL AND (%s::timestamptz IS NULL OR at < %s)"
+            " AND rtype = ANY(%s::text[]) AND NOT deleted AND at IS NOT NULL"
+            # A letter of the platform stands as Composition and as DocumentReference: it is one entry for a reader.
+            " AND NOT (platform AND rtype = 'DocumentReference') AND (%s::timestamptz IS NULL OR at < %s)"
             " ORDER BY at DESC, rid DESC LIMIT %s) p JOIN record_resource r USING (rid)"
             " LEFT JOIN network_institution i ON i.id = r.institution_id ORDER BY r.at DESC, r.rid DESC",
             [person_id, kinds, before, before, limit],
@@ -203,11 +222,12 @@ def _entry(rtype: str, rid: str, at: datetime | None, body: str, institution: st
         title = concept(value)
         if title:
             break
+    visit = resource.get("class", {}) if rtype == "Encounter" else {}
     title = (
         resource.get("title")
         or resource.get("description")
         or title
-        or resource.get("class", {}).get("display", "")
+        or str(VISITS.get(visit.get("code", ""), visit.get("display", "")))
     )
     return Entry(
         at,
