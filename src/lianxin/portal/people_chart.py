@@ -38,7 +38,9 @@ TABS = (
     ("looked", T("谁看过", "Who looked")),
     ("consents", T("知情同意", "Consents")),
 )
-RECORD_AUDITS = frozenset({"overview", "timeline", "results", "encounters", "documents"})  # the record writes these itself
+RECORD_AUDITS = frozenset(
+    {"overview", "timeline", "results", "encounters", "documents"}
+)  # the record writes these itself
 PAGE = 30
 
 
@@ -47,13 +49,15 @@ def _before(request: HttpRequest) -> dt.datetime | None:
     return value if value and value.tzinfo else None
 
 
-def _entries(request: HttpRequest, person: Person, types: list[str] | None, limit: int = PAGE) -> dict[str, Any]:
+def _entries(
+    request: HttpRequest, person: Person, types: list[str] | None, limit: int = PAGE
+) -> dict[str, Any]:
     found = timeline.timeline(request.scope, person.pk, types=types, before=_before(request), limit=limit + 1)
     more = len(found) > limit
     shown = found[:limit]
     return {
         "entries": [people_parts.entry(e, person.number) for e in shown],
-        "before": shown[-1].date.isoformat() if more else "",
+        "before": shown[-1].date.isoformat() if more and shown[-1].date else "",
     }
 
 
@@ -141,7 +145,11 @@ def show(request: HttpRequest, number: str) -> HttpResponse:
     if tab not in PARTS:
         tab = "overview"
     live = request.headers.get("HX-Request") == "true" and request.headers.get("HX-Target") == "chart"
-    summary = timeline.summary(scope, person.pk) if tab in ("overview", "results") or not live else timeline.Summary()
+    summary = (
+        timeline.summary(scope, person.pk)
+        if tab in ("overview", "results") or not live
+        else timeline.Summary()
+    )
     if tab not in RECORD_AUDITS:
         audit.write(scope, "read", person_id=person.pk, what="record")
     context = {

@@ -41,7 +41,16 @@ READABLE = frozenset(
     {"Composition", "DocumentReference", "DiagnosticReport", "Encounter", "Observation", "Condition", "MedicationRequest",
      "Procedure", "Immunization", "AllergyIntolerance", "CarePlan", "Communication"}
 )  # fmt: skip
-FLAGS = {"H": "high", "HH": "high", "HU": "high", "L": "low", "LL": "low", "LU": "low", "A": "high", "AA": "high"}
+FLAGS = {
+    "H": "high",
+    "HH": "high",
+    "HU": "high",
+    "L": "low",
+    "LL": "low",
+    "LU": "low",
+    "A": "high",
+    "AA": "high",
+}
 RELATIONS = {
     "home": T("户籍所属、建档机构", "Home institution"),
     "contract": T("家庭医生签约", "Family-doctor contract"),
@@ -117,15 +126,33 @@ def overview(summary: timeline.Summary) -> dict[str, Any]:
     """Problems, medicines and latest results as the overview's tiles."""
     return {
         "problems": [
-            {"title": p["title"], "code": _code(p["resource"]), "since": p["date"], "where": p["institution"], "active": True}
+            {
+                "title": p["title"],
+                "code": _code(p["resource"]),
+                "since": p["date"],
+                "where": p["institution"],
+                "active": True,
+            }
             for p in summary.problems
         ],
         "medicines": [
-            {"title": m["title"], "dose": m.get("dose", ""), "since": m["date"], "where": m["institution"], "active": True}
+            {
+                "title": m["title"],
+                "dose": m.get("dose", ""),
+                "since": m["date"],
+                "where": m["institution"],
+                "active": True,
+            }
             for m in summary.medicines
         ],
         "results": [
-            {**_split(r["value"]), "title": r["title"], "date": r["date"], "where": r["institution"], "flag": _flag(r, summary)}
+            {
+                **_split(r["value"]),
+                "title": r["title"],
+                "date": r["date"],
+                "where": r["institution"],
+                "flag": _flag(r, summary),
+            }
             for r in summary.results
         ],
     }
@@ -175,12 +202,22 @@ def trends(scope: Scope, person: Person, summary: timeline.Summary) -> list[dict
                     "series": [
                         {
                             "name": _part_name(code, result["title"]),
-                            "points": [{"t": p.date.astimezone(clock.ZONE).isoformat(), "v": p.value} for p in points],
+                            "points": [
+                                {"t": p.date.astimezone(clock.ZONE).isoformat(), "v": p.value} for p in points
+                            ],
                         }
                         for code, points in parts
                     ],
                 },
-                "rows": _rows(parts) or [{"date": result["date"], "value": result["value"], "unit": "", "where": result["institution"]}],
+                "rows": _rows(parts)
+                or [
+                    {
+                        "date": result["date"],
+                        "value": result["value"],
+                        "unit": "",
+                        "where": result["institution"],
+                    }
+                ],
                 "where": result["institution"],
             }
         )
@@ -199,7 +236,10 @@ def _rows(parts: list[tuple[str, list[Any]]]) -> list[dict[str, Any]]:
     lines: dict[tuple[Any, str], dict[str, Any]] = {}
     for _, points in parts:
         for p in points:
-            line = lines.setdefault((p.date, p.ref), {"date": p.date, "values": [], "unit": p.unit, "range": "", "flag": "", "where": ""})
+            line = lines.setdefault(
+                (p.date, p.ref),
+                {"date": p.date, "values": [], "unit": p.unit, "range": "", "flag": "", "where": ""},
+            )
             line["values"].append(f"{p.value:g}")
             line["flag"] = line["flag"] or _against(p.value, p.low, p.high)
             if p.low is not None or p.high is not None:
@@ -231,7 +271,10 @@ def _trend_words(points: list[Any]) -> Text:
 def duties(scope: Scope, person: Person) -> list[dict[str, Any]]:
     """Open duties of anybody about this person."""
     rows = (
-        Duty.objects.within(scope).filter(person=person, ended="").select_related("case", "owner_institution").order_by("due_at")
+        Duty.objects.within(scope)
+        .filter(person=person, ended="")
+        .select_related("case", "owner_institution")
+        .order_by("due_at")
     )
     out = []
     for d in rows[:20]:
@@ -269,15 +312,23 @@ def identity(scope: Scope, person: Person) -> dict[str, Any]:
         SourceRecord.objects.unscoped("the links of a person opened to the reader").filter(person=person)
         .select_related("institution").order_by("received_at")
     )  # fmt: skip
-    events = {e.source_id: e for e in LinkEvent.objects.filter(source_id__in=[s.pk for s in sources]).order_by("at")}
+    events = {
+        e.source_id: e for e in LinkEvent.objects.filter(source_id__in=[s.pk for s in sources]).order_by("at")
+    }
     for source in sources:
         event = events.get(source.pk)
-        why = LINK_WORDS.get(event.kind, T(event.kind, event.kind)) if event else T("同一登记", "The same registration")
-        source.why = f"{why}{('：' + event.reason) if event and event.reason else ''}"  # type: ignore[attr-defined]
+        why = (
+            LINK_WORDS.get(event.kind, T(event.kind, event.kind))
+            if event
+            else T("同一登记", "The same registration")
+        )
+        source.why = f"{why}{('：' + event.reason) if event and event.reason else ''}"
         local = source.local_id.rpartition(":")[2]
-        source.local_masked = local if len(local) < 12 else local[:4] + "…" + local[-4:]  # type: ignore[attr-defined]
+        source.local_masked = local if len(local) < 12 else local[:4] + "…" + local[-4:]
     number = seal.unseal(person.id_sealed) if person.id_sealed else ""
-    live = list({(r.institution_id, r.kind): r for r in reversed(relationships.of_person(person.pk))}.values())
+    live = list(
+        {(r.institution_id, r.kind): r for r in reversed(relationships.of_person(person.pk))}.values()
+    )
     for row in live:
         row.kind_label = RELATIONS.get(row.kind, Text(row.kind, row.kind))  # type: ignore[attr-defined]
     return {"sources": sources, "id_masked": registry.mask_id(number), "relationships": live}
@@ -286,26 +337,40 @@ def identity(scope: Scope, person: Person) -> dict[str, Any]:
 def looks(person: Person) -> list[dict[str, Any]]:
     """Who looked at or changed this record, newest first, in words; repeated looks of one sitting stand once."""
     events = list(AuditEvent.objects.filter(person_id=person.pk).order_by("-at", "-id")[:LOOKS])
-    names = dict(Account.objects.filter(pk__in={e.account_id for e in events if e.account_id}).values_list("pk", "name"))
-    places = {i.pk: i for i in Institution.objects.filter(pk__in={e.institution_id for e in events if e.institution_id})}
+    names = dict(
+        Account.objects.filter(pk__in={e.account_id for e in events if e.account_id}).values_list(
+            "pk", "name"
+        )
+    )
+    places = {
+        i.pk: i
+        for i in Institution.objects.filter(pk__in={e.institution_id for e in events if e.institution_id})
+    }
     out: list[dict[str, Any]] = []
     for e in events:
-        line = {
+        line: dict[str, Any] = {
             "at": e.at,
-            "who": names.get(e.account_id) or str(T("系统", "System")),
-            "where": str(pages_view.named(places.get(e.institution_id), True)),
+            "who": names.get(e.account_id or 0) or str(T("系统", "System")),
+            "where": str(pages_view.named(places.get(e.institution_id or 0), True)),
             "whats": [_what(e.what)],
             "outcome": e.outcome,
             "action": e.action,
         }
         last = out[-1] if out else None
-        if last and all(last[k] == line[k] for k in ("who", "where", "action", "outcome")) and last["at"] - e.at < SITTING:
+        if (
+            last
+            and all(last[k] == line[k] for k in ("who", "where", "action", "outcome"))
+            and last["at"] - e.at < SITTING
+        ):
             if line["whats"][0] not in last["whats"]:
                 last["whats"].append(line["whats"][0])
             continue
         out.append(line)
     comma = str(T("、", ", "))
-    return [line | {"words": f"{ACTIONS.get(line['action'], line['action'])} {comma.join(line['whats'][:4])}"} for line in out]
+    return [
+        line | {"words": f"{ACTIONS.get(line['action'], line['action'])} {comma.join(line['whats'][:4])}"}
+        for line in out
+    ]
 
 
 def _what(what: str) -> str:
@@ -328,7 +393,9 @@ def alerts(person: Person) -> list[str]:
     """What must not be overlooked about the person beside allergies."""
     found = []
     if person.deceased_on:
-        found.append(str(T("已故 {day}", "Died {day}").format(day=words.moment(person.deceased_on, with_time=False))))
+        found.append(
+            str(T("已故 {day}", "Died {day}").format(day=words.moment(person.deceased_on, with_time=False)))
+        )
     return found
 
 
@@ -336,7 +403,9 @@ def open_glass(scope: Scope, person: Person) -> Any:
     """The emergency opening by which this reader sees the record now, if it is by that alone."""
     now = clock.now()
     kinds = {
-        r.kind for r in relationships.of_person(person.pk) if r.institution_id in scope.institution_ids and r.kind != "break_glass"
+        r.kind
+        for r in relationships.of_person(person.pk)
+        if r.institution_id in scope.institution_ids and r.kind != "break_glass"
     }
     if kinds:
         return None
@@ -351,7 +420,10 @@ def rendered(resource: dict[str, Any]) -> dict[str, Any]:
     if isinstance(resource.get("type"), list):
         title = timeline.concept(resource["type"][0]) or title
     sections = [
-        {"title": s.get("title") or timeline.concept(s.get("code")), "lines": _plain((s.get("text") or {}).get("div", ""))}
+        {
+            "title": s.get("title") or timeline.concept(s.get("code")),
+            "lines": _plain((s.get("text") or {}).get("div", "")),
+        }
         for s in _sections(resource.get("section", ()))
     ]
     value = timeline.value_text(resource)
@@ -359,12 +431,22 @@ def rendered(resource: dict[str, Any]) -> dict[str, Any]:
         sections.append({"title": str(T("结果", "Result")), "lines": [value]})
     if resource.get("conclusion"):
         sections.append({"title": str(T("结论", "Conclusion")), "lines": resource["conclusion"].splitlines()})
-    for name, label in (("reasonCode", T("记录", "Note")), ("dosageInstruction", T("用法", "Dosage")), ("note", T("备注", "Remark"))):
-        lines = [timeline.concept(v) or v.get("text", "") for v in resource.get(name, ()) if isinstance(v, dict)]
+    for name, label in (
+        ("reasonCode", T("记录", "Note")),
+        ("dosageInstruction", T("用法", "Dosage")),
+        ("note", T("备注", "Remark")),
+    ):
+        lines = [
+            timeline.concept(v) or v.get("text", "") for v in resource.get(name, ()) if isinstance(v, dict)
+        ]
         if any(lines):
-            sections.append({"title": str(label), "lines": [line for text in lines if text for line in text.splitlines()]})
+            sections.append(
+                {"title": str(label), "lines": [line for text in lines if text for line in text.splitlines()]}
+            )
     if not sections:
-        sections = [{"title": str(T("正文", "Text")), "lines": _plain((resource.get("text") or {}).get("div", ""))}]
+        sections = [
+            {"title": str(T("正文", "Text")), "lines": _plain((resource.get("text") or {}).get("div", ""))}
+        ]
     return {
         "title": title,
         "date": _date(resource),
@@ -392,7 +474,15 @@ def _date(resource: dict[str, Any]) -> Any:
     from django.utils.dateparse import parse_date, parse_datetime
 
     period = resource.get("period") or {}
-    names = ("date", "effectiveDateTime", "issued", "authoredOn", "recordedDate", "performedDateTime", "occurrenceDateTime")
+    names = (
+        "date",
+        "effectiveDateTime",
+        "issued",
+        "authoredOn",
+        "recordedDate",
+        "performedDateTime",
+        "occurrenceDateTime",
+    )
     raw = next((str(resource[n]) for n in names if resource.get(n)), "") or str(period.get("start", ""))
     if len(raw) > 10:
         return parse_datetime(raw)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from lianxin.access import accounts
 from lianxin.access.models import Account
 from lianxin.access.scope import Scope
-from lianxin.exchange import load
+from lianxin.exchange.load import load
 from lianxin.network import roles, sheets
 from lianxin.network.models import (
     Agreement,
@@ -210,7 +210,7 @@ def settle(
         for key in progress(
             T("居民与健康档案入库", "Loading residents and their records"), sorted(files), len(files)
         ):
-            report = load.load([files[key]], institution=key[0])
+            report = load([files[key]], institution=key[0])
             if report.refused:
                 raise Unbuildable(f"{files[key].name}: {report.refused} resources refused")
             sent += report.accepted

@@ -41,7 +41,7 @@ class Text(_Lazy):
     def __hash__(self) -> int:
         return hash((self.zh, self.en))
 
-    def __mod__(self, params: Any) -> Text:
+    def __mod__(self, params: Any) -> Text:  # type: ignore[override]
         """Django fills ``%(name)s`` places of a form's error message so; a text without such places stays as it is."""
         return Text(*(side % params if "%(" in side else side for side in (self.zh, self.en)))
 

@@ -26,4 +26,9 @@ class ReferralConfig(AppConfig):
         post_migrate.connect(_load_shipped, sender=self)
         for model in (self.get_model("Policy"), "network.Consortium"):
             for signal in (post_save, post_delete):
-                signal.connect(policy.forget, sender=model, dispatch_uid=f"referral-policy-{model}-{id(signal)}", weak=False)
+                signal.connect(
+                    policy.forget,
+                    sender=model,
+                    dispatch_uid=f"referral-policy-{model}-{id(signal)}",
+                    weak=False,
+                )

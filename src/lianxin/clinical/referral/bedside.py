@@ -21,19 +21,25 @@ def _subject(number: str) -> dict[str, str]:
 def encounter(rid: str, number: str, here: Institution, scope: Scope, words: str) -> dict[str, Any]:
     """A finished ambulatory visit at ``here`` with the doctor's words as its reason."""
     now = clock.now().isoformat(timespec="seconds")
-    doctor = Practitioner.objects.filter(pk=scope.practitioner_id).first()
+    doctor = Practitioner.objects.filter(pk=scope.practitioner_id or 0).first()
     resource: dict[str, Any] = {
         "resourceType": "Encounter",
         "id": rid,
         "status": "finished",
-        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB", "display": "ambulatory"},
+        "class": {
+            "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode",
+            "code": "AMB",
+            "display": "ambulatory",
+        },
         "type": [{"text": "门诊"}],
         "subject": _subject(number),
         "period": {"start": now, "end": now},
         "serviceProvider": {"reference": f"Organization/{here.code}", "display": here.name},
     }
     if doctor:
-        resource["participant"] = [{"individual": {"reference": f"Practitioner/{doctor.code}", "display": doctor.name}}]
+        resource["participant"] = [
+            {"individual": {"reference": f"Practitioner/{doctor.code}", "display": doctor.name}}
+        ]
     if words:
         resource["reasonCode"] = [{"text": words}]
     return resource
@@ -44,10 +50,14 @@ def condition(number: str, visit: str, code: str, name: str) -> dict[str, Any]:
     return {
         "resourceType": "Condition",
         "clinicalStatus": {
-            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}]
+            "coding": [
+                {"system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active"}
+            ]
         },
         "verificationStatus": {
-            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "confirmed"}]
+            "coding": [
+                {"system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "confirmed"}
+            ]
         },
         "code": {"coding": [{"system": ICD10, "code": code, "display": name}], "text": name},
         "subject": _subject(number),
@@ -89,7 +99,9 @@ def measurements(number: str, visit: str | None, data: dict[str, Any]) -> list[d
     if data.get("glucose") is not None:
         glucose = _observation(number, visit, "15074-8", "血糖", "laboratory")
         glucose["valueQuantity"] = _quantity(data["glucose"], "mmol/L")
-        glucose["referenceRange"] = [{"low": _quantity(3.9, "mmol/L"), "high": _quantity(6.1, "mmol/L"), "text": "3.9–6.1 空腹"}]
+        glucose["referenceRange"] = [
+            {"low": _quantity(3.9, "mmol/L"), "high": _quantity(6.1, "mmol/L"), "text": "3.9–6.1 空腹"}
+        ]
         out.append(glucose)
     if data.get("heart_rate") is not None:
         pulse = _observation(number, visit, "8867-4", "心率", "vital-signs")

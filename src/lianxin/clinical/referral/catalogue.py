@@ -71,9 +71,7 @@ class Answer:
         }
 
 
-def rules_for(
-    diagnosis_code: str, consortium: Any = None, on: dt.date | None = None
-) -> list[CatalogueRule]:
+def rules_for(diagnosis_code: str, consortium: Any = None, on: dt.date | None = None) -> list[CatalogueRule]:
     """Rules in force whose ICD-10 range holds the diagnosis; a consortium's own catalogue replaces the common one of its kind."""
     code = rules.icd(diagnosis_code)
     if not code:
@@ -82,7 +80,9 @@ def rules_for(
     newest: dict[str, Catalogue] = {}
     for row in sorted(live, key=lambda c: (c.consortium_id is not None, c.effective_from, c.version)):
         newest[row.kind] = row
-    found = CatalogueRule.objects.filter(catalogue__in=newest.values(), icd_from__lte=code + "~").select_related("catalogue")
+    found = CatalogueRule.objects.filter(
+        catalogue__in=newest.values(), icd_from__lte=code + "~"
+    ).select_related("catalogue")
     return [
         rule
         for rule in found.order_by("catalogue__kind", "code")
@@ -170,7 +170,9 @@ def decide(found: Iterable[CatalogueRule], facts: Mapping[str, Any], tier: str) 
                     facts=tuple(rules.facts_true(condition["when"], facts)),
                     **_named(rule),
                 )
-    for rule in found:
+    for rule in sorted(
+        found, key=lambda r: tier not in r.tiers_allowed
+    ):  # the catalogue that speaks of this tier first
         why = T(
             "{catalogue}：{name}可在本级诊治，未见须上转情形",
             "{catalogue}: {name} is treated at this level; no condition to refer is present",
@@ -181,7 +183,10 @@ def decide(found: Iterable[CatalogueRule], facts: Mapping[str, Any], tier: str) 
         return Answer(TREAT_HERE, why, evidence=rule.evidence, **_named(rule))
     return Answer(
         TREAT_HERE,
-        T("目录未收录该诊断，请按临床判断处理", "The catalogues do not list this diagnosis; use clinical judgement"),
+        T(
+            "目录未收录该诊断，请按临床判断处理",
+            "The catalogues do not list this diagnosis; use clinical judgement",
+        ),
     )
 
 
@@ -211,9 +216,13 @@ def _check_rule(place: str, row: Mapping[str, Any]) -> list[tuple[str, Text]]:
             errors.append((f"{place}.{name}", T("必填", "Required")))
     for tier in row.get("tiers_allowed", []):
         if tier not in TIER_ORDER:
-            errors.append((f"{place}.tiers_allowed", T("未知层级「{tier}」", "Unknown tier “{tier}”").format(tier=tier)))
+            errors.append(
+                (f"{place}.tiers_allowed", T("未知层级「{tier}」", "Unknown tier “{tier}”").format(tier=tier))
+            )
     if row.get("pack") and row["pack"] not in rules.PACKS:
-        errors.append((f"{place}.pack", T("未知资料包「{pack}」", "Unknown pack “{pack}”").format(pack=row["pack"])))
+        errors.append(
+            (f"{place}.pack", T("未知资料包「{pack}」", "Unknown pack “{pack}”").format(pack=row["pack"]))
+        )
     for name in ("must_refer_when", "may_down_when"):
         for number, condition in enumerate(row.get(name, [])):
             here = f"{place}.{name}[{number}]"
@@ -260,7 +269,10 @@ def import_catalogues(data: list[dict[str, Any]], consortium: Any = None) -> int
                     catalogue=head,
                     **{name: row[name] for name in fields},
                     **{name: row.get(name, "") for name in more},
-                    **{name: row.get(name, []) for name in ("tiers_allowed", "must_refer_when", "may_down_when")},
+                    **{
+                        name: row.get(name, [])
+                        for name in ("tiers_allowed", "must_refer_when", "may_down_when")
+                    },
                 )
                 for row in book["rules"]
             )

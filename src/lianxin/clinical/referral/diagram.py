@@ -24,17 +24,24 @@ def _table(machine: Machine) -> str:
         sources = ", ".join(move.sources) or "(new)"
         target = move.target or "(stays)"
         who = "system" if move.system else ", ".join(move.parties) or "any party"
-        lines.append(f"| `{move.name}` | {move.label.zh} {move.label.en} | {sources} | {target} | {who} | {', '.join(move.roles) or 'any'} |")
+        lines.append(
+            f"| `{move.name}` | {move.label.zh} {move.label.en} | {sources} | {target} | {who} | {', '.join(move.roles) or 'any'} |"
+        )
     return "\n".join(lines)
 
 
 def _states(machine: Machine) -> str:
-    lines = ["| state | 状态 | owed by | duty | clock | FHIR Task.status | businessStatus |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| state | 状态 | owed by | duty | clock | FHIR Task.status | businessStatus |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for state in machine.states:
         owes = state.owes
         duty = (owes.party, f"{owes.label.zh} {owes.label.en}", owes.clock) if owes else ("–", "–", "–")
         label = f"{state.label.zh} {state.label.en}"
-        lines.append(f"| `{state.code}` | {label} | {' | '.join(duty)} | {state.fhir_status or '–'} | {state.business or '–'} |")
+        lines.append(
+            f"| `{state.code}` | {label} | {' | '.join(duty)} | {state.fhir_status or '–'} | {state.business or '–'} |"
+        )
     return "\n".join(lines)
 
 
@@ -44,7 +51,12 @@ def page() -> str:
 
     parts = [HEAD]
     for machine, title in ((moves.MACHINE, "Referral 转诊"), (followup.MACHINE, "Follow-up 随访")):
-        parts += [f"## {title}\n", f"```mermaid\n{machine.diagram()}```\n", _states(machine) + "\n", _table(machine) + "\n"]
+        parts += [
+            f"## {title}\n",
+            f"```mermaid\n{machine.diagram()}```\n",
+            _states(machine) + "\n",
+            _table(machine) + "\n",
+        ]
     return "\n".join(parts)
 
 

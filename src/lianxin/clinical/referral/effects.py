@@ -117,7 +117,9 @@ def _draft_effect(ctx: Ctx) -> Effect:
 def _one_at_a_time(subject: Referral) -> None:
     """Two drafts of one person sent at once: the second waits here, then sees the first in the duplicate guard."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 11))", [f"referral:{subject.person_id}"])
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 11))", [f"referral:{subject.person_id}"]
+        )
 
 
 def submit(ctx: Ctx) -> Effect:
@@ -223,7 +225,9 @@ def reject(ctx: Ctx) -> Effect:
 
 def hand_back(ctx: Ctx) -> Effect:
     """Too many no-shows: the referrer or family doctor calls the patient."""
-    return _give_back(ctx, "no_show", words(ctx), T("患者多次爽约，请联系", "Patient did not come; please call"))
+    return _give_back(
+        ctx, "no_show", words(ctx), T("患者多次爽约，请联系", "Patient did not come; please call")
+    )
 
 
 def pass_on(ctx: Ctx) -> Effect:
@@ -233,7 +237,11 @@ def pass_on(ctx: Ctx) -> Effect:
     asked = {leg.institution_id for leg in legs_of(subject)}
     if target.pk in asked or target.pk == subject.from_institution_id:
         raise Refused(
-            {"to_institution": T("该机构已在转诊路径中，请选择其他机构", "It is on the path already; choose another")}
+            {
+                "to_institution": T(
+                    "该机构已在转诊路径中，请选择其他机构", "It is on the path already; choose another"
+                )
+            }
         )
     intent.check_route(subject, target)
     reason = ctx.data.get("reason_code") or "resent"
@@ -265,7 +273,9 @@ def book(ctx: Ctx) -> Effect:
     slots.take(ctx)
     facts = set_facts(ctx.subject, booking="booked")
     ctx.subject.save()
-    return Effect(facts=facts, due={"attend": attend_due(ctx)}, notices=_both(ctx, T("已预约 {at}", "Booked for {at}")))
+    return Effect(
+        facts=facts, due={"attend": attend_due(ctx)}, notices=_both(ctx, T("已预约 {at}", "Booked for {at}"))
+    )
 
 
 def rebook(ctx: Ctx) -> Effect:
@@ -280,7 +290,9 @@ def reschedule(ctx: Ctx) -> Effect:
     ctx.subject.reschedules += 1
     facts = set_facts(ctx.subject, booking="booked")
     ctx.subject.save()
-    return Effect(facts=facts, due={"attend": attend_due(ctx)}, notices=_both(ctx, T("已改约至 {at}", "Moved to {at}")))
+    return Effect(
+        facts=facts, due={"attend": attend_due(ctx)}, notices=_both(ctx, T("已改约至 {at}", "Moved to {at}"))
+    )
 
 
 def attend_due(ctx: Ctx) -> dt.datetime:
@@ -322,7 +334,11 @@ def no_show(ctx: Ctx) -> Effect:
     return Effect(
         facts=facts,
         notices=(
-            Tell("referrer", parties.role_at(ctx.subject.from_institution, "doctor"), T("患者未到诊", "Did not come")),
+            Tell(
+                "referrer",
+                parties.role_at(ctx.subject.from_institution, "doctor"),
+                T("患者未到诊", "Did not come"),
+            ),
         ),
     )
 
@@ -350,16 +366,24 @@ def arrive_green(ctx: Ctx) -> Effect:
     if subject.submitted_at is None:
         _one_at_a_time(subject)
         double = Referral.objects.unscoped("the duplicate guard").filter(
-            person_id=subject.person_id, specialty=subject.specialty, direction=subject.direction, emergency=True, live=True
+            person_id=subject.person_id,
+            specialty=subject.specialty,
+            direction=subject.direction,
+            emergency=True,
+            live=True,
         )
         subject.submitted_at, subject.live = ctx.now, not double.exists()
     if not legs_of(subject).filter(status="open").exists():
-        reopened = legs_of(subject).filter(institution_id=subject.to_institution_id).update(status="open", ended_at=None)
+        reopened = (
+            legs_of(subject)
+            .filter(institution_id=subject.to_institution_id)
+            .update(status="open", ended_at=None)
+        )
         if not reopened:
             new_leg(ctx)
-    Leg.objects.unscoped("the referral's own leg").filter(referral=subject, status="open", received_at=None).update(
-        received_at=ctx.now
-    )
+    Leg.objects.unscoped("the referral's own leg").filter(
+        referral=subject, status="open", received_at=None
+    ).update(received_at=ctx.now)
     subject.arrived_at, subject.visit_number = ctx.now, ctx.data.get("visit_number") or ""
     subject.backfilled = [{"step": step, "skipped_at": ctx.now.isoformat()} for step in skipped]
     facts = set_facts(subject, **FREE)
@@ -388,7 +412,8 @@ def backfill(ctx: Ctx) -> Effect:
         subject.consent_id = intent.record_consent(ctx, ctx.data["consent_evidence"], words(ctx))
     subject.pack = {**subject.pack, **{k: v for k, v in ctx.data["pack"].items() if v}}
     subject.backfilled = [
-        {**row, "written_at": ctx.now.isoformat(), "by": ctx.by.name, "account": words(ctx)} for row in subject.backfilled
+        {**row, "written_at": ctx.now.isoformat(), "by": ctx.by.name, "account": words(ctx)}
+        for row in subject.backfilled
     ]
     subject.save()
     return Effect(outcome={"written": [row["step"] for row in subject.backfilled]})
@@ -419,7 +444,11 @@ def discharge(ctx: Ctx) -> Effect:
     if subject.visit_kind != "clinic":
         effect.due = {"outcome": calendar.due(ctx.now, spec(ctx, "outcome"))}
     if answer.kind == "ready_down" and subject.to_institution.kind not in parties.GRASSROOTS_KINDS:
-        subject.down_proposal = {**answer.to_dict(), "given": ctx.data["facts"], "to": intent.home_code(subject)}
+        subject.down_proposal = {
+            **answer.to_dict(),
+            "given": ctx.data["facts"],
+            "to": intent.home_code(subject),
+        }
         effect.opens = (
             Owes(
                 "propose_down", T("按目录建议下转", "Propose the down-referral the catalogue suggests"), "receiver",
@@ -433,7 +462,11 @@ def discharge(ctx: Ctx) -> Effect:
 def not_down(ctx: Ctx) -> Effect:
     """The proposal is declined with a reason."""
     subject = ctx.subject
-    subject.down_proposal = {**subject.down_proposal, "declined": ctx.data["reason_code"], "comment": words(ctx)}
+    subject.down_proposal = {
+        **subject.down_proposal,
+        "declined": ctx.data["reason_code"],
+        "comment": words(ctx),
+    }
     subject.save()
     return Effect(discharges=("propose_down",))
 

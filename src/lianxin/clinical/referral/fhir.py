@@ -67,10 +67,16 @@ def _refused(scope: Scope, case: Case | None, error: Exception, where: str) -> P
         return Problem(422, Issue("duplicate", error.text, where))
     if isinstance(error, kernel.NotAllowed):
         outsider = case is not None and not kernel.context(case, scope).mine
-        return Problem(403 if outsider else 409, Issue("forbidden" if outsider else "business-rule", error.text, where))
+        return Problem(
+            403 if outsider else 409, Issue("forbidden" if outsider else "business-rule", error.text, where)
+        )
     if isinstance(error, Full):
-        others = "; ".join(f"{o.session_id} {o.starts_at:%Y-%m-%d %H:%M} {o.department}" for o in error.alternatives)
-        return Problem(409, Issue("conflict", Text(f"{error.text.zh} {others}", f"{error.text.en} {others}"), where))
+        others = "; ".join(
+            f"{o.session_id} {o.starts_at:%Y-%m-%d %H:%M} {o.department}" for o in error.alternatives
+        )
+        return Problem(
+            409, Issue("conflict", Text(f"{error.text.zh} {others}", f"{error.text.en} {others}"), where)
+        )
     if isinstance(error, BookingError):
         return Problem(409, Issue("conflict", error.text, where))
     if isinstance(error, AccessError):
@@ -94,7 +100,11 @@ def _run(scope: Scope, case: Case | None, where: str, work: Callable[[], kernel.
 def _answer(done: kernel.Done, status: int = 200) -> Response:
     case = done.case
     referral = moves.load(case)
-    legs = Leg.objects.unscoped("the answer to a move the caller has made").filter(referral=referral).select_related("institution")
+    legs = (
+        Leg.objects.unscoped("the answer to a move the caller has made")
+        .filter(referral=referral)
+        .select_related("institution")
+    )
     leg = legs.order_by("-number").first()
     parts: list[dict[str, Any]] = [
         {"name": "number", "valueString": case.number},
@@ -172,10 +182,22 @@ def act(scope: Scope, request: Request) -> Response:
     data = fhir_parse.parameters(request.resource or {})
     move = str(data.pop("move", None) or "")
     if not move:
-        raise refuse(400, "required", "请给出参数 move", "give the parameter move", "Parameters.parameter.where(name='move')")
+        raise refuse(
+            400,
+            "required",
+            "请给出参数 move",
+            "give the parameter move",
+            "Parameters.parameter.where(name='move')",
+        )
     version = data.pop("expected_version", None)
     if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
-        raise refuse(400, "value", "expectedVersion 须为整数", "expectedVersion must be a whole number", "Parameters.parameter")
+        raise refuse(
+            400,
+            "value",
+            "expectedVersion 须为整数",
+            "expectedVersion must be a whole number",
+            "Parameters.parameter",
+        )
     key = _key(scope, request, data.pop("key", None))
     run = lambda: kernel.execute(move, case.number, scope, data, version, key)  # noqa: E731
     return _answer(_run(scope, case, "Parameters.parameter", run))
@@ -204,7 +226,9 @@ def allowed(scope: Scope, request: Request) -> Response:
 def move_for(case: Case, status: str, business: str) -> str | None:
     """The move that a Task status asks for from where the case stands (None: nothing to do there)."""
     if status == "in-progress":
-        return {"accepted": "book", "booked": "arrive", "arrived": "start_care", "no_show": "rebook"}.get(case.state)
+        return {"accepted": "book", "booked": "arrive", "arrived": "start_care", "no_show": "rebook"}.get(
+            case.state
+        )
     if status == "cancelled":
         before = case.state in ("draft", "submitted", "received", "returned")
         return "cancel" if before else "request_cancel"
@@ -222,13 +246,26 @@ def write_task(scope: Scope, request: Request) -> Response:
     if TASK_ID.match(request.id or "") is None:
         return _store(scope, request)
     if request.method != "PUT":
-        raise refuse(405, "not-supported", "转诊任务只能用 PUT 推进", "a referral's Task is moved on by PUT only")
+        raise refuse(
+            405, "not-supported", "转诊任务只能用 PUT 推进", "a referral's Task is moved on by PUT only"
+        )
     case, task = _case(scope, request.id), request.resource or {}
     leg_number = int((TASK_ID.match(request.id or "") or [0, 0, 0])[2] or 0)
     referral = moves.load(case)
-    legs = list(Leg.objects.unscoped("the case was reached within the scope").filter(referral=referral).select_related("institution").order_by("number"))
+    legs = list(
+        Leg.objects.unscoped("the case was reached within the scope")
+        .filter(referral=referral)
+        .select_related("institution")
+        .order_by("number")
+    )
     if referral is None or not legs or leg_number not in (0, legs[-1].number):
-        raise refuse(409, "business-rule", "该转诊已改转，此任务已结束", "the referral was passed on; this Task has ended", "Task.id")
+        raise refuse(
+            409,
+            "business-rule",
+            "该转诊已改转，此任务已结束",
+            "the referral was passed on; this Task has ended",
+            "Task.id",
+        )
     _check_match(scope, request)
     status = str(task.get("status") or "")
     business = next((c.get("code", "") for c in (task.get("businessStatus") or {}).get("coding") or []), "")
@@ -261,7 +298,13 @@ def _check_match(scope: Scope, request: Request) -> None:
     with connection.cursor() as cursor:
         held = store.read(rows.server_cursor(cursor), scope, "Task", request.id or "")
     if held is None or held.version != int(wanted[1]):
-        raise refuse(412, "conflict", "任务已变化，请重新读取后再改", "the Task has changed; read again, then change", "Task.meta.versionId")
+        raise refuse(
+            412,
+            "conflict",
+            "任务已变化，请重新读取后再改",
+            "the Task has changed; read again, then change",
+            "Task.meta.versionId",
+        )
 
 
 def _task_reply(scope: Scope, request: Request) -> Response:
@@ -282,5 +325,8 @@ def _store(scope: Scope, request: Request) -> Response:
     )  # fmt: skip
     with connection.cursor() as cursor:
         result = store.apply(rows.server_cursor(cursor), scope, [write])[0]
-    headers = {"ETag": f'W/"{result.version}"', "Location": f"/fhir/Task/{result.id}/_history/{result.version}"}
+    headers = {
+        "ETag": f'W/"{result.version}"',
+        "Location": f"/fhir/Task/{result.id}/_history/{result.version}",
+    }
     return Response(result.status, None if method == "delete" else result.body, headers)

@@ -54,7 +54,9 @@ def parameters(resource: dict[str, Any]) -> dict[str, Any]:
         if name in found:
             raise refuse(400, "duplicate", f"参数「{name}」重复", f"parameter “{name}” is given twice", place)
         if isinstance(parameter.get("part"), list):
-            found[name] = {snake(str(p.get("name", ""))): value_of(p) for p in parameter["part"] if isinstance(p, dict)}
+            found[name] = {
+                snake(str(p.get("name", ""))): value_of(p) for p in parameter["part"] if isinstance(p, dict)
+            }
         elif "resource" in parameter:
             found[name] = parameter["resource"]
         else:
@@ -77,7 +79,13 @@ def bundle(resource: dict[str, Any]) -> dict[str, Any]:
     entries = [e.get("resource") for e in resource.get("entry") or [] if isinstance(e, dict)]
     requests = [r for r in entries if isinstance(r, dict) and r.get("resourceType") == "ServiceRequest"]
     if len(requests) != 1:
-        raise refuse(400, "structure", "Bundle 中须有且仅有一个 ServiceRequest", "the Bundle must hold exactly one ServiceRequest", "Bundle.entry")
+        raise refuse(
+            400,
+            "structure",
+            "Bundle 中须有且仅有一个 ServiceRequest",
+            "the Bundle must hold exactly one ServiceRequest",
+            "Bundle.entry",
+        )
     data = service_request(requests[0])
     pack: dict[str, str] = {}
     facts: dict[str, Any] = {}
@@ -99,13 +107,19 @@ def service_request(resource: dict[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {"patient": (resource.get("subject") or {}).get("reference", "")}
     word = resource.get("priority", "routine")
     if word not in PRIORITIES:
-        raise refuse(422, "code-invalid", "优先级不可识别", "the priority is not known", "ServiceRequest.priority")
+        raise refuse(
+            422, "code-invalid", "优先级不可识别", "the priority is not known", "ServiceRequest.priority"
+        )
     data["priority"] = PRIORITIES[word]
     data["emergency"] = data["priority"] == "emergency"
     performers = resource.get("performer") or []
     if performers:
         data["to_institution"] = str(performers[0].get("reference", "")).removeprefix("Organization/")
-    for concept in [*(resource.get("category") or []), *(resource.get("reasonCode") or []), resource.get("performerType") or {}]:
+    for concept in [
+        *(resource.get("category") or []),
+        *(resource.get("reasonCode") or []),
+        resource.get("performerType") or {},
+    ]:
         for one in concept.get("coding") or []:
             system, code = one.get("system", ""), one.get("code", "")
             if system == ICD10:

@@ -163,7 +163,15 @@ def stages(scope: Scope, chosen: Period) -> list[Stage]:
     made = []
     for code, (label, _, _) in STAGES.items():
         count, median, p90 = found.get(code, (0, None, None))
-        made.append(Stage(code, label, count, None if median is None else float(median), None if p90 is None else float(p90)))
+        made.append(
+            Stage(
+                code,
+                label,
+                count,
+                None if median is None else float(median),
+                None if p90 is None else float(p90),
+            )
+        )
     return made
 
 
@@ -175,7 +183,10 @@ def return_reasons(scope: Scope, chosen: Period) -> list[tuple[str, Text, int]]:
         "advice": T("附建议退回", "Returned with advice"),
         "no_show": T("多次爽约交回", "Handed back after no-shows"),
     }
-    return [(code, own.get(code) or reasons.label("reject", code), n) for code, n in _rows(sql, chosen.params(scope))]
+    return [
+        (code, own.get(code) or reasons.label("reject", code), n)
+        for code, n in _rows(sql, chosen.params(scope))
+    ]
 
 
 def summary(scope: Scope, chosen: Period) -> Summary:
@@ -228,7 +239,12 @@ def cases(
         )
         params |= {"start": start, "stop": stop}
     where = " AND ".join(f"({c})" for c in conditions)
-    ids = [row[0] for row in _rows(f"SELECT case_id FROM ({BASE}) x WHERE {where} ORDER BY submitted_at DESC LIMIT %(limit)s", params)]
+    ids = [
+        row[0]
+        for row in _rows(
+            f"SELECT case_id FROM ({BASE}) x WHERE {where} ORDER BY submitted_at DESC LIMIT %(limit)s", params
+        )
+    ]
     rows = (
         Referral.objects.unscoped("the statement above has applied the scope")
         .filter(pk__in=ids)

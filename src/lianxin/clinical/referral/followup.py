@@ -37,7 +37,12 @@ class ContactForm(f.MoveForm):
     bp_systolic = f.number(T("收缩压(mmHg)", "Systolic (mmHg)"), low=40, high=300)
     bp_diastolic = f.number(T("舒张压(mmHg)", "Diastolic (mmHg)"), low=20, high=200)
     glucose = django_forms.DecimalField(
-        label=T("血糖(mmol/L)", "Glucose (mmol/L)"), required=False, min_value=0, max_value=60, max_digits=4, decimal_places=1
+        label=T("血糖(mmol/L)", "Glucose (mmol/L)"),
+        required=False,
+        min_value=0,
+        max_value=60,
+        max_digits=4,
+        decimal_places=1,
     )
     taking_drugs = f.choice(
         T("服药情况", "Drugs"),
@@ -125,7 +130,11 @@ def _open(ctx: Ctx) -> Effect:
 
 def _contact(ctx: Ctx) -> Effect:
     subject, data = ctx.subject, ctx.data
-    content = {k: data[k] for k in ("bp_systolic", "bp_diastolic", "taking_drugs", "danger_signs", "findings") if data.get(k)}
+    content = {
+        k: data[k]
+        for k in ("bp_systolic", "bp_diastolic", "taking_drugs", "danger_signs", "findings")
+        if data.get(k)
+    }
     if data.get("glucose") is not None:
         content["glucose"] = float(data["glucose"])
     due = _future(ctx)
@@ -178,7 +187,8 @@ def _lost(ctx: Ctx) -> None:
         raise Refused(
             {
                 "reason_code": T(
-                    "须先记录至少 {n} 次未联系到，再按失访结案", "Record at least {n} failed attempts before closing as lost"
+                    "须先记录至少 {n} 次未联系到，再按失访结案",
+                    "Record at least {n} failed attempts before closing as lost",
                 ).format(n=str(needed))
             }
         )
@@ -195,7 +205,10 @@ def _contacted(ctx: Ctx) -> Text | None:
 
 def _may_reschedule(ctx: Ctx) -> Text | None:
     if ctx.subject.reschedules >= int(policy.value("count.followup_reschedule")):
-        return T("改期次数已达上限，请随访、移交或按失访处理", "Moved too often; contact, hand over or close as lost")
+        return T(
+            "改期次数已达上限，请随访、移交或按失访处理",
+            "Moved too often; contact, hand over or close as lost",
+        )
     return None
 
 
@@ -204,7 +217,11 @@ def _owes(label: Text, clock: str) -> Owes:
 
 
 STATES = (
-    State("planned", T("待首次随访", "First contact due"), owes=_owes(T("首次随访", "First follow-up contact"), "first")),
+    State(
+        "planned",
+        T("待首次随访", "First contact due"),
+        owes=_owes(T("首次随访", "First follow-up contact"), "first"),
+    ),
     State("contacted", T("随访中", "In follow-up"), owes=_owes(T("随访", "Follow-up contact"), "next")),
     State("done", T("随访完成", "Done"), terminal=True),
     State("lost", T("失访", "Lost"), terminal=True),
@@ -260,7 +277,11 @@ MACHINE = Machine(
 
 
 def open_for(
-    ctx: Ctx, subject: Referral, owner: Institution, at: dt.datetime | None = None, letter: Letter | None = None
+    ctx: Ctx,
+    subject: Referral,
+    owner: Institution,
+    at: dt.datetime | None = None,
+    letter: Letter | None = None,
 ) -> str:
     """Make sure ``owner`` follows the patient up after this referral; returns the follow-up's case number.
 
@@ -291,7 +312,9 @@ def open_for(
         priority="routine",
         extra={
             "referral_id": subject.pk,
-            "origin_id": subject.from_institution_id if subject.direction == "down" else subject.to_institution_id,
+            "origin_id": subject.from_institution_id
+            if subject.direction == "down"
+            else subject.to_institution_id,
             "kind": "rehab" if subject.direction == "down" else "review",
             "first_at": at,
             "plan": plan_of(subject, letter),
@@ -305,4 +328,6 @@ def plan_of(subject: Referral, letter: Letter | None) -> dict[str, Any]:
     if letter is not None:
         names = ("diagnosis", "drugs_changed", "watch_for", "who_follows", "follow_when")
         return {name: letter.content.get(name, "") for name in names}
-    return {name: subject.pack.get(name, "") for name in ("diagnosis", "drugs", "rehabilitation", "danger_signs")}
+    return {
+        name: subject.pack.get(name, "") for name in ("diagnosis", "drugs", "rehabilitation", "danger_signs")
+    }

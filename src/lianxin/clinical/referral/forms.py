@@ -54,7 +54,9 @@ def text(label: Text, required: bool = True, hint: Text | None = None, long: boo
 
 def number(label: Text, required: bool = False, low: int = 0, high: int = 2**53) -> forms.IntegerField:
     """A whole number."""
-    return forms.IntegerField(**_common(label, None, {"required": required, "min_value": low, "max_value": high}))
+    return forms.IntegerField(
+        **_common(label, None, {"required": required, "min_value": low, "max_value": high})
+    )
 
 
 def moment(label: Text, required: bool = True, hint: Text | None = None) -> forms.DateTimeField:
@@ -101,10 +103,14 @@ class MoveForm(duty_forms.MoveForm):
         for name, field in self.fields.items():
             chosen = data.get(name)
             if hasattr(field, "reason_set") and chosen:
-                comment = "comment" if "comment" in self.fields else next(
-                    (n for n in ("question", "text", "reason") if n in self.fields), ""
+                comment = (
+                    "comment"
+                    if "comment" in self.fields
+                    else next((n for n in ("question", "text", "reason") if n in self.fields), "")
                 )
-                problem = reasons.check(field.reason_set, chosen, str(data.get(comment) or "") if comment else "-")
+                problem = reasons.check(
+                    field.reason_set, chosen, str(data.get(comment) or "") if comment else "-"
+                )
                 if problem:
                     self.add_error(comment if problem[0] == "comment" else name, ValidationError(problem[1]))
         return data
@@ -119,11 +125,14 @@ class MoveForm(duty_forms.MoveForm):
                 raw = None
                 self.add_error(whole, ValidationError(T("须为 JSON 对象", "Must be a JSON object")))
         values = dict(raw) if isinstance(raw, dict) else {}
-        values |= {key[len(prefix):]: self.data.get(key) for key in self.data if key.startswith(prefix)}
+        values |= {key[len(prefix) :]: self.data.get(key) for key in self.data if key.startswith(prefix)}
         unknown = sorted(set(values) - set(allowed))
         if unknown:
             self.add_error(
-                whole, ValidationError(T("未知项目：{names}", "Unknown items: {names}").format(names=", ".join(unknown)))
+                whole,
+                ValidationError(
+                    T("未知项目：{names}", "Unknown items: {names}").format(names=", ".join(unknown))
+                ),
             )
         return {key: value for key, value in values.items() if key in allowed}
 
@@ -238,7 +247,9 @@ class SlotForm(MoveForm):
         if not self.errors and not data.get("session") and not data.get("appointment_at"):
             self.add_error(
                 "session",
-                ValidationError(T("请选择号源，或填写就诊时间", "Choose a session, or give the time of the visit")),
+                ValidationError(
+                    T("请选择号源，或填写就诊时间", "Choose a session, or give the time of the visit")
+                ),
             )
         return data
 
@@ -260,7 +271,10 @@ class SlotCancelForm(MoveForm):
 class ArriveForm(MoveForm):
     """The patient is here: identity checked against the referral."""
 
-    identity = text(T("核对身份（证件号、卡号或主索引号）", "Identity checked (document, card or person number)"), long=False)
+    identity = text(
+        T("核对身份（证件号、卡号或主索引号）", "Identity checked (document, card or person number)"),
+        long=False,
+    )
     visit_number = text(T("就诊号", "Visit number"), long=False, required=False)
 
 
@@ -339,7 +353,9 @@ class OutcomeForm(MoveForm):
 
     diagnosis = text(T("诊断结果", "Diagnosis"))
     done = text(T("主要检查结果与治疗经过", "Results and treatment"))
-    drugs_changed = text(T("用药调整", "Drugs changed"), hint=T("无调整请写「无」", "Write “none” when nothing changed"))
+    drugs_changed = text(
+        T("用药调整", "Drugs changed"), hint=T("无调整请写「无」", "Write “none” when nothing changed")
+    )
     watch_for = text(T("注意事项与危险信号", "What to watch for"))
     who_follows = text(T("由谁随访", "Who follows up"), long=False)
     follow_when = day(T("首次随访日期", "First follow-up on"))

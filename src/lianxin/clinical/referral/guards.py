@@ -53,7 +53,8 @@ def override_written(ctx: Ctx) -> Text | None:
     needed = override_needed(answer.get("kind", ""), bool(answer.get("rule")), ctx.subject.direction)
     if needed and not ctx.subject.emergency and not ctx.subject.override_reason.strip():
         return T(
-            "与目录建议不一致，请填写理由（目录：{why}）", "This goes against the catalogue; write why (catalogue: {why})"
+            "与目录建议不一致，请填写理由（目录：{why}）",
+            "This goes against the catalogue; write why (catalogue: {why})",
         ).format(why=Text(**answer["why"]))
     return None
 
@@ -77,25 +78,36 @@ def not_a_double(ctx: Ctx) -> Text | None:
     if other is None:
         return None
     return T(
-        "该患者同一专科已有未结束的转诊 {number}，请在原单上办理", "An open referral {number} of the same specialty exists; use it"
+        "该患者同一专科已有未结束的转诊 {number}，请在原单上办理",
+        "An open referral {number} of the same specialty exists; use it",
     ).format(number=other.case.number)
 
 
 def capable(ctx: Ctx) -> Text | None:
     """The receiver has the specialty asked for, as far as its departments and capabilities are registered."""
     subject = ctx.subject
-    if subject.direction == "down" or subject.emergency or not subject.specialty or not subject.to_institution_id:
+    if (
+        subject.direction == "down"
+        or subject.emergency
+        or not subject.specialty
+        or not subject.to_institution_id
+    ):
         return None
     wanted = parties.covering(subject.specialty)
-    departments = Department.objects.filter(institution_id=subject.to_institution_id, active=True).exclude(specialty="")
+    departments = Department.objects.filter(institution_id=subject.to_institution_id, active=True).exclude(
+        specialty=""
+    )
     if not departments.exists() or departments.filter(specialty__in=wanted).exists():
         return None
-    if Capability.objects.live(ctx.now.date()).filter(
-        institution_id=subject.to_institution_id, kind="specialty", code__in=wanted
-    ).exists():
+    if (
+        Capability.objects.live(ctx.now.date())
+        .filter(institution_id=subject.to_institution_id, kind="specialty", code__in=wanted)
+        .exists()
+    ):
         return None
     return T(
-        "本机构未登记该专科能力，请退回或改转其他机构", "This specialty is not registered here; return it or pass it on"
+        "本机构未登记该专科能力，请退回或改转其他机构",
+        "This specialty is not registered here; return it or pass it on",
     )
 
 
@@ -109,16 +121,20 @@ def no_question_open(ctx: Ctx) -> Text | None:
 def hops_left(ctx: Ctx) -> Text | None:
     """At most three hops."""
     if ctx.subject.hops >= MAX_HOPS:
-        return T("已改转 {n} 次，不能再转，请退回转出机构", "Passed on {n} times already; return it to the referrer").format(
-            n=str(MAX_HOPS)
-        )
+        return T(
+            "已改转 {n} 次，不能再转，请退回转出机构",
+            "Passed on {n} times already; return it to the referrer",
+        ).format(n=str(MAX_HOPS))
     return None
 
 
 def may_reschedule(ctx: Ctx) -> Text | None:
     """Rescheduling is counted and limited."""
     if ctx.subject.reschedules >= setting(ctx, "count.reschedule"):
-        return T("改约次数已达上限，请取消预约后重新安排", "Rescheduled too often; cancel the booking and arrange anew")
+        return T(
+            "改约次数已达上限，请取消预约后重新安排",
+            "Rescheduled too often; cancel the booking and arrange anew",
+        )
     return None
 
 
@@ -148,7 +164,10 @@ def session_over(ctx: Ctx) -> Text | None:
 def green_channel(ctx: Ctx) -> Text | None:
     """Only an emergency skips the steps."""
     if not ctx.subject.emergency:
-        return T("非急诊绿色通道转诊，请按预约流程登记到诊", "Not an emergency; register the arrival from a booking")
+        return T(
+            "非急诊绿色通道转诊，请按预约流程登记到诊",
+            "Not an emergency; register the arrival from a booking",
+        )
     return receiver_chosen(ctx)
 
 
@@ -162,7 +181,10 @@ def not_discharged(ctx: Ctx) -> Text | None:
 def discharged(ctx: Ctx) -> Text | None:
     """The letter of an inpatient is written after discharge."""
     if ctx.subject.visit_kind != "clinic" and ctx.subject.discharged_at is None:
-        return T("住院患者请先办理出院，再发送回转单", "Discharge the inpatient first, then send the outcome letter")
+        return T(
+            "住院患者请先办理出院，再发送回转单",
+            "Discharge the inpatient first, then send the outcome letter",
+        )
     return None
 
 
@@ -177,7 +199,9 @@ def may_propose_down(ctx: Ctx) -> Text | None:
         .first()
     )
     if open_child is not None:
-        return T("下转单 {number} 尚未结束", "Down-referral {number} is still open").format(number=open_child.case.number)
+        return T("下转单 {number} 尚未结束", "Down-referral {number} is still open").format(
+            number=open_child.case.number
+        )
     return None
 
 
@@ -208,7 +232,9 @@ def backfill_due(ctx: Ctx) -> Text | None:
 def no_cancel_asked(ctx: Ctx) -> Text | None:
     """One request to cancel at a time."""
     if ctx.facts.get("cancel") == "asked":
-        return T("已提出取消申请，请等待接收机构答复", "Cancellation has been asked for and waits for an answer")
+        return T(
+            "已提出取消申请，请等待接收机构答复", "Cancellation has been asked for and waits for an answer"
+        )
     return None
 
 

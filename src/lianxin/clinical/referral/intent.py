@@ -29,23 +29,39 @@ def institution(code: Any, field: str) -> Institution:
     """The active institution with this code (or FHIR id); refuses naming ``field``."""
     found = Institution.objects.filter(code=str(code).removeprefix("Organization/"), active=True).first()
     if found is None:
-        raise Refused({field: T("没有代码为「{code}」的机构", "There is no institution “{code}”").format(code=str(code))})
+        raise Refused(
+            {
+                field: T("没有代码为「{code}」的机构", "There is no institution “{code}”").format(
+                    code=str(code)
+                )
+            }
+        )
     return found
 
 
 def department(owner: Institution | None, code: Any) -> Department:
     """A department of the receiver by its code; refuses naming ``to_department``."""
-    found = Department.objects.filter(institution=owner, code=str(code), active=True).first() if owner else None
+    found = (
+        Department.objects.filter(institution=owner, code=str(code), active=True).first() if owner else None
+    )
     if found is None:
         raise Refused(
-            {"to_department": T("接诊机构没有科室「{code}」", "The receiver has no department “{code}”").format(code=str(code))}
+            {
+                "to_department": T(
+                    "接诊机构没有科室「{code}」", "The receiver has no department “{code}”"
+                ).format(code=str(code))
+            }
         )
     return found
 
 
 def department_of(scope: Any) -> int | None:
     """The department of the post in which somebody acts."""
-    return Post.objects.filter(pk=scope.post_id).values_list("department_id", flat=True).first() if scope.post_id else None
+    return (
+        Post.objects.filter(pk=scope.post_id).values_list("department_id", flat=True).first()
+        if scope.post_id
+        else None
+    )
 
 
 def consortium_for(origin: Institution, target: Institution | None) -> Consortium | None:
@@ -66,13 +82,18 @@ def check_route(subject: Referral, target: Institution) -> None:
     gap = TIER_ORDER.index(target.tier) - TIER_ORDER.index(origin.tier)
     if (subject.direction == "up" and gap < 0) or (subject.direction == "down" and gap > 0):
         raise Refused(
-            {"to_institution": T("转诊方向与机构层级不符", "The direction does not fit the tiers of the two institutions")}
+            {
+                "to_institution": T(
+                    "转诊方向与机构层级不符", "The direction does not fit the tiers of the two institutions"
+                )
+            }
         )
     if not directory.may_refer(origin, target):
         raise Refused(
             {
                 "to_institution": T(
-                    "双方不在同一联合体，也没有生效的转诊协议", "No shared consortium and no referral agreement in force"
+                    "双方不在同一联合体，也没有生效的转诊协议",
+                    "No shared consortium and no referral agreement in force",
                 )
             }
         )
@@ -96,7 +117,11 @@ def fill(subject: Referral, data: Mapping[str, Any], day: dt.date) -> None:
     subject.diagnosis_name = data.get("diagnosis_name") or (known.display if known else "")
     if not subject.diagnosis_name:
         raise Refused(
-            {"diagnosis_name": T("该代码不在诊断目录中，请写明诊断", "This code is not in the list; write the diagnosis")}
+            {
+                "diagnosis_name": T(
+                    "该代码不在诊断目录中，请写明诊断", "This code is not in the list; write the diagnosis"
+                )
+            }
         )
     given = {**person_facts(subject.person_id, day), **data["facts"]}
     answer = catalogue.answer(subject.diagnosis_code, given, origin, subject.consortium, day)
@@ -118,7 +143,9 @@ def parent(subject: Referral, number: str) -> Referral | None:
         .first()
     )
     if found is None:
-        raise Refused({"parent": T("没有该患者的转诊单 {n}", "This patient has no referral {n}").format(n=number)})
+        raise Refused(
+            {"parent": T("没有该患者的转诊单 {n}", "This patient has no referral {n}").format(n=number)}
+        )
     return found
 
 
@@ -146,7 +173,12 @@ def record_consent(ctx: Ctx, evidence: str, comment: str) -> int:
     """Keep the resident's consent in access; returns its id."""
     said = f"{reasons.label('consent', evidence).zh} {comment} {ctx.case.number}"
     kept = consent.record(
-        ctx.by, ctx.subject.person_id, "referral", ctx.subject.to_institution_id, CONSENT_TEXT, " ".join(said.split())
+        ctx.by,
+        ctx.subject.person_id,
+        "referral",
+        ctx.subject.to_institution_id,
+        CONSENT_TEXT,
+        " ".join(said.split()),
     )
     return kept.pk
 
@@ -161,7 +193,11 @@ def check_identity(ctx: Ctx) -> None:
     if number and person.id_blind is not None and bytes(person.id_blind) == facts.id_blind(kind, number):
         return
     raise Refused(
-        {"identity": T("与转诊单上的患者不符，请核对证件或卡", "Not the patient referred; check the document or card")}
+        {
+            "identity": T(
+                "与转诊单上的患者不符，请核对证件或卡", "Not the patient referred; check the document or card"
+            )
+        }
     )
 
 
@@ -174,7 +210,11 @@ def home(subject: Referral) -> Institution:
     """The patient's home institution if it is of the grassroots, else the referrer."""
     found = (
         Institution.objects.filter(
-            Q(pk__in=Person.objects.unscoped("where the patient belongs").filter(pk=subject.person_id).values("home_institution_id"))
+            Q(
+                pk__in=Person.objects.unscoped("where the patient belongs")
+                .filter(pk=subject.person_id)
+                .values("home_institution_id")
+            )
         )
         .filter(active=True)
         .first()

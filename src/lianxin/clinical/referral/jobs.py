@@ -34,7 +34,12 @@ def mark_no_shows(limit: int = BATCH) -> int:
             continue
         try:
             kernel.execute(
-                "no_show", referral.case.number, by, {}, referral.case.version, f"no-show:{referral.case.number}:{referral.case.version}"
+                "no_show",
+                referral.case.number,
+                by,
+                {},
+                referral.case.version,
+                f"no-show:{referral.case.number}:{referral.case.version}",
             )
             count += 1
         except kernel.MoveError as error:

@@ -40,12 +40,18 @@ class Referral(ScopedModel):
     emergency = models.BooleanField(default=False)
     parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
     from_institution = models.ForeignKey("network.Institution", models.PROTECT, related_name="referrals_out")
-    from_department = models.ForeignKey("network.Department", models.PROTECT, null=True, blank=True, related_name="+")
-    from_practitioner = models.ForeignKey("network.Practitioner", models.PROTECT, null=True, blank=True, related_name="+")
+    from_department = models.ForeignKey(
+        "network.Department", models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    from_practitioner = models.ForeignKey(
+        "network.Practitioner", models.PROTECT, null=True, blank=True, related_name="+"
+    )
     to_institution = models.ForeignKey(
         "network.Institution", models.PROTECT, null=True, blank=True, related_name="referrals_in"
     )
-    to_department = models.ForeignKey("network.Department", models.PROTECT, null=True, blank=True, related_name="+")
+    to_department = models.ForeignKey(
+        "network.Department", models.PROTECT, null=True, blank=True, related_name="+"
+    )
     specialty = models.CharField(max_length=32, blank=True)
     diagnosis_code = models.CharField(max_length=32, blank=True)
     diagnosis_name = models.CharField(max_length=200, blank=True)
@@ -94,13 +100,16 @@ class Referral(ScopedModel):
                 nulls_distinct=False,
                 name="referral_one_open_per_specialty",
             ),
-            models.CheckConstraint(condition=Q(hops__gte=0, hops__lte=MAX_HOPS), name="referral_hops_at_most_3"),
+            models.CheckConstraint(
+                condition=Q(hops__gte=0, hops__lte=MAX_HOPS), name="referral_hops_at_most_3"
+            ),
             models.CheckConstraint(
                 condition=Q(ended_at=None) | Q(booking="none", live=False, info="none", cancel="none"),
                 name="referral_ended_keeps_no_booking",
             ),
             models.CheckConstraint(
-                condition=Q(direction__in=Direction.values, priority__in=Priority.values), name="referral_known_direction"
+                condition=Q(direction__in=Direction.values, priority__in=Priority.values),
+                name="referral_known_direction",
             ),
             models.CheckConstraint(
                 condition=Q(info__in=["none", "asked"], cancel__in=["none", "asked"])
@@ -115,7 +124,9 @@ class Referral(ScopedModel):
             models.Index(fields=["from_institution", "submitted_at"], name="referral_from_idx"),
             models.Index(fields=["to_institution", "submitted_at"], name="referral_to_idx"),
             models.Index(fields=["person"], name="referral_person_idx"),
-            models.Index(fields=["appointment_end"], condition=Q(booking="booked"), name="referral_booked_idx"),
+            models.Index(
+                fields=["appointment_end"], condition=Q(booking="booked"), name="referral_booked_idx"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -139,7 +150,9 @@ class Leg(ScopedModel):
     person = models.ForeignKey("index.Person", models.PROTECT, related_name="+")
     number = models.PositiveSmallIntegerField()
     institution = models.ForeignKey("network.Institution", models.PROTECT, related_name="+")
-    department = models.ForeignKey("network.Department", models.PROTECT, null=True, blank=True, related_name="+")
+    department = models.ForeignKey(
+        "network.Department", models.PROTECT, null=True, blank=True, related_name="+"
+    )
     status = models.CharField(max_length=12, default="open")
     opened_at = models.DateTimeField()
     received_at = models.DateTimeField(null=True, blank=True)
@@ -156,9 +169,12 @@ class Leg(ScopedModel):
             models.UniqueConstraint(fields=["referral", "number"], name="leg_number_once"),
             models.UniqueConstraint(fields=["referral", "institution"], name="leg_path_without_repeats"),
             models.UniqueConstraint(fields=["referral"], condition=Q(status="open"), name="leg_one_open"),
-            models.CheckConstraint(condition=Q(number__gte=1, number__lte=MAX_HOPS + 1), name="leg_at_most_3_hops"),
             models.CheckConstraint(
-                condition=Q(status__in=["open", "redirected", "returned", "cancelled", "completed"]), name="leg_known_status"
+                condition=Q(number__gte=1, number__lte=MAX_HOPS + 1), name="leg_at_most_3_hops"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["open", "redirected", "returned", "cancelled", "completed"]),
+                name="leg_known_status",
             ),
         ]
 
@@ -175,7 +191,9 @@ class Letter(ScopedModel):
     number = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=12)  # interim | outcome | advice | ward_round
     institution = models.ForeignKey("network.Institution", models.PROTECT, related_name="+")
-    practitioner = models.ForeignKey("network.Practitioner", models.PROTECT, null=True, blank=True, related_name="+")
+    practitioner = models.ForeignKey(
+        "network.Practitioner", models.PROTECT, null=True, blank=True, related_name="+"
+    )
     author = models.CharField(max_length=80, blank=True)
     content = models.JSONField(default=dict)
     sent_at = models.DateTimeField()
@@ -213,7 +231,9 @@ class Message(ScopedModel):
     number = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=12)  # question | answer | note
     institution = models.ForeignKey("network.Institution", models.PROTECT, related_name="+")
-    practitioner = models.ForeignKey("network.Practitioner", models.PROTECT, null=True, blank=True, related_name="+")
+    practitioner = models.ForeignKey(
+        "network.Practitioner", models.PROTECT, null=True, blank=True, related_name="+"
+    )
     author = models.CharField(max_length=80, blank=True)
     code = models.CharField(max_length=40, blank=True)
     text = models.TextField()
@@ -237,7 +257,9 @@ class Followup(ScopedModel):
     person = models.ForeignKey("index.Person", models.PROTECT, related_name="followups")
     referral = models.ForeignKey(Referral, models.PROTECT, null=True, blank=True, related_name="followups")
     institution = models.ForeignKey("network.Institution", models.PROTECT, related_name="followups")
-    origin_institution = models.ForeignKey("network.Institution", models.PROTECT, null=True, blank=True, related_name="+")
+    origin_institution = models.ForeignKey(
+        "network.Institution", models.PROTECT, null=True, blank=True, related_name="+"
+    )
     kind = models.CharField(max_length=16, default="rehab")  # rehab | chronic | review
     plan = models.JSONField(default=dict, blank=True)
     next_due = models.DateTimeField(null=True, blank=True)
@@ -261,7 +283,9 @@ class FollowupContact(ScopedModel):
     person = models.ForeignKey("index.Person", models.PROTECT, related_name="+")
     number = models.PositiveSmallIntegerField()
     mode = models.CharField(max_length=12)  # home | clinic | phone | video | failed
-    practitioner = models.ForeignKey("network.Practitioner", models.PROTECT, null=True, blank=True, related_name="+")
+    practitioner = models.ForeignKey(
+        "network.Practitioner", models.PROTECT, null=True, blank=True, related_name="+"
+    )
     author = models.CharField(max_length=80, blank=True)
     content = models.JSONField(default=dict)
     at = models.DateTimeField()
@@ -299,7 +323,9 @@ class Policy(Effective):
     """A named setting (a clock, a count, a code list): one value per consortium and period; no consortium = the default."""
 
     name = models.CharField(max_length=60)
-    consortium = models.ForeignKey("network.Consortium", models.CASCADE, null=True, blank=True, related_name="+")
+    consortium = models.ForeignKey(
+        "network.Consortium", models.CASCADE, null=True, blank=True, related_name="+"
+    )
     value = models.JSONField()
 
     class Meta:
@@ -320,12 +346,16 @@ class Catalogue(Effective):
     title = models.CharField(max_length=100)
     title_en = models.CharField(max_length=120, blank=True)
     kind = models.CharField(max_length=16)  # first_visit | two_level | keep_in
-    consortium = models.ForeignKey("network.Consortium", models.CASCADE, null=True, blank=True, related_name="+")
+    consortium = models.ForeignKey(
+        "network.Consortium", models.CASCADE, null=True, blank=True, related_name="+"
+    )
     version = models.CharField(max_length=20)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["code", "version", "consortium"], nulls_distinct=False, name="catalogue_once")
+            models.UniqueConstraint(
+                fields=["code", "version", "consortium"], nulls_distinct=False, name="catalogue_once"
+            )
         ]
 
     def __str__(self) -> str:

@@ -89,10 +89,27 @@ STATES = (
 BY_STATE = {state.code: state for state in STATES}
 LIVE = tuple(state.code for state in STATES if not state.terminal)
 SENT = tuple(code for code in LIVE if code != "draft")
-PATH = ("draft", "submitted", "received", "accepted", "booked", "arrived", "in_care", "outcome_sent", "closed")
+PATH = (
+    "draft",
+    "submitted",
+    "received",
+    "accepted",
+    "booked",
+    "arrived",
+    "in_care",
+    "outcome_sent",
+    "closed",
+)
 
 INFO = owes("info", "答复接诊机构的问题", "Answer the receiver's question", "referrer", "info", "answer_info")
-CANCEL = owes("cancel_answer", "答复取消申请", "Answer the request to cancel", "receiver", "cancel_answer", "agree_cancel")
+CANCEL = owes(
+    "cancel_answer",
+    "答复取消申请",
+    "Answer the request to cancel",
+    "receiver",
+    "cancel_answer",
+    "agree_cancel",
+)
 
 
 def _entering(target: str, *also: Owes) -> Callable[[Ctx], list[Owes]]:
@@ -125,7 +142,9 @@ def _call(ctx: Ctx) -> list[Owes]:
     own = BY_STATE["returned"].owes
     assert own is not None
     label = T("电话联系未到诊的患者并处置", "Call the patient who did not come, and decide")
-    return [replace(own, label=label, clock="call", role=parties.role_at(ctx.subject.from_institution, "family"))]
+    return [
+        replace(own, label=label, clock="call", role=parties.role_at(ctx.subject.from_institution, "family"))
+    ]
 
 
 def move(name: str, zh: str, en: str, sources: tuple[str, ...], target: str | None, **more: Any) -> Move:
@@ -270,7 +289,9 @@ RELATED = (
 
 def load(case: Any) -> Referral | None:
     """The referral of a case with the institutions it names."""
-    found = Referral.objects.unscoped("the kernel loads the row of the case it checked").select_related(*RELATED)
+    found = Referral.objects.unscoped("the kernel loads the row of the case it checked").select_related(
+        *RELATED
+    )
     subject = found.filter(pk=case.pk).first()
     if subject is not None:
         subject.case = case
@@ -279,7 +300,9 @@ def load(case: Any) -> Referral | None:
 
 def load_many(cases: list[Any]) -> dict[int, Referral]:
     """The same for a list of cases."""
-    found = Referral.objects.unscoped("the kernel loads the rows of the cases it checked").select_related(*RELATED)
+    found = Referral.objects.unscoped("the kernel loads the rows of the cases it checked").select_related(
+        *RELATED
+    )
     return {row.pk: row for row in found.filter(pk__in=[case.pk for case in cases])}
 
 

@@ -50,7 +50,14 @@ def find(number: str, scope: Scope) -> Referral:
         .first()
     )
     if found is None:
-        raise Http404(str(T("没有这个转诊单号，或不归你的机构办理。", "No such referral, or not one of your institution's.")))
+        raise Http404(
+            str(
+                T(
+                    "没有这个转诊单号，或不归你的机构办理。",
+                    "No such referral, or not one of your institution's.",
+                )
+            )
+        )
     return found
 
 
@@ -131,7 +138,11 @@ def _context(
     opened = failed or next((o for o in offers if o.open and o.has_form), None)
     why = next((a.why for a in every if a.name == wanted and not a.ok), None)
     offers.sort(key=lambda o: {"primary": 0, "quiet": 1, "danger": 2}.get(o.tone, 1))
-    record = timeline.summary(scope, referral.person_id) if may_open and relationships.sees(scope, referral.person_id) else None
+    record = (
+        timeline.summary(scope, referral.person_id)
+        if may_open and relationships.sees(scope, referral.person_id)
+        else None
+    )
     context = {
         "r": referral,
         "person": referral.person,
@@ -180,7 +191,10 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     if step is None or step.system:
         raise Http404
     if request.method != "POST":
-        why = next((a.why for a in kernel.allowed(referral.case, scope) if a.name == move), T("现在不能办理。", "Not possible now."))
+        why = next(
+            (a.why for a in kernel.allowed(referral.case, scope) if a.name == move),
+            T("现在不能办理。", "Not possible now."),
+        )
         made = None if why else offer(step, referral, scope, open_=True)
         if made and _safe_next(request, request.GET.get("next", "")):
             made.next = request.GET["next"]
@@ -190,7 +204,12 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     version = request.POST.get("_version", "")
     try:
         done = kernel.execute(
-            move, referral.case, scope, data, int(version) if version.isdigit() else None, f"page:{scope.account_id}:{key}"
+            move,
+            referral.case,
+            scope,
+            data,
+            int(version) if version.isdigit() else None,
+            f"page:{scope.account_id}:{key}",
         )
     except (kernel.Stale, kernel.NotAllowed, kernel.Refused, kernel.KeyReused, Full) as trouble:
         return _again(request, number, step, data, key, version, trouble)
@@ -203,11 +222,19 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
 
 
 def _safe_next(request: HttpRequest, target: str) -> bool:
-    return bool(target) and url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
+    return bool(target) and url_has_allowed_host_and_scheme(
+        target, {request.get_host()}, require_https=request.is_secure()
+    )
 
 
 def _again(
-    request: HttpRequest, number: str, step: Move, data: dict[str, Any], key: str, version: str, trouble: Exception
+    request: HttpRequest,
+    number: str,
+    step: Move,
+    data: dict[str, Any],
+    key: str,
+    version: str,
+    trouble: Exception,
 ) -> HttpResponse:
     """The page once more: what changed meanwhile or which field is wrong, with everything typed still there."""
     referral = find(number, request.scope)
@@ -229,7 +256,11 @@ def _again(
         more = {"trouble": trouble.text}
     elif isinstance(trouble, Full):
         status = 409
-        more = {"trouble": T("这个号刚被约满，请从下面另选一个。", "That number has just gone; choose another below.")}
+        more = {
+            "trouble": T(
+                "这个号刚被约满，请从下面另选一个。", "That number has just gone; choose another below."
+            )
+        }
     return render(request, "referral/show.html", context | more, status=status)
 
 

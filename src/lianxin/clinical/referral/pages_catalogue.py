@@ -87,7 +87,10 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
     found = [
         _rule(rule)
         for rule in book.rules.order_by("icd_from")
-        if not q or q in rule.name or q.lower() in rule.name_en.lower() or rules.icd_in(q, rule.icd_from, rule.icd_to)
+        if not q
+        or q in rule.name
+        or q.lower() in rule.name_en.lower()
+        or rules.icd_in(q, rule.icd_from, rule.icd_to)
     ]
     context = {"book": book, "title": Text(book.title, book.title_en or book.title), "rules": found, "q": q,
                "kind_label": KINDS.get(book.kind, book.kind)}  # fmt: skip

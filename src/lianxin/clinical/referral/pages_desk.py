@@ -37,7 +37,15 @@ RECEIVERS = (
     roles.MANAGER,
 )
 SENDERS_DOWN = (*RECEIVERS,)
-ARRIVALS = (roles.RECEPTION, roles.REFERRAL_DESK, roles.CLINICIAN, roles.GP, roles.FAMILY_DOCTOR, roles.VILLAGE_DOCTOR, roles.WARD)
+ARRIVALS = (
+    roles.RECEPTION,
+    roles.REFERRAL_DESK,
+    roles.CLINICIAN,
+    roles.GP,
+    roles.FAMILY_DOCTOR,
+    roles.VILLAGE_DOCTOR,
+    roles.WARD,
+)
 LIMIT = 200
 QUICK = 3
 
@@ -53,11 +61,33 @@ class Group:
 
 
 RECEIVING = (
-    Group("new", T("待处理", "To decide"), T("签收、追问、接诊或退回", "Acknowledge, ask, accept or return"), ("submitted", "received")),
-    Group("book", T("待安排", "To book"), T("已接诊，约号或候诊", "Accepted: book or waitlist"), ("accepted", "no_show")),
-    Group("come", T("待到诊", "To arrive"), T("已约号，等人来", "Booked: waiting for the patient"), ("booked",)),
-    Group("care", T("诊治中", "In care"), T("治疗、出院、写回信", "Treat, discharge, write back"), ("arrived", "in_care")),
-    Group("sent", T("待对方签收", "Letter out"), T("回信已发，等转出方签收", "Waiting for the referrer to acknowledge"), ("outcome_sent",)),
+    Group(
+        "new",
+        T("待处理", "To decide"),
+        T("签收、追问、接诊或退回", "Acknowledge, ask, accept or return"),
+        ("submitted", "received"),
+    ),
+    Group(
+        "book",
+        T("待安排", "To book"),
+        T("已接诊，约号或候诊", "Accepted: book or waitlist"),
+        ("accepted", "no_show"),
+    ),
+    Group(
+        "come", T("待到诊", "To arrive"), T("已约号，等人来", "Booked: waiting for the patient"), ("booked",)
+    ),
+    Group(
+        "care",
+        T("诊治中", "In care"),
+        T("治疗、出院、写回信", "Treat, discharge, write back"),
+        ("arrived", "in_care"),
+    ),
+    Group(
+        "sent",
+        T("待对方签收", "Letter out"),
+        T("回信已发，等转出方签收", "Waiting for the referrer to acknowledge"),
+        ("outcome_sent",),
+    ),
 )
 
 
@@ -90,7 +120,13 @@ def lines(found: Iterable[Referral], scope: Scope) -> list[dict[str, Any]]:
                 "paused": r.case.facts.get("info") == "asked",
                 "booking": pages_view.booking_line(r),
                 "quick": [
-                    {"name": m.name, "label": m.label, "tone": m.tone, "key": str(i + 1), "simple": m.form is None}
+                    {
+                        "name": m.name,
+                        "label": m.label,
+                        "tone": m.tone,
+                        "key": str(i + 1),
+                        "simple": m.form is None,
+                    }
                     for i, m in enumerate(open_moves[:QUICK])
                 ],
                 "more": max(len(open_moves) - QUICK, 0),
@@ -99,17 +135,33 @@ def lines(found: Iterable[Referral], scope: Scope) -> list[dict[str, Any]]:
     return out
 
 
+def overdue(referral: Referral) -> bool:
+    """Whether what is owed on the referral is past its time."""
+    return referral.case.due_at is not None and referral.case.due_at < clock.now()
+
+
 @page(*RECEIVERS)
 def receiving(request: HttpRequest) -> HttpResponse:
     """What has come to us, by state; ``?show=<group>`` narrows, ``?q=`` finds within."""
     scope = request.scope
-    every = list(_rows(scope).filter(to_institution_id__in=_mine(scope)).exclude(case__state="draft")[: LIMIT * 3])
+    every = list(
+        _rows(scope).filter(to_institution_id__in=_mine(scope)).exclude(case__state="draft")[: LIMIT * 3]
+    )
     chosen = request.GET.get("show", "")
-    groups = []
+    groups: list[dict[str, Any]] = []
     for group in RECEIVING:
         inside = [r for r in every if r.case.state in group.states]
-        late = sum(r.case.due_at < clock.now() for r in inside)
-        groups.append({"code": group.code, "label": group.label, "hint": group.hint, "count": len(inside), "late": late, "rows": inside})
+        late = sum(overdue(r) for r in inside)
+        groups.append(
+            {
+                "code": group.code,
+                "label": group.label,
+                "hint": group.hint,
+                "count": len(inside),
+                "late": late,
+                "rows": inside,
+            }
+        )
     if chosen not in {g.code for g in RECEIVING}:
         chosen = next((g["code"] for g in groups if g["count"]), "new")
     current = next(g for g in groups if g["code"] == chosen)
@@ -133,19 +185,25 @@ def down(request: HttpRequest) -> HttpResponse:
             "proposed",
             T("出院后可下转", "Ready to go down"),
             T("够条件，还没发起下转", "Criteria met, not yet sent down"),
-            rows.filter(to_institution_id__in=mine, case__duties__kind="propose_down", case__duties__ended="").distinct(),
+            rows.filter(
+                to_institution_id__in=mine, case__duties__kind="propose_down", case__duties__ended=""
+            ).distinct(),
         ),
         (
             "returned",
             T("被退回，仍归我们", "Returned: still ours"),
             T("基层没接，责任没有转移，须再安排", "Not accepted below; still our duty"),
-            rows.filter(direction="down", from_institution_id__in=mine, case__state__in=("returned", "draft")),
+            rows.filter(
+                direction="down", from_institution_id__in=mine, case__state__in=("returned", "draft")
+            ),
         ),
         (
             "waiting",
             T("已发出，等基层接收", "Sent, waiting"),
             T("对方确认前仍归我们", "Ours until accepted"),
-            rows.filter(direction="down", from_institution_id__in=mine, case__state__in=("submitted", "received")),
+            rows.filter(
+                direction="down", from_institution_id__in=mine, case__state__in=("submitted", "received")
+            ),
         ),
         (
             "below",
@@ -162,9 +220,9 @@ def down(request: HttpRequest) -> HttpResponse:
             rows.filter(direction="down", to_institution_id__in=mine).exclude(case__state="draft"),
         ),
     ]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"code": code, "label": label, "hint": hint, "count": len(listed := list(found[:LIMIT])), "rows": listed,
-         "late": sum(r.case.due_at < clock.now() for r in listed)}
+         "late": sum(overdue(r) for r in listed)}
         for code, label, hint, found in heaps
     ]  # fmt: skip
     chosen = request.GET.get("show", "")
@@ -199,14 +257,22 @@ def reception(request: HttpRequest) -> HttpResponse:
         if len(hits) == 1:
             number = hits[0].person_number
         else:
-            note = T("没有唯一匹配的人，请扫健康卡或输完整证件号。", "No single match; scan the card or type the whole ID number.")
+            note = T(
+                "没有唯一匹配的人，请扫健康卡或输完整证件号。",
+                "No single match; scan the card or type the whole ID number.",
+            )
     if number:
         person = registry.get(number)
         of_person = rows.filter(person_id=person.pk)
         due = of_person.filter(case__state__in=("submitted", "received", "accepted", "booked", "no_show"))
         if not due.exists():
-            note = T("这位患者今天没有转诊预约；可在“找患者”里登记就诊。", "No referral visit for this person today; check in from “Find a person”.")
-    arrived = rows.filter(case__state__in=("arrived", "in_care"), arrived_at__gte=start).order_by("-arrived_at")
+            note = T(
+                "这位患者今天没有转诊预约；可在“找患者”里登记就诊。",
+                "No referral visit for this person today; check in from “Find a person”.",
+            )
+    arrived = rows.filter(case__state__in=("arrived", "in_care"), arrived_at__gte=start).order_by(
+        "-arrived_at"
+    )
     context = {
         "q": q,
         "note": note,

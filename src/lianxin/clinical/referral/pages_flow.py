@@ -46,18 +46,35 @@ def _filters(request: HttpRequest) -> tuple[FilterForm, dict[str, Any]]:
     here = Institution.objects.get(pk=request.scope.institution_id)
     mine = list(directory.consortia_of(here))
     form = FilterForm(request.GET or None)
-    form.fields["consortium"].choices = [("", T("全部", "All")), *((c.code, str(pages_view.named(c))) for c in mine)]  # type: ignore[attr-defined]
+    form.fields["consortium"].choices = [
+        ("", T("全部", "All")),
+        *((c.code, str(pages_view.named(c))) for c in mine),
+    ]  # type: ignore[attr-defined]
     data = form.cleaned_data if form.is_bound and form.is_valid() else {}
     days = int(data.get("days") or 90)
     end = clock.now()
     chosen: Consortium | None = next((c for c in mine if c.code == data.get("consortium")), None)
-    query = {k: v for k, v in {"days": days, "direction": data.get("direction"), "consortium": data.get("consortium")}.items() if v}
-    span = counts.period(end - dt.timedelta(days=days), end + dt.timedelta(seconds=1), data.get("direction"), chosen)
+    query = {
+        k: v
+        for k, v in {
+            "days": days,
+            "direction": data.get("direction"),
+            "consortium": data.get("consortium"),
+        }.items()
+        if v
+    }
+    span = counts.period(
+        end - dt.timedelta(days=days), end + dt.timedelta(seconds=1), data.get("direction"), chosen
+    )
     return form, {"period": span, "query": query}
 
 
 def _opens(query: dict[str, Any], **more: Any) -> str:
-    return reverse("referral:flow_cases") + "?" + urlencode(query | {k: v for k, v in more.items() if v not in (None, "")})
+    return (
+        reverse("referral:flow_cases")
+        + "?"
+        + urlencode(query | {k: v for k, v in more.items() if v not in (None, "")})
+    )
 
 
 def _percent(rate: float | None) -> str:
@@ -67,8 +84,17 @@ def _percent(rate: float | None) -> str:
 def _figures(found: counts.Summary, query: dict[str, Any]) -> list[dict[str, Any]]:
     n = found.counts
 
-    def figure(code: str, label: Text, value: Any, unit: str, note: Any = "", tone: str = "") -> dict[str, Any]:
-        return {"label": label, "value": value, "unit": unit, "url": _opens(query, figure=code), "note": note, "tone": tone}
+    def figure(
+        code: str, label: Text, value: Any, unit: str, note: Any = "", tone: str = ""
+    ) -> dict[str, Any]:
+        return {
+            "label": label,
+            "value": value,
+            "unit": unit,
+            "url": _opens(query, figure=code),
+            "note": note,
+            "tone": tone,
+        }
 
     of = T("{a} / {b} 例", "{a} of {b}")
     return [
@@ -92,7 +118,10 @@ def _sankey(found: counts.Summary, query: dict[str, Any]) -> dict[str, Any]:
                                             "url": _opens(query, b=link.to_id)})  # fmt: skip
         pair = (link.from_id, link.to_id)
         bands[pair] = bands.get(pair, 0) + link.count
-    links = [{"source": f"a{a}", "target": f"b{b}", "value": n, "url": _opens(query, a=a, b=b)} for (a, b), n in bands.items()]
+    links = [
+        {"source": f"a{a}", "target": f"b{b}", "value": n, "url": _opens(query, a=a, b=b)}
+        for (a, b), n in bands.items()
+    ]
     return {"nodes": list(nodes.values()), "links": links}
 
 
@@ -101,9 +130,9 @@ def _words(found: counts.Summary) -> Text:
     if not found.links:
         return T("这段时间没有转诊。", "No referrals in this period.")
     top = found.links[0]
-    return T(
-        "共 {n} 例；最多的是 {a} → {b}，{k} 例。", "{n} referrals; most from {a} to {b}: {k}."
-    ).format(n=str(found.counts["sent"]), a=top.from_name, b=top.to_name, k=str(top.count))
+    return T("共 {n} 例；最多的是 {a} → {b}，{k} 例。", "{n} referrals; most from {a} to {b}: {k}.").format(
+        n=str(found.counts["sent"]), a=top.from_name, b=top.to_name, k=str(top.count)
+    )
 
 
 def _hours(value: float | None) -> Text:

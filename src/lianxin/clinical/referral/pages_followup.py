@@ -71,7 +71,7 @@ def mine(request: HttpRequest) -> HttpResponse:
     now = clock.now()
     soon = now + dt.timedelta(days=7)
     for row in found:
-        row.kind_label = KINDS.get(row.kind, row.kind)  # type: ignore[attr-defined]
+        row.kind_label = KINDS.get(row.kind, row.kind)
     heaps = [
         ("late", T("已超期", "Overdue"), [f for f in found if f.case.due_at < now]),
         ("week", T("一周内", "Within a week"), [f for f in found if now <= f.case.due_at < soon]),
@@ -84,12 +84,21 @@ def mine(request: HttpRequest) -> HttpResponse:
 def _find(number: str, scope: Scope) -> Followup:
     found = (
         Followup.objects.within(scope)
-        .select_related("case", "person", "person__home_institution", "institution", "origin_institution", "referral__case")
+        .select_related(
+            "case",
+            "person",
+            "person__home_institution",
+            "institution",
+            "origin_institution",
+            "referral__case",
+        )
         .filter(case__number=number)
         .first()
     )
     if found is None:
-        raise Http404(str(T("没有这条随访，或不归你的机构。", "No such follow-up, or not your institution's.")))
+        raise Http404(
+            str(T("没有这条随访，或不归你的机构。", "No such follow-up, or not your institution's."))
+        )
     return found
 
 
@@ -100,8 +109,13 @@ def _offer(
     form_class = move.form or django_forms.Form
     form = form_class(data)
     if "to_institution" in form.fields:
-        here = Institution.objects.get(pk=scope.institution_id)
-        near = [i for c in directory.consortia_of(here) for i in directory.members_of(c, below=True) if i.pk != here.pk]
+        here = Institution.objects.get(pk=scope.institution_id or 0)
+        near = [
+            i
+            for c in directory.consortia_of(here)
+            for i in directory.members_of(c, below=True)
+            if i.pk != here.pk
+        ]
         choices = [(i.code, pages_forms.name_of(i)) for i in dict.fromkeys(near)]
         form.fields["to_institution"].widget = django_forms.Select(choices=[pages_forms.BLANK, *choices])
     if "next_at" in form.fields:
@@ -127,16 +141,20 @@ def _offer(
     )
 
 
-def _context(request: HttpRequest, followup: Followup, failed: pages_view.Offer | None = None) -> dict[str, Any]:
+def _context(
+    request: HttpRequest, followup: Followup, failed: pages_view.Offer | None = None
+) -> dict[str, Any]:
     scope, case = request.scope, followup.case
     every = kernel.allowed(case, scope)
-    offers = [failed if failed and a.name == failed.name else _offer(a.move, followup, scope) for a in every if a.ok]
+    offers = [
+        failed if failed and a.name == failed.name else _offer(a.move, followup, scope) for a in every if a.ok
+    ]
     contact = next((o for o in offers if o.name == "contact"), None)
     wanted = failed.name if failed else request.GET.get("act", "")
     opened = next((o for o in offers if o.name == wanted and o.name != "contact" and o.has_form), None)
     contacts = list(FollowupContact.objects.within(scope).filter(followup=followup).order_by("-number"))
     for row in contacts:
-        row.mode_label = MODE_WORDS.get(row.mode, row.mode)  # type: ignore[attr-defined]
+        row.mode_label = MODE_WORDS.get(row.mode, row.mode)
     sees = relationships.sees(scope, followup.person_id)
     record = timeline.summary(scope, followup.person_id) if sees else None
     plan = [pages_view.Line(PLAN_WORDS.get(k, k), v) for k, v in followup.plan.items() if v]
@@ -177,7 +195,10 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     if request.method != "POST":
         if request.headers.get("HX-Request") != "true":
             return redirect(reverse("referral:followup", args=[number]) + f"?act={move}#act-here")
-        why = next((a.why for a in kernel.allowed(followup.case, scope) if a.name == move), T("现在不能办理。", "Not possible now."))
+        why = next(
+            (a.why for a in kernel.allowed(followup.case, scope) if a.name == move),
+            T("现在不能办理。", "Not possible now."),
+        )
         made = None if why else _offer(step, followup, scope, open_=True)
         return render(request, "referral/_act_in_row.html", {"offer": made, "why": why})
     data = typed(request.POST)
@@ -187,7 +208,12 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     try:
         with transaction.atomic():
             done = kernel.execute(
-                move, followup.case, scope, data, int(version) if version.isdigit() else None, f"page:{scope.account_id}:{key}"
+                move,
+                followup.case,
+                scope,
+                data,
+                int(version) if version.isdigit() else None,
+                f"page:{scope.account_id}:{key}",
             )
             if move == "contact" and not done.replayed:
                 _record(followup, scope, done.act.form)
@@ -198,14 +224,22 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     except kernel.MoveError as trouble:
         more = {"trouble": trouble.text}
     except Problem as trouble:
-        errors = {"": T("; ".join(i.text.zh for i in trouble.issues), "; ".join(i.text.en for i in trouble.issues))}
+        errors = {
+            "": T("; ".join(i.text.zh for i in trouble.issues), "; ".join(i.text.en for i in trouble.issues))
+        }
     else:
         messages.success(request, str(T("已办理：{move}", "Done: {move}").format(move=step.label)))
-        return redirect(reverse("referral:followups") if move == "contact" else reverse("referral:followup", args=[number]))
+        return redirect(
+            reverse("referral:followups")
+            if move == "contact"
+            else reverse("referral:followup", args=[number])
+        )
     followup = _find(number, scope)
     failed = _offer(step, followup, scope, data, key, errors, open_=True)
     status = 409 if more else 422
-    return render(request, "referral/followup.html", _context(request, followup, failed) | more, status=status)
+    return render(
+        request, "referral/followup.html", _context(request, followup, failed) | more, status=status
+    )
 
 
 def _record(followup: Followup, scope: Scope, said: dict[str, Any]) -> None:

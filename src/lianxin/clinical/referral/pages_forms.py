@@ -38,9 +38,13 @@ def fact_fields(found: Iterable[rules.Fact]) -> dict[str, django_forms.Field]:
             field.widget.attrs["value"] = "true"
         else:
             field = django_forms.CharField(
-                label=T("{label}({unit})", "{label} ({unit})").format(label=fact.label, unit=fact.unit) if fact.unit else fact.label,
+                label=T("{label}({unit})", "{label} ({unit})").format(label=fact.label, unit=fact.unit)
+                if fact.unit
+                else fact.label,
                 required=False,
-                widget=django_forms.NumberInput(attrs={"inputmode": "decimal", "step": "any", "min": fact.low, "max": fact.high}),
+                widget=django_forms.NumberInput(
+                    attrs={"inputmode": "decimal", "step": "any", "min": fact.low, "max": fact.high}
+                ),
             )
         fields[f"fact_{fact.code}"] = field
     return fields
@@ -54,7 +58,9 @@ def pack_fields(parts: Iterable[rules.Part], filled: Mapping[str, str]) -> dict[
             help_text=part.hint,
             required=True,
             initial=filled.get(part.code, ""),
-            widget=django_forms.Textarea(attrs={"rows": 3, "data-prefilled": ""}) if part.long else django_forms.TextInput(),
+            widget=django_forms.Textarea(attrs={"rows": 3, "data-prefilled": ""})
+            if part.long
+            else django_forms.TextInput(),
         )
         for part in parts
     }
@@ -62,17 +68,27 @@ def pack_fields(parts: Iterable[rules.Part], filled: Mapping[str, str]) -> dict[
 
 def institutions(referral: Referral, scope: Scope, *, down: bool = False) -> list[tuple[str, str]]:
     """Where a referral may go from here: members of its consortium, nearest first, without those already asked."""
-    here = Institution.objects.get(pk=scope.institution_id)
-    asked = set(referral.legs.model.objects.within(scope).filter(referral=referral).values_list("institution_id", flat=True))
+    here = Institution.objects.get(pk=scope.institution_id or 0)
+    asked = set(
+        referral.legs.model.objects.within(scope)
+        .filter(referral=referral)
+        .values_list("institution_id", flat=True)
+    )
     asked |= {referral.from_institution_id, here.pk} if not down else {here.pk}
     members: list[Institution] = []
     for consortium in directory.consortia_of(here):
         members += [i for i in directory.members_of(consortium) if i.pk not in asked and i not in members]
     if down:
-        members.sort(key=lambda i: i.pk not in (referral.from_institution_id, referral.person.home_institution_id))
+        members.sort(
+            key=lambda i: i.pk not in (referral.from_institution_id, referral.person.home_institution_id)
+        )
     ranked = directory.nearest(here, members)
     if down:
-        first = [p for p in ranked if p[0].pk in (referral.person.home_institution_id, referral.from_institution_id)]
+        first = [
+            p
+            for p in ranked
+            if p[0].pk in (referral.person.home_institution_id, referral.from_institution_id)
+        ]
         ranked = first + [p for p in ranked if p not in first]
     return [(i.code, f"{name_of(i)}" + (f" · {km:.0f} km" if km is not None else "")) for i, km in ranked]
 
@@ -93,12 +109,16 @@ def dress(form: django_forms.Form, move: str, referral: Referral, scope: Scope) 
     fields = form.fields
     down = move == "propose_down" or referral.direction == "down"
     if "to_institution" in fields:
-        fields["to_institution"].widget = django_forms.Select(choices=[BLANK, *institutions(referral, scope, down=down)])
+        fields["to_institution"].widget = django_forms.Select(
+            choices=[BLANK, *institutions(referral, scope, down=down)]
+        )
     if "to_department" in fields:
         if "to_institution" in fields or referral.to_institution_id is None:
             fields["to_department"].widget = django_forms.HiddenInput()
         else:
-            fields["to_department"].widget = django_forms.Select(choices=[BLANK, *departments(referral.to_institution_id)])
+            fields["to_department"].widget = django_forms.Select(
+                choices=[BLANK, *departments(referral.to_institution_id)]
+            )
             if referral.to_department_id:
                 fields["to_department"].initial = referral.to_department.code  # type: ignore[union-attr]
     if "specialty" in fields:
@@ -124,16 +144,31 @@ def dress(form: django_forms.Form, move: str, referral: Referral, scope: Scope) 
 def _first_words(move: str, referral: Referral) -> dict[str, Any]:
     now = clock.now()
     week = now + dt.timedelta(days=7)
-    words: dict[str, Any] = {"diagnosis_code": referral.diagnosis_code, "diagnosis_name": referral.diagnosis_name}
+    words: dict[str, Any] = {
+        "diagnosis_code": referral.diagnosis_code,
+        "diagnosis_name": referral.diagnosis_name,
+    }
     if move == "edit":
-        plain = ("direction", "specialty", "priority", "reason_code", "reason", "emergency", "override_reason")
+        plain = (
+            "direction",
+            "specialty",
+            "priority",
+            "reason_code",
+            "reason",
+            "emergency",
+            "override_reason",
+        )
         words |= {name: getattr(referral, name) for name in plain}
         words["to_institution"] = referral.to_institution.code if referral.to_institution else ""
         words["to_department"] = referral.to_department.code if referral.to_department else ""
         words["parent"] = referral.parent.case.number if referral.parent else ""
         words |= {f"fact_{k}": v for k, v in referral.answer.get("given", {}).items()}
     if move == "send_outcome":
-        words |= {"diagnosis": referral.diagnosis_name, "follow_when": week.date(), "record_no": referral.visit_number}
+        words |= {
+            "diagnosis": referral.diagnosis_name,
+            "follow_when": week.date(),
+            "record_no": referral.visit_number,
+        }
         words["who_follows"] = name_of(referral.from_institution)
     if move == "acknowledge":
         words["followup_at"] = week.replace(hour=9, minute=0, second=0, microsecond=0)

@@ -47,7 +47,11 @@ def _known_age(person: Person) -> int | None:
     if person.birth_date is None:
         return None
     today = clock.today()
-    return today.year - person.birth_date.year - ((today.month, today.day) < (person.birth_date.month, person.birth_date.day))
+    return (
+        today.year
+        - person.birth_date.year
+        - ((today.month, today.day) < (person.birth_date.month, person.birth_date.day))
+    )
 
 
 def _facts_form(code: str, consortium: Any, data: dict[str, Any], person: Person) -> django_forms.Form:
@@ -67,7 +71,9 @@ def _parts(request: HttpRequest, person: Person, data: dict[str, Any]) -> dict[s
     code = data.get("diagnosis_code", "").strip()
     emergency = bool(data.get("emergency"))
     direction = data.get("direction") or ("down" if here.tier in HOSPITALS else "up")
-    facts, _ = rules.read_facts({k[5:]: v for k, v in data.items() if k.startswith("fact_")}, _fact_codes(data))
+    facts, _ = rules.read_facts(
+        {k[5:]: v for k, v in data.items() if k.startswith("fact_")}, _fact_codes(data)
+    )
     if (years := _known_age(person)) is not None:
         facts.setdefault("age", years)
     found = catalogue.answer(code, facts, here, consortium) if code else None
@@ -77,7 +83,9 @@ def _parts(request: HttpRequest, person: Person, data: dict[str, Any]) -> dict[s
         "answer": found,
         "direction": direction,
         "emergency": emergency,
-        "override": bool(found) and not emergency and catalogue.override_needed(found.kind, bool(found.rule), direction),
+        "override": found is not None
+        and not emergency
+        and catalogue.override_needed(found.kind, bool(found.rule), direction),
         "override_reason": data.get("override_reason", ""),
         "facts": _facts_form(code, consortium, data, person) if code else django_forms.Form(),
         "specialty": specialty,
@@ -96,14 +104,27 @@ def _fact_codes(data: dict[str, Any]) -> list[str]:
 
 
 def _receivers(
-    scope: Scope, person: Person, here: Institution, direction: str, specialty: str, code: str, emergency: bool
+    scope: Scope,
+    person: Person,
+    here: Institution,
+    direction: str,
+    specialty: str,
+    code: str,
+    emergency: bool,
 ) -> list[Any]:
     return receivers.suitable(
-        here, direction=direction, specialty=specialty, diagnosis_code=code, person=person, emergency=emergency
+        here,
+        direction=direction,
+        specialty=specialty,
+        diagnosis_code=code,
+        person=person,
+        emergency=emergency,
     )
 
 
-def _pack_form(scope: Scope, person: Person, parts: tuple[rules.Part, ...], data: dict[str, Any]) -> django_forms.Form:
+def _pack_form(
+    scope: Scope, person: Person, parts: tuple[rules.Part, ...], data: dict[str, Any]
+) -> django_forms.Form:
     known = prefill.up_pack(scope, person.pk, data.get("diagnosis_name", ""))
     known = known | {"diagnosis": data.get("diagnosis_name", ""), "drugs": known.get("medication", "")}
     form = django_forms.Form()
@@ -135,7 +156,9 @@ def new(request: HttpRequest) -> HttpResponse:
     scope = request.scope
     number = request.GET.get("person", "")
     if not number:
-        return HttpResponseBadRequest(str(T("请先找到患者，再点转诊。", "Find the person first, then refer.")))
+        return HttpResponseBadRequest(
+            str(T("请先找到患者，再点转诊。", "Find the person first, then refer."))
+        )
     person = registry.get(number)
     relationships.require(scope, person.pk)
     data = typed(request.POST) if request.method == "POST" else _start(request)
@@ -154,7 +177,11 @@ def new(request: HttpRequest) -> HttpResponse:
 
 
 def _start(request: HttpRequest) -> dict[str, Any]:
-    data = {k: v for k, v in request.GET.items() if k in ("direction", "diagnosis_code", "parent") or k.startswith("fact_")}
+    data: dict[str, str] = {
+        k: str(v)
+        for k, v in request.GET.items()
+        if k in ("direction", "diagnosis_code", "parent") or k.startswith("fact_")
+    }
     if code := data.get("diagnosis_code"):
         data["diagnosis_name"] = str(codes.label(codes.ICD10, code).zh)
     if request.GET.get("emergency"):
@@ -171,16 +198,24 @@ def _write(scope: Scope, person: Person, data: dict[str, Any], key: str, *, send
 
 def _sent(request: HttpRequest, done: kernel.Done, person: Person) -> HttpResponse:
     sent = done.case.state != "draft"
-    words = T("已发出，对方须在时限内确认。", "Sent; the receiver must acknowledge in time.") if sent else T("草稿已保存。", "Draft saved.")
+    words = (
+        T("已发出，对方须在时限内确认。", "Sent; the receiver must acknowledge in time.")
+        if sent
+        else T("草稿已保存。", "Draft saved.")
+    )
     messages.success(request, str(words))
-    return redirect(reverse("referral:show", args=[done.case.number]) + f"?sent={_draft_name(request, person)}")
+    return redirect(
+        reverse("referral:show", args=[done.case.number]) + f"?sent={_draft_name(request, person)}"
+    )
 
 
 def _draft_name(request: HttpRequest, person: Person) -> str:
     return f"referral-{person.number}-{request.scope.account_id}"
 
 
-def _draw(request: HttpRequest, person: Person, data: dict[str, Any], errors: dict[str, Text]) -> HttpResponse:
+def _draw(
+    request: HttpRequest, person: Person, data: dict[str, Any], errors: dict[str, Text]
+) -> HttpResponse:
     context = _parts(request, person, data)
     form = forms.DraftForm(data if errors else None, initial={"priority": "routine", **data})
     consent = forms.SubmitForm(data if errors else None)

@@ -112,7 +112,8 @@ def state_label(case: Case) -> Text:
     if not more:
         return label
     return Text(
-        label.zh + "(" + "、".join(m.zh for m in more) + ")", label.en + " (" + ", ".join(m.en for m in more) + ")"
+        label.zh + "(" + "、".join(m.zh for m in more) + ")",
+        label.en + " (" + ", ".join(m.en for m in more) + ")",
     )
 
 
@@ -169,12 +170,17 @@ def pack(referral: Referral) -> list[Line]:
 def letters(referral: Referral, scope: Scope) -> list[Letter]:
     """Letters, newest first, each with its words."""
     found = list(
-        Letter.objects.within(scope).filter(referral=referral).select_related("institution").order_by("-number")
+        Letter.objects.within(scope)
+        .filter(referral=referral)
+        .select_related("institution")
+        .order_by("-number")
     )
     for letter in found:
-        letter.kind_label = LETTER_KINDS.get(letter.kind, letter.kind)  # type: ignore[attr-defined]
-        letter.lines = [  # type: ignore[attr-defined]
-            Line(_letter_word(name), value) for name, value in letter.content.items() if value not in ("", None, [], {})
+        letter.kind_label = LETTER_KINDS.get(letter.kind, letter.kind)
+        letter.lines = [
+            Line(_letter_word(name), value)
+            for name, value in letter.content.items()
+            if value not in ("", None, [], {})
         ]
     return found
 
@@ -187,11 +193,14 @@ def _letter_word(name: str) -> Text:
 def conversation(referral: Referral, scope: Scope) -> list[Message]:
     """Questions, answers and notes in order; ``mine`` marks what one's own side said."""
     found = list(
-        Message.objects.within(scope).filter(referral=referral).select_related("institution").order_by("number")
+        Message.objects.within(scope)
+        .filter(referral=referral)
+        .select_related("institution")
+        .order_by("number")
     )
     for message in found:
-        message.mine = message.institution_id in scope.institution_ids  # type: ignore[attr-defined]
-        message.code_label = reasons.label("question", message.code) if message.code else ""  # type: ignore[attr-defined]
+        message.mine = message.institution_id in scope.institution_ids
+        message.code_label = reasons.label("question", message.code) if message.code else ""
     return found
 
 
@@ -204,7 +213,7 @@ def legs(referral: Referral) -> list[Leg]:
         .order_by("number")
     )
     for leg in found:
-        leg.status_label = LEG_STATUS.get(leg.status, leg.status)  # type: ignore[attr-defined]
+        leg.status_label = LEG_STATUS.get(leg.status, leg.status)
     return found
 
 
@@ -225,7 +234,9 @@ def related(referral: Referral, scope: Scope) -> list[dict[str, Any]]:
                 "state_label": state_label(other.case),
             }
         )
-    for follow in Followup.objects.within(scope).filter(referral=referral).select_related("case", "institution"):
+    for follow in (
+        Followup.objects.within(scope).filter(referral=referral).select_related("case", "institution")
+    ):
         out.append(
             {
                 "url": reverse("referral:followup", args=[follow.case.number]),

@@ -14,7 +14,14 @@ from lianxin.network.models import Institution
 GRASSROOTS_KINDS = frozenset({"township", "community", "village"})
 DOCTORS = (roles.VILLAGE_DOCTOR, roles.GP, roles.FAMILY_DOCTOR, roles.CLINICIAN, roles.WARD)
 REFERRERS = (*DOCTORS, roles.REFERRAL_DESK)
-TRIAGE = (roles.REFERRAL_DESK, roles.CLINICIAN, roles.GP, roles.FAMILY_DOCTOR, roles.VILLAGE_DOCTOR, roles.MANAGER)
+TRIAGE = (
+    roles.REFERRAL_DESK,
+    roles.CLINICIAN,
+    roles.GP,
+    roles.FAMILY_DOCTOR,
+    roles.VILLAGE_DOCTOR,
+    roles.MANAGER,
+)
 BOOKERS = (*REFERRERS, roles.RECEPTION)
 ARRIVAL = (roles.RECEPTION, *REFERRERS)
 CARE = DOCTORS

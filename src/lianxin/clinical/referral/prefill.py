@@ -31,7 +31,9 @@ def up_pack(scope: Scope, person_id: int, diagnosis: str = "") -> dict[str, str]
     drugs = [_text(m, "title", "dose") for m in found.medicines]
     allergies = [_text(a, "title") for a in found.allergies]
     results = {
-        "bp_record": [_result(r) for r in found.results if _about(r, "血压", "blood pressure", "收缩", "舒张")],
+        "bp_record": [
+            _result(r) for r in found.results if _about(r, "血压", "blood pressure", "收缩", "舒张")
+        ],
         "glucose_record": [_result(r) for r in found.results if _about(r, "血糖", "glucose", "糖化", "a1c")],
     }
     return {

@@ -65,13 +65,19 @@ def _person(referral: Referral) -> dict[str, str]:
 
 def _outcome(referral: Referral) -> dict[str, Any]:
     """The latest outcome letter for the return slip, or blanks to fill in by hand."""
-    letters = Letter.objects.unscoped(WHY).filter(referral=referral, kind="outcome").select_related("institution", "practitioner")
+    letters = (
+        Letter.objects.unscoped(WHY)
+        .filter(referral=referral, kind="outcome")
+        .select_related("institution", "practitioner")
+    )
     letter = letters.order_by("-number").first()
     if letter is None:
         return {}
     return {
         **letter.content,
-        "follow_when": gb_date(dt.date.fromisoformat(letter.content["follow_when"])) if letter.content.get("follow_when") else "",
+        "follow_when": gb_date(dt.date.fromisoformat(letter.content["follow_when"]))
+        if letter.content.get("follow_when")
+        else "",
         "doctor": letter.author,
         "phone": letter.institution.phone,
         "institution": letter.institution.name,
@@ -88,7 +94,9 @@ def context(referral: Referral) -> dict[str, Any]:
         for code, part in rules.PARTS.items()
         if pack.get(code) and code not in ("impression", "present", "past", "treatment")
     ]
-    legs = Leg.objects.unscoped(WHY).filter(referral=referral).select_related("institution").order_by("number")
+    legs = (
+        Leg.objects.unscoped(WHY).filter(referral=referral).select_related("institution").order_by("number")
+    )
     doctor = referral.from_practitioner
     return {
         "r": referral,
@@ -119,7 +127,13 @@ def context(referral: Referral) -> dict[str, Any]:
 
 def _whole(referral: Referral) -> Referral:
     rows = Referral.objects.unscoped(WHY).select_related(
-        "case", "person__home_institution", "from_institution", "to_institution", "to_department", "from_practitioner", "consortium"
+        "case",
+        "person__home_institution",
+        "from_institution",
+        "to_institution",
+        "to_department",
+        "from_practitioner",
+        "consortium",
     )
     return rows.get(pk=referral.pk)
 
@@ -154,6 +168,8 @@ def letter_pdf(letter: Letter) -> bytes:
 
 def _render(markup: str) -> bytes:
     # The paper is self-contained: only data URIs are read, nothing from disk or network.
-    made = HTML(string=markup, url_fetcher=URLFetcher(allowed_protocols=("data",), allow_redirects=False)).write_pdf()
+    made = HTML(
+        string=markup, url_fetcher=URLFetcher(allowed_protocols=("data",), allow_redirects=False)
+    ).write_pdf()
     assert made is not None
     return made

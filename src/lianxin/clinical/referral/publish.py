@@ -31,7 +31,11 @@ LETTER_TYPES = {
     "ward_round": ("11504-8", "Rounds note", "上级医师查房"),
     "pack": ("57133-1", "Referral note", "转诊（院）记录"),
 }
-ENCOUNTER_CLASS = {"clinic": ("AMB", "ambulatory"), "inpatient": ("IMP", "inpatient encounter"), "emergency": ("EMER", "emergency")}
+ENCOUNTER_CLASS = {
+    "clinic": ("AMB", "ambulatory"),
+    "inpatient": ("IMP", "inpatient encounter"),
+    "emergency": ("EMER", "emergency"),
+}
 
 
 def instant(at: dt.datetime | None) -> str | None:
@@ -41,12 +45,20 @@ def instant(at: dt.datetime | None) -> str | None:
 
 def org(institution: Institution | None) -> dict[str, Any] | None:
     """A reference to an institution."""
-    return {"reference": f"Organization/{institution.code}", "display": institution.name} if institution else None
+    return (
+        {"reference": f"Organization/{institution.code}", "display": institution.name}
+        if institution
+        else None
+    )
 
 
 def doctor(practitioner: Practitioner | None) -> dict[str, Any] | None:
     """A reference to a person of the network."""
-    return {"reference": f"Practitioner/{practitioner.code}", "display": practitioner.name} if practitioner else None
+    return (
+        {"reference": f"Practitioner/{practitioner.code}", "display": practitioner.name}
+        if practitioner
+        else None
+    )
 
 
 def coding(system: str, code: str, display: str = "") -> dict[str, Any]:
@@ -62,7 +74,12 @@ def trim(resource: dict[str, Any]) -> dict[str, Any]:
 
 def request_status(state: str) -> str:
     """ServiceRequest.status of a main state."""
-    return {"draft": "draft", "closed": "completed", "cancelled": "revoked", "closed_no_return": "revoked"}.get(state, "active")
+    return {
+        "draft": "draft",
+        "closed": "completed",
+        "cancelled": "revoked",
+        "closed_no_return": "revoked",
+    }.get(state, "active")
 
 
 def task_status(state: str, facts: dict[str, str], leg_status: str) -> tuple[str, str]:
@@ -97,10 +114,14 @@ def service_request(subject: Referral, case: Any) -> dict[str, Any]:
             "resourceType": "ServiceRequest",
             "id": case.number,
             "identifier": [{"system": "http://lianxin.example/id/referral", "value": case.number}],
-            "basedOn": [{"reference": f"ServiceRequest/{subject.parent.case.number}"}] if subject.parent else None,
+            "basedOn": [{"reference": f"ServiceRequest/{subject.parent.case.number}"}]
+            if subject.parent
+            else None,
             "status": request_status(case.state),
             "intent": "order",
-            "category": [coding(f"{CS}/referral-direction", subject.direction, DIRECTIONS[subject.direction])],
+            "category": [
+                coding(f"{CS}/referral-direction", subject.direction, DIRECTIONS[subject.direction])
+            ],
             "priority": PRIORITY[case.priority],
             "code": {"coding": [SNOMED_REFERRAL], "text": "转诊"},
             "subject": patient(subject),
@@ -129,7 +150,9 @@ def task(subject: Referral, case: Any, leg: Leg) -> dict[str, Any]:
             "basedOn": [{"reference": f"ServiceRequest/{case.number}"}],
             "groupIdentifier": {"system": "http://lianxin.example/id/referral", "value": case.number},
             "status": status,
-            "statusReason": coding(f"{CS}/referral-reason", leg.end_code) | trim({"text": leg.end_text}) if leg.end_code else None,
+            "statusReason": coding(f"{CS}/referral-reason", leg.end_code) | trim({"text": leg.end_text})
+            if leg.end_code
+            else None,
             "businessStatus": coding(f"{CS}/referral-business-status", business) if business else None,
             "intent": "order",
             "priority": PRIORITY[case.priority],
@@ -141,10 +164,17 @@ def task(subject: Referral, case: Any, leg: Leg) -> dict[str, Any]:
             "lastModified": instant(case.changed_at),
             "requester": org(subject.from_institution),
             "owner": org(leg.institution),
-            "restriction": None if ended or case.due_at is None else {"period": {"end": instant(case.due_at)}},
+            "restriction": None
+            if ended or case.due_at is None
+            else {"period": {"end": instant(case.due_at)}},
             "output": [
-                {"type": {"text": LETTER_TYPES[letter.kind][2]}, "valueReference": {"reference": f"Composition/{letter_id(letter, case)}"}}
-                for letter in Letter.objects.unscoped("the referral's own letters").filter(referral=subject, leg=leg)
+                {
+                    "type": {"text": LETTER_TYPES[letter.kind][2]},
+                    "valueReference": {"reference": f"Composition/{letter_id(letter, case)}"},
+                }
+                for letter in Letter.objects.unscoped("the referral's own letters").filter(
+                    referral=subject, leg=leg
+                )
             ],
         }
     )
@@ -154,7 +184,10 @@ def _place(institution: Institution | None) -> dict[str, Any] | None:
     """Where an appointment is: R4 lets no Organization take part, so the institution is named by its identifier."""
     if institution is None:
         return None
-    return {"identifier": {"system": "http://lianxin.example/id/institution", "value": institution.code}, "display": institution.name}
+    return {
+        "identifier": {"system": "http://lianxin.example/id/institution", "value": institution.code},
+        "display": institution.name,
+    }
 
 
 def appointment(subject: Referral, case: Any, status: str) -> dict[str, Any]:
@@ -178,7 +211,9 @@ def appointment(subject: Referral, case: Any, status: str) -> dict[str, Any]:
 
 def encounter(subject: Referral, case: Any) -> dict[str, Any]:
     """The visit that the referral led to."""
-    code, display = ENCOUNTER_CLASS.get(subject.visit_kind or ("emergency" if subject.emergency else "clinic"), ENCOUNTER_CLASS["clinic"])
+    code, display = ENCOUNTER_CLASS.get(
+        subject.visit_kind or ("emergency" if subject.emergency else "clinic"), ENCOUNTER_CLASS["clinic"]
+    )
     ended = subject.discharged_at or subject.ended_at
     if ended:
         status = "finished"
@@ -190,11 +225,17 @@ def encounter(subject: Referral, case: Any) -> dict[str, Any]:
             "id": f"{case.number}-E",
             "identifier": [{"value": subject.visit_number}] if subject.visit_number else None,
             "status": status,
-            "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": code, "display": display},
+            "class": {
+                "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode",
+                "code": code,
+                "display": display,
+            },
             "subject": patient(subject),
             "basedOn": [{"reference": f"ServiceRequest/{case.number}"}],
             "period": trim({"start": instant(subject.arrived_at), "end": instant(ended)}),
-            "reasonCode": [coding("http://hl7.org/fhir/sid/icd-10", subject.diagnosis_code, subject.diagnosis_name)],
+            "reasonCode": [
+                coding("http://hl7.org/fhir/sid/icd-10", subject.diagnosis_code, subject.diagnosis_name)
+            ],
             "serviceProvider": org(subject.to_institution),
         }
     )
@@ -219,7 +260,13 @@ def _document(
     code, display, title = LETTER_TYPES[kind]
     filled = [(TITLES.get(name, name), str(value)) for name, value in content.items() if value]
     sections = [
-        {"title": head, "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{_escape(text)}</div>'}}
+        {
+            "title": head,
+            "text": {
+                "status": "generated",
+                "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{_escape(text)}</div>',
+            },
+        }
         for head, text in filled
     ]
     plain = "\n".join(f"{head}：{text}" for head, text in filled)
@@ -262,7 +309,11 @@ def letter_documents(subject: Referral, case: Any, letter: Letter) -> list[dict[
                     "resourceType": "Encounter",
                     "id": f"{own_id}-E",
                     "status": "finished",
-                    "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP", "display": "inpatient encounter"},
+                    "class": {
+                        "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode",
+                        "code": "IMP",
+                        "display": "inpatient encounter",
+                    },
                     "type": [coding(f"{CS}/encounter-type", "ward-round", "上级医院查房")],
                     "subject": patient(subject),
                     "basedOn": [{"reference": f"ServiceRequest/{case.number}"}],
@@ -278,7 +329,11 @@ def letter_documents(subject: Referral, case: Any, letter: Letter) -> list[dict[
 
 def communication(subject: Referral, case: Any, message: Message) -> dict[str, Any]:
     """A line of the conversation."""
-    other = subject.to_institution if message.institution_id == subject.from_institution_id else subject.from_institution
+    other = (
+        subject.to_institution
+        if message.institution_id == subject.from_institution_id
+        else subject.from_institution
+    )
     return trim(
         {
             "resourceType": "Communication",
@@ -333,7 +388,10 @@ def publish(ctx: Ctx) -> None:
     ours: list[dict[str, Any]] = [service_request(subject, case)]
     theirs: list[dict[str, Any]] = []
     legs = list(
-        Leg.objects.unscoped("the referral's own legs").filter(referral=subject).select_related("institution").order_by("number")
+        Leg.objects.unscoped("the referral's own legs")
+        .filter(referral=subject)
+        .select_related("institution")
+        .order_by("number")
     )
     for leg in legs[-2:] if name in ("redirect", "resend") else legs[-1:]:
         theirs.append(task(subject, case, leg))
@@ -343,7 +401,9 @@ def publish(ctx: Ctx) -> None:
             subject.from_institution,
         )  # fmt: skip
     booked_before = name in ("agree_cancel", "close_no_return", "start_care") and _has_appointment(case)
-    if name in APPOINTMENT_AFTER and (booked_before or name not in ("agree_cancel", "close_no_return", "start_care")):
+    if name in APPOINTMENT_AFTER and (
+        booked_before or name not in ("agree_cancel", "close_no_return", "start_care")
+    ):
         theirs.append(appointment(subject, case, APPOINTMENT_AFTER[name]))
     if subject.arrived_at is not None:
         theirs.append(encounter(subject, case))

@@ -126,7 +126,8 @@ def check(name: str, code: str, comment: str, day: dt.date | None = None) -> tup
     reason = next((r for r in all_of(name, day) if r.code == code), None)
     if reason is None or not reason.valid(day):
         return "reason_code", T(
-            "原因代码「{code}」在 {day} 不可用，请从列表中选择", "Reason “{code}” is not valid on {day}; choose one from the list"
+            "原因代码「{code}」在 {day} 不可用，请从列表中选择",
+            "Reason “{code}” is not valid on {day}; choose one from the list",
         ).format(code=code, day=day.isoformat())
     if reason.needs_comment and not comment.strip():
         return "comment", T(

@@ -39,7 +39,9 @@ def _reachable(here: Institution) -> set[int]:
     """Institutions that share a consortium or a referral agreement with ``here`` today (three queries)."""
     mine = [here.pk, *(a.pk for a in directory.ancestors(here))]
     consortia = Membership.objects.live().filter(institution_id__in=mine).values("consortium_id")
-    found = set(Membership.objects.live().filter(consortium_id__in=consortia).values_list("institution_id", flat=True))
+    found = set(
+        Membership.objects.live().filter(consortium_id__in=consortia).values_list("institution_id", flat=True)
+    )
     found = set(directory.descendant_ids(found)) if found else found
     pairs = Agreement.objects.filter(
         Q(party_a_id__in=mine) | Q(party_b_id__in=mine), live(), kind__in=["referral", "alliance"]
@@ -74,16 +76,23 @@ def suitable(
     With a specialty only institutions that have it are listed (a grassroots receiver of a patient going down needs none; for
     rehabilitation the rehabilitation department counts). Distance is from the referring institution in km.
     """
-    others = [i for i in Institution.objects.filter(pk__in=_reachable(here), active=True) if _fits_direction(here, i, direction)]
+    others = [
+        i
+        for i in Institution.objects.filter(pk__in=_reachable(here), active=True)
+        if _fits_direction(here, i, direction)
+    ]
     ids = [i.pk for i in others]
     wanted = parties.covering(specialty) | ({REHABILITATION} if direction == "down" else set())
     departments: dict[int, Department] = {}
-    for row in Department.objects.filter(institution_id__in=ids, active=True, specialty__in=wanted).order_by("-specialty", "code"):
+    for row in Department.objects.filter(institution_id__in=ids, active=True, specialty__in=wanted).order_by(
+        "-specialty", "code"
+    ):
         departments.setdefault(row.institution_id, row)
     capabilities = {
         row.institution_id: row
         for row in Capability.objects.live().filter(
-            Q(kind="specialty", code__in=wanted) | Q(kind="disease", code=diagnosis_code), institution_id__in=ids
+            Q(kind="specialty", code__in=wanted) | Q(kind="disease", code=diagnosis_code),
+            institution_id__in=ids,
         )
     }
     free = pool.free_by_institution(specialty, ids, "referral", DAYS) if specialty and ids else {}
@@ -92,9 +101,16 @@ def suitable(
     for other in others:
         grassroots = other.kind in parties.GRASSROOTS_KINDS
         department, capability = departments.get(other.pk), capabilities.get(other.pk)
-        if specialty and department is None and capability is None and not (direction == "down" and grassroots):
+        if (
+            specialty
+            and department is None
+            and capability is None
+            and not (direction == "down" and grassroots)
+        ):
             continue
-        found.append(_receiver(here, other, direction, department, capability, free.get(other.pk), home, emergency))
+        found.append(
+            _receiver(here, other, direction, department, capability, free.get(other.pk), home, emergency)
+        )
     return sorted(found, key=lambda r: (-r.score, r.institution.code))[:limit]
 
 
@@ -112,7 +128,11 @@ def _receiver(
         what = capability.label
         score += 3
     else:
-        what = T("全科与随访", "General practice and follow-up") if other.kind in parties.GRASSROOTS_KINDS else other.kind_label
+        what = (
+            T("全科与随访", "General practice and follow-up")
+            if other.kind in parties.GRASSROOTS_KINDS
+            else other.kind_label
+        )
     if other.pk == home:
         reasons.append(T("患者所属机构", "The patient's home institution"))
         score += 6 if direction == "down" else 1

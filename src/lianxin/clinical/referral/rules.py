@@ -54,7 +54,9 @@ FACTS: dict[str, Fact] = _facts(
     Fact("age", T("年龄", "Age"), "number", "岁", 0, 130),
     Fact("bp_systolic", T("收缩压", "Systolic pressure"), "number", "mmHg", 40, 300),
     Fact("bp_diastolic", T("舒张压", "Diastolic pressure"), "number", "mmHg", 20, 200),
-    Fact("bp_arm_difference", T("双上肢收缩压差", "Systolic difference between arms"), "number", "mmHg", 0, 150),
+    Fact(
+        "bp_arm_difference", T("双上肢收缩压差", "Systolic difference between arms"), "number", "mmHg", 0, 150
+    ),
     Fact("heart_rate", T("心率", "Heart rate"), "number", "次/分", 20, 260),
     Fact("spo2", T("血氧饱和度", "Oxygen saturation"), "number", "%", 30, 100),
     Fact("respiratory_rate", T("呼吸频率", "Respiratory rate"), "number", "次/分", 4, 80),
@@ -77,9 +79,15 @@ FACTS: dict[str, Fact] = _facts(
     Fact("suspected_acs", T("疑似急性冠脉综合征", "Suspected acute coronary syndrome")),
     Fact("shock", T("休克或生命体征不稳", "Shock or unstable vital signs")),
     Fact("pregnant", T("妊娠或哺乳", "Pregnant or lactating")),
-    Fact("new_organ_damage", T("怀疑新发心脑肾等靶器官并发症", "Suspected new heart, brain or kidney complication")),
+    Fact(
+        "new_organ_damage",
+        T("怀疑新发心脑肾等靶器官并发症", "Suspected new heart, brain or kidney complication"),
+    ),
     Fact("proteinuria", T("蛋白尿或血尿", "Proteinuria or haematuria")),
-    Fact("paroxysmal", T("阵发性血压升高伴头痛、心慌、多汗", "Paroxysmal rise with headache, palpitation, sweating")),
+    Fact(
+        "paroxysmal",
+        T("阵发性血压升高伴头痛、心慌、多汗", "Paroxysmal rise with headache, palpitation, sweating"),
+    ),
     Fact("short_treatment_failed", T("短期处理后仍无法控制", "Not controlled after short treatment")),
     Fact("at_goal", T("已达控制目标", "At goal")),
     Fact("adverse_effect", T("药物不良反应难以处理", "Intractable adverse drug effect")),
@@ -91,12 +99,16 @@ FACTS: dict[str, Fact] = _facts(
     Fact("chronic_complication", T("慢性并发症需评估或治疗", "Chronic complication needing work-up")),
     Fact("need_surgery", T("需要手术治疗", "Needs surgery")),
     Fact("need_test", T("需上级检查项目", "Needs an examination not available here")),
-    Fact("open_fracture", T("开放性、多发或合并血管神经损伤", "Open, multiple, or with vessel or nerve injury")),
+    Fact(
+        "open_fracture", T("开放性、多发或合并血管神经损伤", "Open, multiple, or with vessel or nerve injury")
+    ),
     Fact("head_injury", T("合并头胸腹损伤", "With head, chest or abdominal injury")),
     Fact("high_risk_pregnancy", T("高危妊娠因素", "High-risk pregnancy factor")),
     Fact("bleeding", T("阴道流血或大出血", "Bleeding")),
     Fact("multilobar", T("多肺叶病变或胸腔积液", "Several lobes or pleural effusion")),
-    Fact("treatment_failed_72h", T("规范治疗 72 小时无好转", "No improvement after 72 h of proper treatment")),
+    Fact(
+        "treatment_failed_72h", T("规范治疗 72 小时无好转", "No improvement after 72 h of proper treatment")
+    ),
     Fact("acute_exacerbation", T("急性加重", "Acute exacerbation")),
     Fact("suspected_malignancy", T("怀疑恶性", "Suspected malignancy")),
     Fact("fever_high", T("持续高热", "Persistent high fever")),
@@ -132,7 +144,9 @@ def check_expression(expression: Any, depth: int = 0) -> set[str]:
         )
     if "op" in expression:
         if not isinstance(expression["op"], str) or expression["op"] not in OPERATORS:
-            raise BadExpression(T("未知的比较「{op}」", "Unknown comparison “{op}”").format(op=str(expression["op"])))
+            raise BadExpression(
+                T("未知的比较「{op}」", "Unknown comparison “{op}”").format(op=str(expression["op"]))
+            )
         if isinstance(expression.get("value"), bool) or not isinstance(expression.get("value"), int | float):
             raise BadExpression(T("比较值须为数字", "A comparison needs a number"))
     return {fact.code}
@@ -147,7 +161,9 @@ def holds(expression: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
     if "not" in expression:
         # "not at goal" must not be true merely because nobody said: every fact inside has to be known.
         inner = expression["not"]
-        return all(facts.get(code) is not None for code in check_expression(inner)) and not holds(inner, facts)
+        return all(facts.get(code) is not None for code in check_expression(inner)) and not holds(
+            inner, facts
+        )
     known = facts.get(expression["fact"])
     if known is None:
         return False
@@ -163,7 +179,9 @@ def facts_true(expression: Mapping[str, Any], facts: Mapping[str, Any]) -> list[
     return sorted(code for code in check_expression(expression) if facts.get(code) is not None)
 
 
-def read_facts(data: Mapping[str, Any], wanted: Iterable[str] | None = None) -> tuple[dict[str, Any], dict[str, Text]]:
+def read_facts(
+    data: Mapping[str, Any], wanted: Iterable[str] | None = None
+) -> tuple[dict[str, Any], dict[str, Text]]:
     """Facts typed in a form (strings) or sent as JSON → values, and errors by field. Blank means unknown."""
     facts: dict[str, Any] = {}
     errors: dict[str, Text] = {}
@@ -178,7 +196,9 @@ def read_facts(data: Mapping[str, Any], wanted: Iterable[str] | None = None) -> 
             elif word in ("false", "0", "no", "off"):
                 facts[code] = False
             else:
-                errors[code] = T("{label}：请选择是或否", "{label}: choose yes or no").format(label=fact.label)
+                errors[code] = T("{label}：请选择是或否", "{label}: choose yes or no").format(
+                    label=fact.label
+                )
             continue
         try:
             number = float(raw)
@@ -186,7 +206,8 @@ def read_facts(data: Mapping[str, Any], wanted: Iterable[str] | None = None) -> 
             number = float("nan")
         if not (fact.low is None or number >= fact.low) or not (fact.high is None or number <= fact.high):
             errors[code] = T(
-                "{label}：请填 {low} 至 {high} 之间的数({unit})", "{label}: give a number from {low} to {high} ({unit})"
+                "{label}：请填 {low} 至 {high} 之间的数({unit})",
+                "{label}: give a number from {low} to {high} ({unit})",
             ).format(label=fact.label, low=fact.low, high=fact.high, unit=fact.unit)
         else:
             facts[code] = int(number) if number == int(number) else number

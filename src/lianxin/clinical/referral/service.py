@@ -39,7 +39,11 @@ def acting_institution(scope: Scope) -> Institution:
 def open_referral(scope: Scope, person: Person | int, data: Mapping[str, Any], key: str) -> kernel.Done:
     """Open a referral as a draft (fields of ``forms.DraftForm``). Raises Refused, NotAllowed, NoRelationship."""
     referrer = acting_institution(scope)
-    priority = "emergency" if data.get("emergency") in (True, "on", "true", "1") else data.get("priority") or "routine"
+    priority = (
+        "emergency"
+        if data.get("emergency") in (True, "on", "true", "1")
+        else data.get("priority") or "routine"
+    )
     if priority not in dict(moves.f.PRIORITIES):
         raise Refused({"priority": T("优先级不在可选范围内", "Priority is not one of the choices")})
     return kernel.open_case(
@@ -51,7 +55,12 @@ draft = open_referral
 
 
 def act(
-    scope: Scope, number: str, move: str, form: Mapping[str, Any] | None = None, version: int | None = None, key: str = ""
+    scope: Scope,
+    number: str,
+    move: str,
+    form: Mapping[str, Any] | None = None,
+    version: int | None = None,
+    key: str = "",
 ) -> kernel.Done:
     """Make a move on a referral (or follow-up) that ``scope`` may see. Raises like ``duty.kernel.execute``, or ``pool.Full``."""
     return kernel.execute(move, number, scope, form or {}, version, key)
@@ -85,7 +94,9 @@ def _refuse_incomplete(case: Case) -> None:
     answer = referral.answer
     needed = catalogue.override_needed(answer.get("kind", ""), bool(answer.get("rule")), referral.direction)
     if needed and not referral.emergency and not referral.override_reason.strip():
-        errors["override_reason"] = T("与目录建议不一致，请填写理由", "This goes against the catalogue; write why")
+        errors["override_reason"] = T(
+            "与目录建议不一致，请填写理由", "This goes against the catalogue; write why"
+        )
     if errors:
         raise Refused(errors)
 
@@ -187,7 +198,11 @@ def case_view(scope: Scope, number: str) -> CaseView:
         raise Case.DoesNotExist(number)
     why = "the case was reached within the scope"
     sees = scope.clinical and relationships.sees(scope, case.person_id)
-    children = Referral.objects.unscoped(why).filter(parent=referral).select_related("case", "to_institution", "from_institution")
+    children = (
+        Referral.objects.unscoped(why)
+        .filter(parent=referral)
+        .select_related("case", "to_institution", "from_institution")
+    )
     context = kernel.context(case, scope)
     own: dict[str, Any] = {"referral": referral}
     parts = rules.pack_parts(referral.direction, referral.emergency, referral.answer.get("pack", ""))
@@ -230,25 +245,40 @@ def followup_view(scope: Scope, number: str) -> FollowupView:
     """The follow-up as ``scope`` may see it; ``Case.DoesNotExist`` otherwise."""
     case = kernel.get_case(number, scope)
     why = "the case was reached within the scope"
-    row = Followup.objects.unscoped(why).select_related("institution", "referral__case").filter(pk=case.pk).first()
+    row = (
+        Followup.objects.unscoped(why)
+        .select_related("institution", "referral__case")
+        .filter(pk=case.pk)
+        .first()
+    )
     if row is None:
         raise Case.DoesNotExist(number)
     contacts = FollowupContact.objects.unscoped(why).filter(followup=row).order_by("number")
-    return FollowupView(case, row, case.person, list(contacts), kernel.allowed(case, scope), journey.journey(case))
+    return FollowupView(
+        case, row, case.person, list(contacts), kernel.allowed(case, scope), journey.journey(case)
+    )
 
 
-def desk(scope: Scope, states: tuple[str, ...], side: str = "to", directions: tuple[str, ...] = ("up", "across")) -> Any:
+def desk(
+    scope: Scope, states: tuple[str, ...], side: str = "to", directions: tuple[str, ...] = ("up", "across")
+) -> Any:
     """Referrals at a desk: to (``side="to"``) or from my institutions, in these states, most pressing first."""
     mine = scope.institution_ids | scope.oversight_ids
     field_name = "to_institution_id__in" if side == "to" else "from_institution_id__in"
-    rows = Referral.objects.within(scope).filter(case__state__in=states, direction__in=directions, **{field_name: mine})
-    return rows.select_related("case", "person", "from_institution", "to_institution", "consortium").order_by("case__due_at")
+    rows = Referral.objects.within(scope).filter(
+        case__state__in=states, direction__in=directions, **{field_name: mine}
+    )
+    return rows.select_related("case", "person", "from_institution", "to_institution", "consortium").order_by(
+        "case__due_at"
+    )
 
 
 def referrals_of(scope: Scope, person: Person | int) -> list[Referral]:
     """A person's referrals that ``scope`` may see, newest first."""
     rows = Referral.objects.within(scope).filter(person_id=_person_id(person))
-    return list(rows.select_related("case", "from_institution", "to_institution").order_by("-case__opened_at"))
+    return list(
+        rows.select_related("case", "from_institution", "to_institution").order_by("-case__opened_at")
+    )
 
 
 def worklist(scope: Scope, **options: Any) -> list[Any]:

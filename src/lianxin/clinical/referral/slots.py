@@ -24,12 +24,20 @@ def take(ctx: Ctx) -> None:
     if not chosen:
         at = ctx.data["appointment_at"]
         if at < ctx.now:
-            raise Refused({"appointment_at": T("就诊时间已过，请填写将来的时间", "That time has passed; give a later one")})
+            raise Refused(
+                {
+                    "appointment_at": T(
+                        "就诊时间已过，请填写将来的时间", "That time has passed; give a later one"
+                    )
+                }
+            )
         subject.place, subject.appointment_at, subject.appointment_end = None, at, at + VISIT
         return
     session = Session.objects.filter(pk=chosen, institution_id=subject.to_institution_id).first()
     if session is None:
-        raise Refused({"session": T("该号源不属于接诊机构，请重新选择", "Not a session of the receiver; choose again")})
+        raise Refused(
+            {"session": T("该号源不属于接诊机构，请重新选择", "Not a session of the receiver; choose again")}
+        )
     if session.ends_at <= ctx.now:
         raise Refused({"session": T("该时段已结束，请重新选择", "This session is over; choose another")})
     key = f"{ctx.case.number}:{ctx.case.version + 1}"

@@ -5,314 +5,679 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('duty', '0001_initial'),
-        ('index', '0002_mechanism'),
-        ('network', '0001_initial'),
-        ('pool', '0001_initial'),
+        ("duty", "0001_initial"),
+        ("index", "0002_mechanism"),
+        ("network", "0001_initial"),
+        ("pool", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Catalogue',
+            name="Catalogue",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('effective_from', models.DateField()),
-                ('effective_to', models.DateField(blank=True, null=True)),
-                ('source', models.CharField(blank=True, max_length=300)),
-                ('code', models.CharField(max_length=40)),
-                ('title', models.CharField(max_length=100)),
-                ('title_en', models.CharField(blank=True, max_length=120)),
-                ('kind', models.CharField(max_length=16)),
-                ('version', models.CharField(max_length=20)),
-                ('consortium', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='network.consortium')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("effective_from", models.DateField()),
+                ("effective_to", models.DateField(blank=True, null=True)),
+                ("source", models.CharField(blank=True, max_length=300)),
+                ("code", models.CharField(max_length=40)),
+                ("title", models.CharField(max_length=100)),
+                ("title_en", models.CharField(blank=True, max_length=120)),
+                ("kind", models.CharField(max_length=16)),
+                ("version", models.CharField(max_length=20)),
+                (
+                    "consortium",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="network.consortium",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CatalogueRule',
+            name="CatalogueRule",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('code', models.CharField(max_length=40)),
-                ('name', models.CharField(max_length=120)),
-                ('name_en', models.CharField(blank=True, max_length=160)),
-                ('icd_from', models.CharField(max_length=10)),
-                ('icd_to', models.CharField(max_length=10)),
-                ('tiers_allowed', models.JSONField(default=list)),
-                ('must_refer_when', models.JSONField(default=list)),
-                ('may_down_when', models.JSONField(default=list)),
-                ('pack', models.CharField(blank=True, max_length=40)),
-                ('specialty', models.CharField(blank=True, max_length=32)),
-                ('evidence', models.CharField(max_length=300)),
-                ('catalogue', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='referral.catalogue')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("code", models.CharField(max_length=40)),
+                ("name", models.CharField(max_length=120)),
+                ("name_en", models.CharField(blank=True, max_length=160)),
+                ("icd_from", models.CharField(max_length=10)),
+                ("icd_to", models.CharField(max_length=10)),
+                ("tiers_allowed", models.JSONField(default=list)),
+                ("must_refer_when", models.JSONField(default=list)),
+                ("may_down_when", models.JSONField(default=list)),
+                ("pack", models.CharField(blank=True, max_length=40)),
+                ("specialty", models.CharField(blank=True, max_length=32)),
+                ("evidence", models.CharField(max_length=300)),
+                (
+                    "catalogue",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rules",
+                        to="referral.catalogue",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Followup',
+            name="Followup",
             fields=[
-                ('case', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='followup', serialize=False, to='duty.case')),
-                ('kind', models.CharField(default='rehab', max_length=16)),
-                ('plan', models.JSONField(blank=True, default=dict)),
-                ('next_due', models.DateTimeField(blank=True, null=True)),
-                ('contacts', models.PositiveSmallIntegerField(default=0)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('reschedules', models.PositiveSmallIntegerField(default=0)),
-                ('end_code', models.CharField(blank=True, max_length=40)),
-                ('end_text', models.TextField(blank=True)),
-                ('institution', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='followups', to='network.institution')),
-                ('origin_institution', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='followups', to='index.person')),
+                (
+                    "case",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="followup",
+                        serialize=False,
+                        to="duty.case",
+                    ),
+                ),
+                ("kind", models.CharField(default="rehab", max_length=16)),
+                ("plan", models.JSONField(blank=True, default=dict)),
+                ("next_due", models.DateTimeField(blank=True, null=True)),
+                ("contacts", models.PositiveSmallIntegerField(default=0)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("reschedules", models.PositiveSmallIntegerField(default=0)),
+                ("end_code", models.CharField(blank=True, max_length=40)),
+                ("end_text", models.TextField(blank=True)),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="followups",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "origin_institution",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="followups",
+                        to="index.person",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='FollowupContact',
+            name="FollowupContact",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('mode', models.CharField(max_length=12)),
-                ('author', models.CharField(blank=True, max_length=80)),
-                ('content', models.JSONField(default=dict)),
-                ('at', models.DateTimeField()),
-                ('followup', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='contact_rows', to='referral.followup')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person')),
-                ('practitioner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.practitioner')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("mode", models.CharField(max_length=12)),
+                ("author", models.CharField(blank=True, max_length=80)),
+                ("content", models.JSONField(default=dict)),
+                ("at", models.DateTimeField()),
+                (
+                    "followup",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="contact_rows",
+                        to="referral.followup",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="index.person"
+                    ),
+                ),
+                (
+                    "practitioner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.practitioner",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.CreateModel(
-            name='Leg',
+            name="Leg",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('status', models.CharField(default='open', max_length=12)),
-                ('opened_at', models.DateTimeField()),
-                ('received_at', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('end_code', models.CharField(blank=True, max_length=40)),
-                ('end_text', models.TextField(blank=True)),
-                ('department', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.department')),
-                ('institution', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("status", models.CharField(default="open", max_length=12)),
+                ("opened_at", models.DateTimeField()),
+                ("received_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("end_code", models.CharField(blank=True, max_length=40)),
+                ("end_text", models.TextField(blank=True)),
+                (
+                    "department",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.department",
+                    ),
+                ),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="index.person"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.CreateModel(
-            name='Policy',
+            name="Policy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('effective_from', models.DateField()),
-                ('effective_to', models.DateField(blank=True, null=True)),
-                ('source', models.CharField(blank=True, max_length=300)),
-                ('name', models.CharField(max_length=60)),
-                ('value', models.JSONField()),
-                ('consortium', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='network.consortium')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("effective_from", models.DateField()),
+                ("effective_to", models.DateField(blank=True, null=True)),
+                ("source", models.CharField(blank=True, max_length=300)),
+                ("name", models.CharField(max_length=60)),
+                ("value", models.JSONField()),
+                (
+                    "consortium",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="network.consortium",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Referral',
+            name="Referral",
             fields=[
-                ('case', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='referral', serialize=False, to='duty.case')),
-                ('direction', models.CharField(choices=[('up', '上转'), ('down', '下转'), ('across', '平级转诊')], default='up', max_length=8)),
-                ('emergency', models.BooleanField(default=False)),
-                ('specialty', models.CharField(blank=True, max_length=32)),
-                ('diagnosis_code', models.CharField(blank=True, max_length=32)),
-                ('diagnosis_name', models.CharField(blank=True, max_length=200)),
-                ('priority', models.CharField(choices=[('routine', '常规'), ('urgent', '优先'), ('emergency', '急诊')], default='routine', max_length=12)),
-                ('reason_code', models.CharField(blank=True, max_length=40)),
-                ('reason', models.TextField(blank=True)),
-                ('pack', models.JSONField(blank=True, default=dict)),
-                ('answer', models.JSONField(blank=True, default=dict)),
-                ('override_reason', models.TextField(blank=True)),
-                ('consent_id', models.BigIntegerField(blank=True, null=True)),
-                ('live', models.BooleanField(default=False)),
-                ('info', models.CharField(default='none', max_length=8)),
-                ('info_asked_at', models.DateTimeField(blank=True, null=True)),
-                ('booking', models.CharField(default='none', max_length=12)),
-                ('cancel', models.CharField(default='none', max_length=8)),
-                ('appointment_at', models.DateTimeField(blank=True, null=True)),
-                ('appointment_end', models.DateTimeField(blank=True, null=True)),
-                ('appointment_note', models.CharField(blank=True, max_length=200)),
-                ('hops', models.PositiveSmallIntegerField(default=0)),
-                ('reschedules', models.PositiveSmallIntegerField(default=0)),
-                ('no_shows', models.PositiveSmallIntegerField(default=0)),
-                ('submitted_at', models.DateTimeField(blank=True, null=True)),
-                ('visit_kind', models.CharField(blank=True, max_length=12)),
-                ('visit_number', models.CharField(blank=True, max_length=40)),
-                ('arrived_at', models.DateTimeField(blank=True, null=True)),
-                ('care_started_at', models.DateTimeField(blank=True, null=True)),
-                ('discharged_at', models.DateTimeField(blank=True, null=True)),
-                ('down_proposal', models.JSONField(blank=True, default=dict)),
-                ('backfilled', models.JSONField(blank=True, default=list)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('end_code', models.CharField(blank=True, max_length=40)),
-                ('end_text', models.TextField(blank=True)),
-                ('consortium', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='network.consortium')),
-                ('from_department', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.department')),
-                ('from_institution', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='referrals_out', to='network.institution')),
-                ('from_practitioner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.practitioner')),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='referral.referral')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='referrals', to='index.person')),
-                ('place', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='pool.place')),
-                ('to_department', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.department')),
-                ('to_institution', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='referrals_in', to='network.institution')),
+                (
+                    "case",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="referral",
+                        serialize=False,
+                        to="duty.case",
+                    ),
+                ),
+                (
+                    "direction",
+                    models.CharField(
+                        choices=[("up", "上转"), ("down", "下转"), ("across", "平级转诊")],
+                        default="up",
+                        max_length=8,
+                    ),
+                ),
+                ("emergency", models.BooleanField(default=False)),
+                ("specialty", models.CharField(blank=True, max_length=32)),
+                ("diagnosis_code", models.CharField(blank=True, max_length=32)),
+                ("diagnosis_name", models.CharField(blank=True, max_length=200)),
+                (
+                    "priority",
+                    models.CharField(
+                        choices=[("routine", "常规"), ("urgent", "优先"), ("emergency", "急诊")],
+                        default="routine",
+                        max_length=12,
+                    ),
+                ),
+                ("reason_code", models.CharField(blank=True, max_length=40)),
+                ("reason", models.TextField(blank=True)),
+                ("pack", models.JSONField(blank=True, default=dict)),
+                ("answer", models.JSONField(blank=True, default=dict)),
+                ("override_reason", models.TextField(blank=True)),
+                ("consent_id", models.BigIntegerField(blank=True, null=True)),
+                ("live", models.BooleanField(default=False)),
+                ("info", models.CharField(default="none", max_length=8)),
+                ("info_asked_at", models.DateTimeField(blank=True, null=True)),
+                ("booking", models.CharField(default="none", max_length=12)),
+                ("cancel", models.CharField(default="none", max_length=8)),
+                ("appointment_at", models.DateTimeField(blank=True, null=True)),
+                ("appointment_end", models.DateTimeField(blank=True, null=True)),
+                ("appointment_note", models.CharField(blank=True, max_length=200)),
+                ("hops", models.PositiveSmallIntegerField(default=0)),
+                ("reschedules", models.PositiveSmallIntegerField(default=0)),
+                ("no_shows", models.PositiveSmallIntegerField(default=0)),
+                ("submitted_at", models.DateTimeField(blank=True, null=True)),
+                ("visit_kind", models.CharField(blank=True, max_length=12)),
+                ("visit_number", models.CharField(blank=True, max_length=40)),
+                ("arrived_at", models.DateTimeField(blank=True, null=True)),
+                ("care_started_at", models.DateTimeField(blank=True, null=True)),
+                ("discharged_at", models.DateTimeField(blank=True, null=True)),
+                ("down_proposal", models.JSONField(blank=True, default=dict)),
+                ("backfilled", models.JSONField(blank=True, default=list)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("end_code", models.CharField(blank=True, max_length=40)),
+                ("end_text", models.TextField(blank=True)),
+                (
+                    "consortium",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="network.consortium",
+                    ),
+                ),
+                (
+                    "from_department",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.department",
+                    ),
+                ),
+                (
+                    "from_institution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="referrals_out",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "from_practitioner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.practitioner",
+                    ),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="referral.referral",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="referrals",
+                        to="index.person",
+                    ),
+                ),
+                (
+                    "place",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="pool.place",
+                    ),
+                ),
+                (
+                    "to_department",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.department",
+                    ),
+                ),
+                (
+                    "to_institution",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="referrals_in",
+                        to="network.institution",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('kind', models.CharField(max_length=12)),
-                ('author', models.CharField(blank=True, max_length=80)),
-                ('code', models.CharField(blank=True, max_length=40)),
-                ('text', models.TextField()),
-                ('at', models.DateTimeField()),
-                ('institution', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person')),
-                ('practitioner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.practitioner')),
-                ('referral', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='referral.referral')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("kind", models.CharField(max_length=12)),
+                ("author", models.CharField(blank=True, max_length=80)),
+                ("code", models.CharField(blank=True, max_length=40)),
+                ("text", models.TextField()),
+                ("at", models.DateTimeField()),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="index.person"
+                    ),
+                ),
+                (
+                    "practitioner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.practitioner",
+                    ),
+                ),
+                (
+                    "referral",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="referral.referral",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.CreateModel(
-            name='Letter',
+            name="Letter",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('kind', models.CharField(max_length=12)),
-                ('author', models.CharField(blank=True, max_length=80)),
-                ('content', models.JSONField(default=dict)),
-                ('sent_at', models.DateTimeField()),
-                ('acknowledged_at', models.DateTimeField(blank=True, null=True)),
-                ('acknowledged_by', models.CharField(blank=True, max_length=80)),
-                ('medication_reconciled', models.BooleanField(default=False)),
-                ('disputed_at', models.DateTimeField(blank=True, null=True)),
-                ('dispute_reason', models.TextField(blank=True)),
-                ('institution', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
-                ('leg', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='referral.leg')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person')),
-                ('practitioner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.practitioner')),
-                ('referral', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='letters', to='referral.referral')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveSmallIntegerField()),
+                ("kind", models.CharField(max_length=12)),
+                ("author", models.CharField(blank=True, max_length=80)),
+                ("content", models.JSONField(default=dict)),
+                ("sent_at", models.DateTimeField()),
+                ("acknowledged_at", models.DateTimeField(blank=True, null=True)),
+                ("acknowledged_by", models.CharField(blank=True, max_length=80)),
+                ("medication_reconciled", models.BooleanField(default=False)),
+                ("disputed_at", models.DateTimeField(blank=True, null=True)),
+                ("dispute_reason", models.TextField(blank=True)),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "leg",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="referral.leg",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="index.person"
+                    ),
+                ),
+                (
+                    "practitioner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.practitioner",
+                    ),
+                ),
+                (
+                    "referral",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="letters",
+                        to="referral.referral",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.AddField(
-            model_name='leg',
-            name='referral',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='legs', to='referral.referral'),
+            model_name="leg",
+            name="referral",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="legs", to="referral.referral"
+            ),
         ),
         migrations.AddField(
-            model_name='followup',
-            name='referral',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='followups', to='referral.referral'),
+            model_name="followup",
+            name="referral",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="followups",
+                to="referral.referral",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='catalogue',
-            constraint=models.UniqueConstraint(fields=('code', 'version', 'consortium'), name='catalogue_once', nulls_distinct=False),
+            model_name="catalogue",
+            constraint=models.UniqueConstraint(
+                fields=("code", "version", "consortium"), name="catalogue_once", nulls_distinct=False
+            ),
         ),
         migrations.AddIndex(
-            model_name='cataloguerule',
-            index=models.Index(fields=['icd_from', 'icd_to'], name='catalogue_icd_idx'),
+            model_name="cataloguerule",
+            index=models.Index(fields=["icd_from", "icd_to"], name="catalogue_icd_idx"),
         ),
         migrations.AddConstraint(
-            model_name='cataloguerule',
-            constraint=models.UniqueConstraint(fields=('catalogue', 'code'), name='catalogue_rule_once'),
+            model_name="cataloguerule",
+            constraint=models.UniqueConstraint(fields=("catalogue", "code"), name="catalogue_rule_once"),
         ),
         migrations.AddConstraint(
-            model_name='followupcontact',
-            constraint=models.UniqueConstraint(fields=('followup', 'number'), name='contact_number_once'),
+            model_name="followupcontact",
+            constraint=models.UniqueConstraint(fields=("followup", "number"), name="contact_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='policy',
-            constraint=models.UniqueConstraint(fields=('name', 'consortium', 'effective_from'), name='policy_once', nulls_distinct=False),
+            model_name="policy",
+            constraint=models.UniqueConstraint(
+                fields=("name", "consortium", "effective_from"), name="policy_once", nulls_distinct=False
+            ),
         ),
         migrations.AddIndex(
-            model_name='referral',
-            index=models.Index(fields=['from_institution', 'submitted_at'], name='referral_from_idx'),
+            model_name="referral",
+            index=models.Index(fields=["from_institution", "submitted_at"], name="referral_from_idx"),
         ),
         migrations.AddIndex(
-            model_name='referral',
-            index=models.Index(fields=['to_institution', 'submitted_at'], name='referral_to_idx'),
+            model_name="referral",
+            index=models.Index(fields=["to_institution", "submitted_at"], name="referral_to_idx"),
         ),
         migrations.AddIndex(
-            model_name='referral',
-            index=models.Index(fields=['person'], name='referral_person_idx'),
+            model_name="referral",
+            index=models.Index(fields=["person"], name="referral_person_idx"),
         ),
         migrations.AddIndex(
-            model_name='referral',
-            index=models.Index(condition=models.Q(('booking', 'booked')), fields=['appointment_end'], name='referral_booked_idx'),
+            model_name="referral",
+            index=models.Index(
+                condition=models.Q(("booking", "booked")),
+                fields=["appointment_end"],
+                name="referral_booked_idx",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='referral',
-            constraint=models.UniqueConstraint(condition=models.Q(('live', True)), fields=('person', 'specialty', 'direction', 'emergency', 'parent'), name='referral_one_open_per_specialty', nulls_distinct=False),
+            model_name="referral",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("live", True)),
+                fields=("person", "specialty", "direction", "emergency", "parent"),
+                name="referral_one_open_per_specialty",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='referral',
-            constraint=models.CheckConstraint(condition=models.Q(('hops__gte', 0), ('hops__lte', 3)), name='referral_hops_at_most_3'),
+            model_name="referral",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("hops__gte", 0), ("hops__lte", 3)), name="referral_hops_at_most_3"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='referral',
-            constraint=models.CheckConstraint(condition=models.Q(('ended_at', None), models.Q(('booking', 'none'), ('cancel', 'none'), ('info', 'none'), ('live', False)), _connector='OR'), name='referral_ended_keeps_no_booking'),
+            model_name="referral",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("ended_at", None),
+                    models.Q(("booking", "none"), ("cancel", "none"), ("info", "none"), ("live", False)),
+                    _connector="OR",
+                ),
+                name="referral_ended_keeps_no_booking",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='referral',
-            constraint=models.CheckConstraint(condition=models.Q(('direction__in', ['up', 'down', 'across']), ('priority__in', ['routine', 'urgent', 'emergency'])), name='referral_known_direction'),
+            model_name="referral",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("direction__in", ["up", "down", "across"]),
+                    ("priority__in", ["routine", "urgent", "emergency"]),
+                ),
+                name="referral_known_direction",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='referral',
-            constraint=models.CheckConstraint(condition=models.Q(('cancel__in', ['none', 'asked']), ('info__in', ['none', 'asked']), ('booking__in', ['none', 'waitlisted', 'held', 'booked'])), name='referral_known_side_facts'),
+            model_name="referral",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("cancel__in", ["none", "asked"]),
+                    ("info__in", ["none", "asked"]),
+                    ("booking__in", ["none", "waitlisted", "held", "booked"]),
+                ),
+                name="referral_known_side_facts",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='referral',
-            constraint=models.CheckConstraint(condition=models.Q(('to_institution', models.F('from_institution')), _negated=True), name='referral_not_to_itself'),
+            model_name="referral",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("to_institution", models.F("from_institution")), _negated=True),
+                name="referral_not_to_itself",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(fields=('referral', 'number'), name='message_number_once'),
+            model_name="message",
+            constraint=models.UniqueConstraint(fields=("referral", "number"), name="message_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='letter',
-            constraint=models.UniqueConstraint(fields=('referral', 'number'), name='letter_number_once'),
+            model_name="letter",
+            constraint=models.UniqueConstraint(fields=("referral", "number"), name="letter_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='letter',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['interim', 'outcome', 'advice', 'ward_round'])), name='letter_known_kind'),
+            model_name="letter",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["interim", "outcome", "advice", "ward_round"])),
+                name="letter_known_kind",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='letter',
-            constraint=models.CheckConstraint(condition=models.Q(('acknowledged_at', None), models.Q(('kind', 'outcome'), _negated=True), ('medication_reconciled', True), _connector='OR'), name='letter_acknowledged_with_reconciliation'),
+            model_name="letter",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("acknowledged_at", None),
+                    models.Q(("kind", "outcome"), _negated=True),
+                    ("medication_reconciled", True),
+                    _connector="OR",
+                ),
+                name="letter_acknowledged_with_reconciliation",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='leg',
-            constraint=models.UniqueConstraint(fields=('referral', 'number'), name='leg_number_once'),
+            model_name="leg",
+            constraint=models.UniqueConstraint(fields=("referral", "number"), name="leg_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='leg',
-            constraint=models.UniqueConstraint(fields=('referral', 'institution'), name='leg_path_without_repeats'),
+            model_name="leg",
+            constraint=models.UniqueConstraint(
+                fields=("referral", "institution"), name="leg_path_without_repeats"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='leg',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'open')), fields=('referral',), name='leg_one_open'),
+            model_name="leg",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "open")), fields=("referral",), name="leg_one_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='leg',
-            constraint=models.CheckConstraint(condition=models.Q(('number__gte', 1), ('number__lte', 4)), name='leg_at_most_3_hops'),
+            model_name="leg",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("number__gte", 1), ("number__lte", 4)), name="leg_at_most_3_hops"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='leg',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['open', 'redirected', 'returned', 'cancelled', 'completed'])), name='leg_known_status'),
+            model_name="leg",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("status__in", ["open", "redirected", "returned", "cancelled", "completed"])
+                ),
+                name="leg_known_status",
+            ),
         ),
     ]
