@@ -211,6 +211,8 @@ def load(
     if any(letter != "all" and not letter.isdecimal() for letter in letters):
         raise click.BadParameter("a dead letter's number, or all · 应为编号或 all", param_hint="--replay")
     boot()
+    from django.db import InterfaceError, OperationalError
+
     from lianxin.config import reports
     from lianxin.exchange import load as loading
     from lianxin.exchange.models import DeadLetter
@@ -226,6 +228,12 @@ def load(
             report = loading.load(paths, institution=source, jobs=jobs, progress=progress)
     except (ValueError, FileNotFoundError) as refusal:
         fail(str(refusal), str(refusal))
+    except (OperationalError, InterfaceError) as lost:
+        fail(
+            f"数据库中断（{type(lost).__name__}）。已导入的文件都已保存；数据库恢复后请再次运行同一命令，会跳过已导入的文件。",
+            f"the database went away ({type(lost).__name__}). Files done are kept; when it is back, give the same command again: "
+            "it skips them.",
+        )
     click.echo(reports.as_json(report) if as_json else reports.as_text(report, chinese()))
     leave()
     sys.exit(1 if report.refused else 0)
