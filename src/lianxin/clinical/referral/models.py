@@ -12,7 +12,8 @@ import datetime as dt
 from django.db import models
 from django.db.models import F, Q
 
-from lianxin.access.scoped import ScopedModel
+from lianxin.access.scope import Scope
+from lianxin.access.scoped import ScopedManager, ScopedModel
 from lianxin.standards import clock
 
 MAX_HOPS = 3
@@ -28,6 +29,18 @@ class Priority(models.TextChoices):
     ROUTINE = "routine", "常规"
     URGENT = "urgent", "优先"
     EMERGENCY = "emergency", "急诊"
+
+
+class ReferralManager(ScopedManager):
+    """Referrals within a scope; one never sent is nobody's business but its writer's (and an emergency's receiver)."""
+
+    def within(self, scope: Scope | None) -> models.QuerySet:
+        """Rows that ``scope`` may see."""
+        rows = super().within(scope)
+        if scope is None or scope.everything:
+            return rows
+        mine = scope.institution_ids | scope.oversight_ids
+        return rows.filter(Q(submitted_at__isnull=False) | Q(emergency=True) | Q(from_institution_id__in=mine))
 
 
 class Referral(ScopedModel):
@@ -90,6 +103,8 @@ class Referral(ScopedModel):
 
     scope_person = "person_id"
     scope_institutions = ("from_institution_id", "to_institution_id")
+
+    objects = ReferralManager()
 
     class Meta:
         constraints = [
