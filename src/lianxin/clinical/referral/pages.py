@@ -184,13 +184,15 @@ def show(request: HttpRequest, number: str) -> HttpResponse:
 
 @page(*READERS)
 def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
-    """GET: the move's form alone (desks load it in place). POST: make the move."""
+    """GET: the move's form alone (desks load it in place), or its page when a link is followed. POST: make the move."""
     scope = request.scope
     referral = find(number, scope)
     step = machine.get(referral.case.kind).move(move)
     if step is None or step.system:
         raise Http404
     if request.method != "POST":
+        if request.headers.get("HX-Request") != "true":  # a link followed: the whole page with this move's form open
+            return redirect(reverse("referral:show", args=[number]) + f"?act={move}#act-here")
         why = next(
             (a.why for a in kernel.allowed(referral.case, scope) if a.name == move),
             T("现在不能办理。", "Not possible now."),
