@@ -11,11 +11,14 @@ whenShown(root => {
       values: { _part: part }
     })
     let timer
+    let waiting = ''
     form.addEventListener('change', event => {
       const asked = event.target.closest('[data-asks]')
       if (asked) {
         clearTimeout(timer)
-        timer = setTimeout(() => ask(asked.dataset.asks), 60)
+        // A new diagnosis asks for the most; a quick change after it must not make it ask for less.
+        if (waiting !== 'diagnosis') waiting = asked.dataset.asks
+        timer = setTimeout(() => { ask(waiting); waiting = '' }, 60)
       }
       if (event.target.name === 'emergency') toggle()
       const receiver = event.target.closest('[data-receiver]')
