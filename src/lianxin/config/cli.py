@@ -18,7 +18,8 @@ from lianxin.config.terminal import chinese, fail, progress, say
 def boot(*, migrate: bool = False) -> None:
     """Start or adopt the embedded database (unless ``DATABASE_URL`` names another), load Django, optionally migrate.
 
-    Without ``migrate``, a database that lacks migrations ends the command with a message that names the cure.
+    The embedded database is ours, so its structure is always brought up to date; without ``migrate``, a database of the user's
+    that lacks migrations ends the command with a message that names the cure.
     """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lianxin.config.settings")
     from django.conf import settings
@@ -35,7 +36,7 @@ def boot(*, migrate: bool = False) -> None:
 
     django.setup()
     translation.activate("zh-hans" if chinese() else "en")
-    if migrate:
+    if migrate or database.embedded():
         apply_migrations()
         return
     from lianxin.config import health
@@ -143,7 +144,7 @@ def serve(port: int, host: str, workers: int | None) -> None:
     from lianxin.config import database
     from lianxin.config import serve as server
 
-    boot(migrate=database.embedded())
+    boot()
     from django.conf import settings
 
     def ready() -> None:
@@ -169,21 +170,17 @@ def migrate() -> None:
 
 
 def default_institution() -> str:
-    """Code of the institution that data come from when nobody says: ``LIANXIN_INSTITUTION``, else the one consortium's lead."""
+    """Code of the institution that data come from when nobody says: ``LIANXIN_INSTITUTION``, else the one consortium's lead, else
+    the one that stands for sources outside the network."""
     if said := os.environ.get("LIANXIN_INSTITUTION"):
         return said
+    from lianxin.network import directory
     from lianxin.network.models import Consortium
 
     leads = list(
         Consortium.objects.order_by("lead__code").values_list("lead__code", flat=True).distinct()[:6]
     )
-    if len(leads) != 1:
-        known = ", ".join(map(str, leads)) or "lianxin scenario tiantai"
-        fail(
-            f"请用 --institution 给出来源机构代码（可用：{known}）",
-            f"name the sending institution with --institution (there is: {known})",
-        )
-    return str(leads[0])
+    return str(leads[0]) if len(leads) == 1 else directory.outside().code
 
 
 @main.command(short_help="Load FHIR data · 导入")

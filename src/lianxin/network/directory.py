@@ -34,6 +34,24 @@ def institution(code: str) -> Institution:
     return Institution.objects.get(code=code)
 
 
+OUTSIDE = "LX-OUTSIDE"
+
+
+def outside() -> Institution:
+    """The institution that stands for every source outside the network: data that arrive without a sender have one to be scoped by."""
+    found, _ = Institution.objects.get_or_create(
+        code=OUTSIDE,
+        defaults={
+            "name": "平台外来源",
+            "name_en": "Sources outside the network",
+            "kind": "other",
+            "tier": "county",
+            "ownership": "other",
+        },
+    )
+    return found
+
+
 def consortia_of(
     inst: Institution, on: dt.date | None = None, form: str | None = None
 ) -> QuerySet[Consortium]:

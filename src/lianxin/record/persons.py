@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lianxin.access.scope import Scope
 from lianxin.index import foreign, registry
 from lianxin.index.models import Person
+from lianxin.network import directory
 from lianxin.network.models import Institution
 from lianxin.record import text
 from lianxin.record.keys import ref_key
@@ -51,19 +52,12 @@ def by_number(cur: Any, number: str) -> int | None:
 
 
 def source_of(resource: dict[str, Any], source: int | None) -> int:
-    """Institution a Patient comes from: the writer's, else its managingOrganization (``Organization/<code>``)."""
+    """Institution a Patient comes from: the writer's, else its managingOrganization (``Organization/<code>``), else outside."""
     if source is not None:
         return source
     reference = resource.get("managingOrganization", {}).get("reference", "")
     found = Institution.objects.filter(code=reference.rpartition("/")[2]).values_list("pk", flat=True).first()
-    if found is None:
-        raise refuse(
-            422, "required",
-            "患者登记必须知道来源机构：请用机构的令牌，或填写 managingOrganization 为 Organization/<机构代码>",
-            "a Patient needs its source institution: use an institution's token, or give managingOrganization as Organization/<code>",
-            "Patient.managingOrganization",
-        )  # fmt: skip
-    return found
+    return found if found is not None else directory.outside().pk
 
 
 def assign(
