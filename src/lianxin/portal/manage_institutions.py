@@ -8,17 +8,20 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST
 
 from lianxin.access import audit
 from lianxin.access.web import page
 from lianxin.network import directory, kinds
-from lianxin.network.models import Department, Institution, Membership, live
+from lianxin.network.models import Capability, Department, Institution, Membership, live
 from lianxin.network.roles import MANAGER, SYSTEM_ADMIN
+from lianxin.portal.capability_form import CapabilityForm
 from lianxin.portal.forms import BLANK, HouseModelForm, code_field
+from lianxin.standards import clock
 from lianxin.standards.text import T
 
 PAGE = 40
@@ -177,15 +180,27 @@ def institution_edit(request: HttpRequest, code: str | None = None) -> HttpRespo
             )
         messages.success(request, T("已保存：{n}", "Saved: {n}").format(n=inst.label))
         return redirect("portal:manage_institution", inst.code)
-    context = {
-        "form": form,
-        "inst": inst if inst.pk else None,
-        "departments": inst.departments.order_by("code") if inst.pk else [],
-        "memberships": Membership.objects.live().filter(institution=inst).select_related("consortium")
-        if inst.pk
-        else [],
-        "below": directory.descendants(inst) if inst.pk else [],
-    }
+    return show(request, inst, form)
+
+
+def show(
+    request: HttpRequest,
+    inst: Institution,
+    form: InstitutionForm | None = None,
+    capability_form: CapabilityForm | None = None,
+) -> HttpResponse:
+    """An institution's page of administration; a form that was refused stands there as it was typed."""
+    context: dict[str, Any] = {"form": form or InstitutionForm(instance=inst), "inst": None}
+    if inst.pk:
+        capabilities = list(inst.capabilities.filter(live()).order_by("kind", "code"))
+        context |= {
+            "inst": inst,
+            "departments": inst.departments.order_by("code"),
+            "memberships": Membership.objects.live().filter(institution=inst).select_related("consortium"),
+            "below": directory.descendants(inst),
+            "capabilities": [(c, kinds.CAPABILITIES[c.kind]) for c in capabilities],
+            "capability_form": capability_form or CapabilityForm(),
+        }
     return render(request, "portal/manage/institution.html", context)
 
 
@@ -209,3 +224,50 @@ def department_edit(request: HttpRequest, code: str, department: str | None = No
     return render(
         request, "portal/manage/department.html", {"form": form, "inst": inst, "row": row if row.pk else None}
     )
+
+
+@page(SYSTEM_ADMIN)
+@require_POST
+def capability_add(request: HttpRequest, code: str) -> HttpResponse:
+    """Record something an institution can do."""
+    inst = get_object_or_404(Institution, code=code)
+    form = CapabilityForm(request.POST)
+    if form.is_valid():
+        try:
+            with transaction.atomic():
+                row = Capability.objects.create(institution=inst, **form.cleaned_data)
+                audit.write(
+                    request.scope,
+                    "admin",
+                    what=f"capability {inst.code}/{row.kind}/{row.code}",
+                    detail={"since": row.since.isoformat()},
+                )
+        except IntegrityError:
+            form.add_error(
+                "code",
+                ValidationError(
+                    T(
+                        "该机构已登记此能力；先终止原来的再登记。",
+                        "It is recorded already; end that one first.",
+                    )
+                ),
+            )
+        else:
+            messages.success(request, T("已登记：{n}", "Recorded: {n}").format(n=row.label))
+            return redirect("portal:manage_institution", inst.code)
+    return show(request, inst, capability_form=form)
+
+
+@page(SYSTEM_ADMIN)
+@require_POST
+def capability_end(request: HttpRequest, pk: int) -> HttpResponse:
+    """From today the institution no longer does this; referrals under way go on."""
+    row = get_object_or_404(Capability.objects.live().select_related("institution"), pk=pk)
+    with transaction.atomic():
+        row.until = max(clock.today(), row.since)
+        row.save(update_fields=["until"])
+        audit.write(
+            request.scope, "admin", what=f"capability {row.institution.code}/{row.kind}/{row.code} ended"
+        )
+    messages.success(request, T("已终止：{n}", "Ended: {n}").format(n=row.label))
+    return redirect("portal:manage_institution", row.institution.code)

@@ -65,6 +65,13 @@ ENTRIES = (
         group="manage",
     ),
     Entry(
+        "/manage/consortia",
+        "bounding-box",
+        T("医联体", "Consortia"),
+        roles=frozenset({"system_admin", "manager"}),
+        group="manage",
+    ),
+    Entry(
         "/manage/people",
         "people",
         T("人员与岗位", "People and posts"),
