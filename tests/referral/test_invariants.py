@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -32,6 +33,7 @@ from tests.referral.world import DOWN_PACK, LETTER, PACK, START, World, key, per
 
 ACTORS = ["gp0", "gp1", "family0", "desk", "surgeon", "lead_reception", "tcm_desk", "tcm_clinician", "manager", "village0", "ward"]
 REASON_SETS = {"reject": "reject", "cancel": "cancel", "close_no_return": "no_return", "request_cancel": "cancel"}
+EVERY = sorted(m.name for m in moves.MOVES if m.sources)
 WD = 7 * 60 + 30  # working minutes of a day
 
 
@@ -88,10 +90,25 @@ class Referrals(RuleBasedStateMachine):
             number = self.world.open("surgeon" if down else "gp0", person, **more)
             assert self.world.state(number) == "draft"
 
+    @initialize(state=st.sampled_from(["submitted", "received", "accepted", "booked", "in_care", "discharged", "outcome_sent"]))
+    def one_is_under_way(self, state: str) -> None:
+        with clock.at(self.now), transaction.atomic():
+            self.world.until(state)
+
     @rule(data=st.data())
     @precondition(lambda self: self.cases())
     def somebody_presses_a_button(self, data: Any) -> None:
-        """I7: what is offered succeeds with a sound form; what is not offered is refused."""
+        self.I7_offered_succeeds_and_the_rest_is_refused(data)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.cases())
+    def several_press_one_after_the_other(self, data: Any) -> None:
+        for _ in range(6):
+            if self.cases():
+                self.I7_offered_succeeds_and_the_rest_is_refused(data)
+
+    def I7_offered_succeeds_and_the_rest_is_refused(self, data: Any) -> None:
+        """What is offered succeeds with a sound form; what is not offered is refused."""
         case = data.draw(st.sampled_from(self.cases()), label="case")
         offers: dict[str, list[str]] = {}
         with clock.at(self.now):
@@ -101,7 +118,7 @@ class Referrals(RuleBasedStateMachine):
                         offers.setdefault(offer.name, []).append(name)
             # forward moves are drawn more often, or few referrals would ever get far
             forward = [m for m in ("submit", "receive", "accept", "book", "arrive", "start_care", "discharge", "send_outcome", "acknowledge") if m in offers]
-            move = data.draw(st.sampled_from(forward * 3 + sorted(m.name for m in moves.MOVES if m.sources)), label="move")
+            move = data.draw(st.sampled_from(forward * 4 + sorted(offers) * 2 + EVERY), label="move")
             who = data.draw(st.sampled_from(offers.get(move) or ACTORS), label="actor")
             with transaction.atomic():
                 form = self.form(case, move, data)
@@ -280,7 +297,7 @@ def test_I1_to_I10_hold_whatever_people_press(db: None) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=12, stateful_step_count=24, deadline=None, print_blob=True,
+            max_examples=12, stateful_step_count=16, deadline=None, print_blob=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         ),
     )  # fmt: skip

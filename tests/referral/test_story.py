@@ -71,3 +71,20 @@ def test_the_loop_closes_and_nobody_loses_sight(world: World) -> None:
         world.act("family0", "finish", first, {"conclusion": "已并入康复随访"})
     assert not Case.objects.unscoped("test").filter(terminal=False).exists()
     assert proof.check() == []
+
+
+def test_a_merge_in_the_index_brings_the_referrals_along(world: World) -> None:
+    from lianxin.access.scope import Scope
+    from lianxin.clinical.referral.models import Referral
+    from lianxin.index import registry
+    from tests.referral.world import person_at
+
+    twin = person_at(world.county.townships[0], "单雄信")
+    first, second = world.send(), world.send(person=twin)
+    twin.__class__.objects.unscoped("test").filter(pk=twin.pk).update(id_blind=None, id_sealed="", id_type="")
+    registry.merge(Scope.system("test"), world.person, twin, "同一人")
+    rows = Referral.objects.unscoped("test").filter(person=world.person)
+    assert {r.case.number for r in rows} == {first, second}
+    assert rows.filter(live=True).count() == 1
+    world.act("desk", "receive", second)
+    assert world.state(second) == "received"
