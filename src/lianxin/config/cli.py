@@ -141,7 +141,6 @@ def demo(
 )
 def serve(port: int, host: str, workers: int | None) -> None:
     """Run the web server and the ticker · 运行网站和定时任务."""
-    from lianxin.config import database
     from lianxin.config import serve as server
 
     boot()
