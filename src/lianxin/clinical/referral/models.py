@@ -8,6 +8,7 @@ specialty and direction, legs that form a path without repeats, no booking left 
 from __future__ import annotations
 
 import datetime as dt
+from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
@@ -101,8 +102,8 @@ class Referral(ScopedModel):
     end_code = models.CharField(max_length=40, blank=True)
     end_text = models.TextField(blank=True)
 
-    scope_person = "person_id"
-    scope_institutions = ("from_institution_id", "to_institution_id")
+    scope_person: ClassVar[str] = "person_id"
+    scope_institutions: ClassVar[tuple[str, ...]] = ("from_institution_id", "to_institution_id")
 
     objects = ReferralManager()
 
@@ -175,8 +176,8 @@ class Leg(ScopedModel):
     end_code = models.CharField(max_length=40, blank=True)
     end_text = models.TextField(blank=True)
 
-    scope_person = "person_id"
-    scope_institutions = ("institution_id",)
+    scope_person: ClassVar[str] = "person_id"
+    scope_institutions: ClassVar[tuple[str, ...]] = ("institution_id",)
 
     class Meta:
         ordering = ["number"]
@@ -218,8 +219,8 @@ class Letter(ScopedModel):
     disputed_at = models.DateTimeField(null=True, blank=True)
     dispute_reason = models.TextField(blank=True)
 
-    scope_person = "person_id"
-    scope_institutions = ("institution_id",)
+    scope_person: ClassVar[str] = "person_id"
+    scope_institutions: ClassVar[tuple[str, ...]] = ("institution_id",)
 
     class Meta:
         ordering = ["number"]
@@ -254,8 +255,8 @@ class Message(ScopedModel):
     text = models.TextField()
     at = models.DateTimeField()
 
-    scope_person = "person_id"
-    scope_institutions = ("institution_id",)
+    scope_person: ClassVar[str] = "person_id"
+    scope_institutions: ClassVar[tuple[str, ...]] = ("institution_id",)
 
     class Meta:
         ordering = ["number"]
@@ -284,8 +285,8 @@ class Followup(ScopedModel):
     end_code = models.CharField(max_length=40, blank=True)
     end_text = models.TextField(blank=True)
 
-    scope_person = "person_id"
-    scope_institutions = ("institution_id",)
+    scope_person: ClassVar[str] = "person_id"
+    scope_institutions: ClassVar[tuple[str, ...]] = ("institution_id",)
 
     def __str__(self) -> str:
         return f"{self.case_id} {self.kind}"
@@ -305,7 +306,7 @@ class FollowupContact(ScopedModel):
     content = models.JSONField(default=dict)
     at = models.DateTimeField()
 
-    scope_person = "person_id"
+    scope_person: ClassVar[str] = "person_id"
 
     class Meta:
         ordering = ["number"]
