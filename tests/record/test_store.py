@@ -165,7 +165,9 @@ def test_timeline_and_summary(cur, hospital):
         found.medicines[0]["dose"],
         found.allergies[0]["title"],
     ] == ["高血压", "氨氯地平片 5mg", "每日一次", "青霉素"]
-    assert [p.value for p in found.series("8480-6")] == [150, 160]
+    assert [p.value for p in timeline.summary(SYSTEM, person_id, trends=True).series("8480-6")] == [150, 160]
+    assert [a["title"] for a in timeline.banner(SYSTEM, person_id).allergies] == ["青霉素"]
+    assert not timeline.banner(SYSTEM, person_id).results
     assert [p.value for p in timeline.series(SYSTEM, person_id, "8480-6")] == [150, 160]
 
 

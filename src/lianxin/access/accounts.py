@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from lianxin.access.errors import Invalid
 from lianxin.access.models import Account
 from lianxin.access.scope import Scope, posts_of
 from lianxin.network import roles
-from lianxin.network.models import Practitioner
+from lianxin.network.models import Post, Practitioner
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
@@ -129,7 +130,7 @@ class Backend(BaseBackend):
         return Account.objects.filter(pk=user_id, is_active=True).first()
 
 
-def second_factor_due(account: Account) -> str:
+def second_factor_due(account: Account, posts: Sequence[Post] | None = None) -> str:
     """ "" when none is needed, "verify" when a device is enrolled, "enrol" when an administrator must enrol one.
 
     Administrators (and whoever enrolled a device) must show it; enrolment is forced when
@@ -137,7 +138,7 @@ def second_factor_due(account: Account) -> str:
     """
     if user_has_device(account):
         return "verify"
-    admin = any(post.role in roles.ADMINS for post in posts_of(account))
+    admin = any(post.role in roles.ADMINS for post in (posts_of(account) if posts is None else posts))
     return "enrol" if admin and getattr(settings, "LIANXIN_ENFORCE_TOTP", False) else ""
 
 

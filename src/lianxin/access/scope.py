@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from lianxin.access import policies
@@ -91,13 +91,19 @@ def posts_of(account: Account) -> list[Post]:
     )
 
 
-def scope_for_account(account: Account, post: Post | None = None) -> Scope:
+def scope_for_account(
+    account: Account, post: Post | None = None, *, posts: Sequence[Post] | None = None
+) -> Scope:
     """The scope of ``account`` in ``post`` (default: its first live post); without any post it reaches nothing.
 
     Roles are those held at the post's institution. The three administrators are kept apart: in an administrator's post only
-    that role counts, in any other post no administrator's role does.
+    that role counts, in any other post no administrator's role does. ``posts`` spares the query when :func:`posts_of` was asked
+    in the same request.
     """
-    posts = posts_of(account) if account.is_active else []
+    if not account.is_active:
+        posts = []
+    elif posts is None:
+        posts = posts_of(account)
     chosen = (
         posts[0] if posts and post is None else next((p for p in posts if post and p.pk == post.pk), None)
     )

@@ -47,12 +47,13 @@ def _scope(request: HttpRequest) -> Scope | None:
     if not isinstance(account, Account) and not account.is_authenticated:
         return None
     chosen = request.session.get(POST_KEY)
+    held = posts(request)
     post = Post(pk=chosen) if chosen else None
     try:
-        return scope_for_account(account, post)
+        return scope_for_account(account, post, posts=held)
     except NotPermitted:  # the chosen post has ended: fall back to the first live one
         request.session.pop(POST_KEY, None)
-        return scope_for_account(account)
+        return scope_for_account(account, posts=held)
 
 
 def page(
@@ -90,7 +91,7 @@ def unfinished(request: HttpRequest) -> str | None:
     if getattr(account, "must_change_password", False):
         return reverse("portal:password")
     verified = getattr(account, "is_verified", None)
-    if isinstance(account, Account) and not (verified and verified()) and second_factor_due(account):
+    if isinstance(account, Account) and not (verified and verified()) and second_factor_due(account, posts(request)):
         return reverse("portal:totp")
     return None
 
@@ -157,8 +158,12 @@ def _closed(response: HttpResponse) -> HttpResponse:
 
 
 def posts(request: HttpRequest) -> list[Post]:
-    """Live posts of the signed-in account, for the post switcher."""
-    return posts_of(request.user) if isinstance(request.user, Account) else []
+    """Live posts of the signed-in account: read once, remembered for this request only."""
+    held: list[Post] | None = getattr(request, "held_posts", None)
+    if held is None:
+        held = posts_of(request.user) if isinstance(request.user, Account) else []
+        request.held_posts = held  # type: ignore[attr-defined]
+    return held
 
 
 @require_POST

@@ -36,8 +36,9 @@ def may_register(scope: object) -> bool:
 
 def remember(request: HttpRequest, number: str) -> None:
     """Keep the number of a person just seen at the head of this session's short list."""
-    kept = [n for n in request.session.get(RECENT, []) if n != number]
-    request.session[RECENT] = [number, *kept][:RECENT_KEPT]
+    before = request.session.get(RECENT, [])
+    if before[:1] != [number]:  # a session is written only when it changes
+        request.session[RECENT] = [number, *(n for n in before if n != number)][:RECENT_KEPT]
 
 
 def _recent(request: HttpRequest) -> list[Person]:

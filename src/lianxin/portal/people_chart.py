@@ -145,11 +145,10 @@ def show(request: HttpRequest, number: str) -> HttpResponse:
     if tab not in PARTS:
         tab = "overview"
     live = request.headers.get("HX-Request") == "true" and request.headers.get("HX-Target") == "chart"
-    summary = (
-        timeline.summary(scope, person.pk)
-        if tab in ("overview", "results") or not live
-        else timeline.Summary()
-    )
+    if tab in ("overview", "results"):
+        summary = timeline.summary(scope, person.pk, trends=tab == "results")
+    else:
+        summary = timeline.Summary() if live else timeline.banner(scope, person.pk, noted=True)
     if tab not in RECORD_AUDITS:
         audit.write(scope, "read", person_id=person.pk, what="record")
     context = {

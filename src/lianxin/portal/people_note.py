@@ -157,7 +157,7 @@ def note(request: HttpRequest, number: str) -> HttpResponse:
             if "_refer" in request.POST:
                 return redirect(context["refer_url"])
             return redirect("portal:person", number=person.number)
-    record = timeline.summary(request.scope, person.pk)
+    record = timeline.banner(request.scope, person.pk)
     context = _context(request, person) | {
         "form": form,
         "allergies": [a["title"] for a in record.allergies],

@@ -13,6 +13,8 @@ from django.db import connection, transaction
 
 from lianxin.access import audit, relationships
 from lianxin.access.scope import Scope
+from lianxin.record.definitions import params
+from lianxin.record.keys import code_key
 from lianxin.record.store import opened
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
@@ -52,6 +54,7 @@ VISITS: dict[str, Text] = {  # v3-ActCode of Encounter.class
 }
 DIASTOLIC = "8462-4"  # blood pressure is read systolic first, whatever the order it came in
 LATEST = 40  # codes shown in the summary
+WINDOW = 600  # last measurements it looks at
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Summary:
     points: dict[str, list[Point]] = field(default_factory=dict)
 
     def series(self, code: str) -> list[Point]:
-        """Values of one code (as in ``results[i]["code"]``), oldest first."""
+        """Values of one code (as in ``results[i]["code"]``) among the measurements read, oldest first."""
         return self.points.get(code, [])
 
 
@@ -145,26 +148,42 @@ def counts(scope: Scope, person_id: int) -> dict[str, int]:
         return dict(cur.fetchall())
 
 
-def summary(scope: Scope, person_id: int) -> Summary:
+_LISTED = """
+SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r LEFT JOIN network_institution i ON i.id = r.institution_id
+ WHERE r.person_id = %s AND r.rtype = ANY(%s) AND NOT r.deleted ORDER BY r.at DESC NULLS LAST, r.rid DESC LIMIT 2000"""
+
+_MEASURED = f"""
+SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r LEFT JOIN network_institution i ON i.id = r.institution_id
+ WHERE r.person_id = %s AND r.rtype = 'Observation' AND NOT r.deleted AND r.at IS NOT NULL ORDER BY r.at DESC LIMIT {WINDOW}"""
+
+# The last two of each code among the same measurements, found by the index rows: when the last says nothing, the one before
+# does. Bodies of the others are not read.
+_LATEST = f"""
+SELECT r.rtype, r.id, r.at, r.body, i.name FROM (
+  SELECT DISTINCT n.rid FROM (
+    SELECT w.rid, row_number() OVER (PARTITION BY t.tok ORDER BY w.at DESC) AS place
+      FROM (SELECT rid, at FROM record_resource WHERE person_id = %s AND rtype = 'Observation' AND NOT deleted AND at IS NOT NULL
+             ORDER BY at DESC LIMIT {WINDOW}) w
+      JOIN record_token t ON t.rid = w.rid AND t.pid = %s) n
+   WHERE n.place <= 2) p JOIN record_resource r USING (rid)
+  LEFT JOIN network_institution i ON i.id = r.institution_id ORDER BY r.at DESC"""
+
+
+def summary(scope: Scope, person_id: int, *, trends: bool = False) -> Summary:
     """Active problems, current medicines, allergies, alerts, and the latest value of each measured code.
 
-    Raises NoRelationship unless the scope has a relationship with the person.
+    ``trends`` also reads every one of the last measurements, for ``series``. Raises NoRelationship unless the scope has a
+    relationship with the person.
     """
     relationships.require(scope, person_id)
     made = Summary()
     with connection.cursor() as cur:
-        cur.execute(
-            "SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r LEFT JOIN network_institution i ON i.id = r.institution_id"
-            " WHERE r.person_id = %s AND r.rtype = ANY(%s) AND NOT r.deleted ORDER BY r.at DESC NULLS LAST, r.rid DESC LIMIT 2000",
-            [person_id, ["Condition", "MedicationRequest", "AllergyIntolerance", "Flag"]],
-        )
+        cur.execute(_LISTED, [person_id, ["Condition", "MedicationRequest", "AllergyIntolerance", "Flag"]])
         listed = cur.fetchall()
-        cur.execute(
-            "SELECT r.rtype, r.id, r.at, r.body, i.name FROM (SELECT rid FROM record_resource WHERE person_id = %s AND rtype = 'Observation'"
-            " AND NOT deleted AND at IS NOT NULL ORDER BY at DESC LIMIT 600) p JOIN record_resource r USING (rid)"
-            " LEFT JOIN network_institution i ON i.id = r.institution_id ORDER BY r.at DESC",
-            [person_id],
-        )
+        if trends:
+            cur.execute(_MEASURED, [person_id])
+        else:
+            cur.execute(_LATEST, [person_id, params("Observation")["code"].number])
         measured = cur.fetchall()
     for row in listed:
         _list_one(made, *row)
@@ -173,11 +192,25 @@ def summary(scope: Scope, person_id: int) -> Summary:
     return made
 
 
+def banner(scope: Scope, person_id: int, *, noted: bool = False) -> Summary:
+    """Allergies and alerts alone, for the banner of a page.
+
+    ``noted``: the page writes the audit event of this look itself. Raises NoRelationship like :func:`summary`.
+    """
+    relationships.require(scope, person_id)
+    made = Summary()
+    with connection.cursor() as cur:
+        cur.execute(_LISTED, [person_id, ["AllergyIntolerance", "Flag"]])
+        listed = cur.fetchall()
+    for row in listed:
+        _list_one(made, *row)
+    if not noted:
+        _note(scope, person_id, "summary", len(listed))
+    return made
+
+
 def series(scope: Scope, person_id: int, code: str, *, limit: int = 500) -> list[Point]:
     """Values of one code of a person, oldest first, from the whole record."""
-    from lianxin.record.definitions import params
-    from lianxin.record.keys import code_key
-
     relationships.require(scope, person_id)
     with connection.cursor() as cur:
         cur.execute(

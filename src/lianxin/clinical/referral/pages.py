@@ -139,7 +139,7 @@ def _context(
     why = next((a.why for a in every if a.name == wanted and not a.ok), None)
     offers.sort(key=lambda o: {"primary": 0, "quiet": 1, "danger": 2}.get(o.tone, 1))
     record = (
-        timeline.summary(scope, referral.person_id)
+        timeline.banner(scope, referral.person_id, noted=True)
         if may_open and relationships.sees(scope, referral.person_id)
         else None
     )

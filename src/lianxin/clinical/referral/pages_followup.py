@@ -156,7 +156,7 @@ def _context(
     for row in contacts:
         row.mode_label = MODE_WORDS.get(row.mode, row.mode)
     sees = relationships.sees(scope, followup.person_id)
-    record = timeline.summary(scope, followup.person_id) if sees else None
+    record = timeline.banner(scope, followup.person_id, noted=True) if sees else None
     plan = [pages_view.Line(PLAN_WORDS.get(k, k), v) for k, v in followup.plan.items() if v]
     return {
         "f": followup,

@@ -222,7 +222,7 @@ def _draw(
     if errors:
         form.is_valid()
         consent.is_valid()
-    record = timeline.summary(request.scope, person.pk)
+    record = timeline.banner(request.scope, person.pk)
     code, name = data.get("diagnosis_code", ""), data.get("diagnosis_name", "")
     context |= {
         "person": person,
