@@ -83,6 +83,7 @@ WHATS = (
     ("registration", T("身份登记", "a registration")),
     ("consent", T("知情同意", "a consent")),
     ("check-in", T("登记就诊", "a check-in")),
+    ("person", T("打开病历", "the record page")),
     ("break-glass", T("紧急查阅", "a break-glass opening")),
 )
 LINK_WORDS = {

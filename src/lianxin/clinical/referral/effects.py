@@ -440,6 +440,7 @@ def discharge(ctx: Ctx) -> Effect:
     subject = ctx.subject
     subject.discharged_at = ctx.now
     answer = intent.discharge_answer(subject, ctx.data, ctx.now.date())
+    found = intent.discharge_diagnosis(ctx.data)
     effect = Effect(outcome={"catalogue": answer.kind})
     if subject.visit_kind != "clinic":
         effect.due = {"outcome": calendar.due(ctx.now, spec(ctx, "outcome"))}
@@ -448,6 +449,7 @@ def discharge(ctx: Ctx) -> Effect:
             **answer.to_dict(),
             "given": ctx.data["facts"],
             "to": intent.home_code(subject),
+            **found,
         }
         effect.opens = (
             Owes(
@@ -455,6 +457,8 @@ def discharge(ctx: Ctx) -> Effect:
                 parties.role_at(subject.to_institution, "doctor"), "propose_down", "propose_down",
             ),
         )  # fmt: skip
+    else:
+        subject.down_proposal = found
     subject.save()
     return effect
 

@@ -169,6 +169,18 @@ def discharge_answer(subject: Referral, data: Mapping[str, Any], day: dt.date) -
     return catalogue.answer(code, given, subject.to_institution, subject.consortium, day)
 
 
+def discharge_diagnosis(data: Mapping[str, Any]) -> dict[str, str]:
+    """The discharge diagnosis that was given, with its name; what follows is about this one."""
+    code = data.get("diagnosis_code") or ""
+    if not code:
+        return {}
+    known = codes.lookup(codes.ICD10, code)
+    return {
+        "diagnosis_code": code,
+        "diagnosis_name": data.get("diagnosis_name") or (known.display if known else code),
+    }
+
+
 def record_consent(ctx: Ctx, evidence: str, comment: str) -> int:
     """Keep the resident's consent in access; returns its id."""
     said = f"{reasons.label('consent', evidence).zh} {comment} {ctx.case.number}"

@@ -242,7 +242,7 @@ MOVES = (
     # 25
     Move("request_cancel", T("申请取消", "Ask to cancel"), ("accepted", "booked", "arrived", "in_care", "no_show"), None,
          parties=REF, roles=parties.REFERRERS, form=f.CancelForm, guards=(g.no_cancel_asked,),
-         opens=lambda ctx: [at_place(ctx, CANCEL)], effect=fx.ask_cancel),
+         opens=lambda ctx: [at_place(ctx, CANCEL)], effect=fx.ask_cancel, tone="danger"),
     move("agree_cancel", "同意取消", "Agree to cancel", ("accepted", "booked", "arrived", "in_care", "no_show"), "cancelled",
          parties=REC, roles=parties.TRIAGE, form=f.AnswerCancelForm, when={"cancel": "asked"}, effect=fx.agree_cancel,
          tone="danger"),
@@ -269,7 +269,8 @@ MOVES = (
     Move("propose_down", T("发起下转", "Send down"), ("in_care", "outcome_sent"), None, parties=REC, roles=parties.CARE,
          form=f.ProposeDownForm, guards=(g.may_propose_down,), discharges=("propose_down",), effect=fx.propose_down),
     Move("ward_round", T("上级查房", "Ward round"), ("in_care",), None, parties=REF,
-         roles=(roles.CLINICIAN, roles.WARD), form=f.RoundForm, guards=(g.goes_down,), effect=fx.ward_round),
+         roles=(roles.CLINICIAN, roles.WARD), form=f.RoundForm, guards=(g.goes_down,), effect=fx.ward_round,
+         tone="primary"),
 )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from django import forms as django_forms
 
 from lianxin.access.scope import Scope
-from lianxin.clinical.referral import catalogue, prefill, rules
-from lianxin.clinical.referral.models import Referral
+from lianxin.clinical.referral import catalogue, pages_view, prefill, rules
+from lianxin.clinical.referral.models import Letter, Referral
 from lianxin.network import directory
 from lianxin.network.models import Department, Institution
 from lianxin.standards import clock, codes
@@ -138,6 +138,7 @@ def dress(form: django_forms.Form, move: str, referral: Referral, scope: Scope) 
     for name, value in _first_words(move, referral).items():
         if name in fields:
             fields[name].initial = value
+    form.beside = pages_view.beside(move, referral, scope)  # type: ignore[attr-defined]
     return form
 
 
@@ -165,11 +166,25 @@ def _first_words(move: str, referral: Referral) -> dict[str, Any]:
         words |= {f"fact_{k}": v for k, v in referral.answer.get("given", {}).items()}
     if move == "send_outcome":
         words |= {
-            "diagnosis": referral.diagnosis_name,
+            "diagnosis": prefill.discharge_diagnosis(referral),
             "follow_when": week.date(),
             "record_no": referral.visit_number,
         }
         words["who_follows"] = name_of(referral.from_institution)
     if move == "acknowledge":
-        words["followup_at"] = week.replace(hour=9, minute=0, second=0, microsecond=0)
+        words["followup_at"] = _asked_for(referral) or week.replace(hour=9, minute=0, second=0, microsecond=0)
     return words
+
+
+def _asked_for(referral: Referral) -> dt.datetime | None:
+    """Nine o'clock of the day on which the waiting letter asks for the first follow-up, when that lies ahead."""
+    letters = Letter.objects.unscoped("the letter that the reader is about to acknowledge").filter(
+        referral=referral
+    )
+    waiting = (
+        letters.filter(kind="outcome", acknowledged_at=None, disputed_at=None).order_by("-number").first()
+    )
+    day = str(waiting.content.get("follow_when") or "") if waiting else ""
+    if not day or day <= clock.today().isoformat():
+        return None
+    return dt.datetime.combine(dt.date.fromisoformat(day), dt.time(9), clock.ZONE)

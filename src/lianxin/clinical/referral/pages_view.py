@@ -36,8 +36,8 @@ LEG_STATUS = {
 }
 LETTER_WORDS = {
     "text": T("情况", "Note"),
-    "advice": T("建议", "Advice"),
     "findings": T("所见", "Findings"),
+    "advice": T("建议", "Advice"),
     "next_round": T("下次查房", "Next round"),
     "record_no": T("病案号", "Record number"),
 }
@@ -177,12 +177,30 @@ def letters(referral: Referral, scope: Scope) -> list[Letter]:
     )
     for letter in found:
         letter.kind_label = LETTER_KINDS.get(letter.kind, letter.kind)
-        letter.lines = [
-            Line(_letter_word(name), value)
-            for name, value in letter.content.items()
-            if value not in ("", None, [], {})
-        ]
+        letter.lines = letter_lines(letter)
     return found
+
+
+def letter_lines(letter: Letter) -> list[Line]:
+    """What a letter says, in the order people read it (the stored object has none)."""
+    order = [*rules.LETTER_PARTS, *LETTER_WORDS]
+    names = sorted(letter.content, key=lambda name: order.index(name) if name in order else len(order))
+    return [
+        Line(_letter_word(n), letter.content[n]) for n in names if letter.content[n] not in ("", None, [], {})
+    ]
+
+
+def beside(move: str, referral: Referral, scope: Scope) -> list[Line]:
+    """What somebody has to have read before filling in the form of a move: the question, the letter, why down."""
+    if move == "answer_info":
+        asked = [m for m in conversation(referral, scope) if m.kind == "question"][-1:]
+        return [Line(m.code_label or T("问题", "Question"), m.text) for m in asked]
+    if move == "acknowledge":
+        sent = [letter for letter in letters(referral, scope) if letter.kind == "outcome"][:1]
+        return sent[0].lines if sent else []
+    if move == "propose_down" and referral.down_proposal.get("why"):
+        return [Line(KINDS["ready_down"], text_of(referral.down_proposal["why"]))]
+    return []
 
 
 def _letter_word(name: str) -> Text:

@@ -56,6 +56,11 @@ def _result(result: dict[str, Any]) -> str:
     return f"{day} {_text(result, 'title', 'value')}".strip()
 
 
+def discharge_diagnosis(referral: Referral) -> str:
+    """The diagnosis at discharge when one was given, else the one the patient was referred with."""
+    return str(referral.down_proposal.get("diagnosis_name") or referral.diagnosis_name)
+
+
 def down_pack(scope: Scope, referral: Referral) -> dict[str, str]:
     """The down-referral's pack from the outcome letter when there is one, else from the record."""
     letter = (
@@ -65,7 +70,7 @@ def down_pack(scope: Scope, referral: Referral) -> dict[str, str]:
     )
     said = letter.content if letter else {}
     words = {
-        "diagnosis": said.get("diagnosis") or referral.diagnosis_name,
+        "diagnosis": said.get("diagnosis") or discharge_diagnosis(referral),
         "record_no": referral.visit_number,
         "summary": said.get("done", ""),
         "drugs": said.get("drugs_changed", ""),

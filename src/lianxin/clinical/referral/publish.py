@@ -12,7 +12,7 @@ import datetime as dt
 from typing import Any
 
 from lianxin.access import relationships
-from lianxin.clinical.referral import rules
+from lianxin.clinical.referral import reasons, rules
 from lianxin.clinical.referral.models import Leg, Letter, Message, Referral
 from lianxin.duty.ledger import access_source
 from lianxin.duty.machine import Ctx
@@ -131,7 +131,17 @@ def service_request(subject: Referral, case: Any) -> dict[str, Any]:
             "performer": [org(subject.to_institution)] if subject.to_institution else None,
             "reasonCode": [
                 coding("http://hl7.org/fhir/sid/icd-10", subject.diagnosis_code, subject.diagnosis_name),
-                *([coding(f"{CS}/referral-refer", subject.reason_code)] if subject.reason_code else []),
+                *(
+                    [
+                        coding(
+                            f"{CS}/referral-refer",
+                            subject.reason_code,
+                            reasons.label("refer", subject.reason_code).zh,
+                        )
+                    ]
+                    if subject.reason_code
+                    else []
+                ),
             ],
             "supportingInfo": [{"reference": f"DocumentReference/{case.number}-P"}],
             "note": [{"text": subject.reason}] if subject.reason else None,
