@@ -16,7 +16,11 @@ from tests.referral.world import START, World
 
 
 def ask(world: World, code: str, tier: str = "township", **facts: Any) -> catalogue.Answer:
-    institutions = {"township": world.county.townships[0], "county": world.county.lead, "village": world.county.villages[0]}
+    institutions = {
+        "township": world.county.townships[0],
+        "county": world.county.lead,
+        "village": world.county.villages[0],
+    }
     return catalogue.answer(code, facts, institutions[tier], world.county.consortium)
 
 
@@ -48,7 +52,9 @@ def ask(world: World, code: str, tier: str = "township", **facts: Any) -> catalo
         ("Z99", "township", {}, "treat_here", False),
     ],
 )  # fmt: skip
-def test_the_shipped_catalogues_answer(world: World, code: str, tier: str, facts: dict, kind: str, emergency: bool) -> None:
+def test_the_shipped_catalogues_answer(
+    world: World, code: str, tier: str, facts: dict, kind: str, emergency: bool
+) -> None:
     found = ask(world, code, tier, **facts)
     assert (found.kind, found.emergency) == (kind, emergency), found.why
     assert found.why.zh
@@ -88,7 +94,18 @@ def test_a_bad_catalogue_is_refused_whole_and_named(world: World) -> None:
     bad = {"code": "B", "name": "坏", "icd_from": "", "icd_to": "I", "tiers_allowed": ["moon"], "evidence": "x",
            "must_refer_when": [{"when": {"fact": "__import__"}, "zh": "a", "en": "b"}, {"when": {"fact": "age", "op": "**", "value": 2}}]}  # fmt: skip
     with pytest.raises(catalogue.BadCatalogue) as refused:
-        catalogue.import_catalogues([{"code": "b", "version": "1", "kind": "keep_in", "title": "t", "effective_from": "2026-01-01", "rules": [bad]}])
+        catalogue.import_catalogues(
+            [
+                {
+                    "code": "b",
+                    "version": "1",
+                    "kind": "keep_in",
+                    "title": "t",
+                    "effective_from": "2026-01-01",
+                    "rules": [bad],
+                }
+            ]
+        )
     places = [place for place, _ in refused.value.errors]
     assert "[0].rules[0].icd_from" in places
     assert "[0].rules[0].must_refer_when[0].when" in places
@@ -101,7 +118,12 @@ def expressions() -> st.SearchStrategy[Any]:
     flags = [f.code for f in rules.FACTS.values() if f.kind == "bool"]
     leaf = st.one_of(
         st.builds(lambda c: {"fact": c}, st.sampled_from(flags)),
-        st.builds(lambda c, o, v: {"fact": c, "op": o, "value": v}, st.sampled_from(numbers), st.sampled_from(sorted(rules.OPERATORS)), st.integers(-5, 300)),
+        st.builds(
+            lambda c, o, v: {"fact": c, "op": o, "value": v},
+            st.sampled_from(numbers),
+            st.sampled_from(sorted(rules.OPERATORS)),
+            st.integers(-5, 300),
+        ),
     )
     return st.recursive(
         leaf,
@@ -170,7 +192,9 @@ def test_flow_figures_open_down_to_their_cases(world: World) -> None:
     with clock.at(START.replace(day=20)):
         span = flow.period(START.replace(hour=0), clock.now())
         found = flow.summary(world["manager"], span)
-        assert found.counts | {"sent": 4, "closed": 1, "returned": 1, "withdrawn": 1, "open": 2} == found.counts
+        assert (
+            found.counts | {"sent": 4, "closed": 1, "returned": 1, "withdrawn": 1, "open": 2} == found.counts
+        )
         assert found.counts["countable"] == 2
         assert found.closure_rate == 0.5
         assert found.return_rate == 0.25
@@ -179,7 +203,11 @@ def test_flow_figures_open_down_to_their_cases(world: World) -> None:
         assert [r.case.number for r in flow.cases(world["manager"], span, "closed")] == [closed]
         assert {r.case.number for r in flow.cases(world["manager"], span, "overdue")} == {late, back}
         band = found.links[0]
-        assert (band.from_id, band.to_id, band.count) == (world.county.townships[0].pk, world.county.lead.pk, 4)
+        assert (band.from_id, band.to_id, band.count) == (
+            world.county.townships[0].pk,
+            world.county.lead.pk,
+            4,
+        )
         assert len(flow.cases(world["manager"], span, from_id=band.from_id, to_id=band.to_id)) == 4
         assert found.return_reasons[0][0] == "no_capability"
         assert len(flow.cases(world["manager"], span, reason="no_capability")) == 1

@@ -37,7 +37,10 @@ def bundle(world: World, **more: object) -> dict:
         "reasonCode": [{"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "I10", "display": "高血压"}]}],
     }  # fmt: skip
     sections = [
-        {"code": {"coding": [{"code": code}]}, "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{text}</div>'}}
+        {
+            "code": {"coding": [{"code": code}]},
+            "text": {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{text}</div>'},
+        }
         for code, text in {**PACK, "bp_record": "190/120", "medication": "无"}.items()
     ]
     pressure = {
@@ -67,7 +70,9 @@ def test_a_referral_driven_by_two_hospital_systems(committed: World) -> None:
     hospital = Client("hospital", world.county.lead.code)
     stranger = Client("stranger", world.county.townships[2].code)
     with clock.at(START):
-        made = township("POST", "ServiceRequest/$refer", bundle(world, note=[{"text": "难治"}]), idempotency_key="r1")
+        made = township(
+            "POST", "ServiceRequest/$refer", bundle(world, note=[{"text": "难治"}]), idempotency_key="r1"
+        )
         assert made.status == 422, "the catalogue says treat here: the reason is missing"
         assert "override_reason" in made.issues[0]["expression"][0]
         body = parameters(
@@ -80,11 +85,18 @@ def test_a_referral_driven_by_two_hospital_systems(committed: World) -> None:
         assert made.status == 201, made.raw
         number = str(value(made.json, "number"))
         again = township("POST", "ServiceRequest/$refer", body, idempotency_key="r2")
-        assert (again.status, value(again.json, "number"), value(again.json, "replayed")) == (201, number, True)
+        assert (again.status, value(again.json, "number"), value(again.json, "replayed")) == (
+            201,
+            number,
+            True,
+        )
         assert Referral.objects.unscoped("test").count() == 1
 
         task = hospital("GET", f"Task/{number}-1").json
-        assert (task["status"], task["owner"]["reference"]) == ("requested", f"Organization/{world.county.lead.code}")
+        assert (task["status"], task["owner"]["reference"]) == (
+            "requested",
+            f"Organization/{world.county.lead.code}",
+        )
         assert stranger("GET", f"Task/{number}-1").status in (403, 404)
         assert stranger("POST", f"Task/{number}-1/$act", parameters(move="receive", key="x")).status == 404
         assert hospital("PUT", f"Task/{number}-1", task | {"status": "received"}).status == 200
@@ -99,9 +111,18 @@ def test_a_referral_driven_by_two_hospital_systems(committed: World) -> None:
         )  # fmt: skip
         assert asked.status == 200, asked.raw
         assert value(asked.json, "task")["businessStatus"]["coding"][0]["code"] == "awaiting-information"
-        old = township("POST", f"Task/{number}-1/$act", parameters(move="answer_info", key="a1", text="正常", expectedVersion=3))
+        old = township(
+            "POST",
+            f"Task/{number}-1/$act",
+            parameters(move="answer_info", key="a1", text="正常", expectedVersion=3),
+        )
         assert (old.status, old.issues[0]["code"]) == (409, "conflict")
-        assert township("POST", f"Task/{number}-1/$act", parameters(move="answer_info", key="a2", text="正常")).status == 200
+        assert (
+            township(
+                "POST", f"Task/{number}-1/$act", parameters(move="answer_info", key="a2", text="正常")
+            ).status
+            == 200
+        )
         foreign = township("POST", f"Task/{number}-1/$act", parameters(move="accept", key="b1"))
         assert foreign.status == 409
         assert hospital("PUT", f"Task/{number}-1", task | {"status": "accepted"}).status == 200
@@ -110,19 +131,36 @@ def test_a_referral_driven_by_two_hospital_systems(committed: World) -> None:
         at = (START + dt.timedelta(days=1)).isoformat()
         booked = task | {"status": "in-progress", "input": [
             {"type": {"coding": [{"system": FORM, "code": "appointmentAt"}]}, "valueDateTime": at}]}  # fmt: skip
-        assert hospital("PUT", f"Task/{number}-1", booked).json["businessStatus"]["coding"][0]["code"] == "booked"
-        arrived = hospital("POST", f"Task/{number}-1/$act", parameters(move="arrive", key="c1", identity=world.person.number))
+        assert (
+            hospital("PUT", f"Task/{number}-1", booked).json["businessStatus"]["coding"][0]["code"]
+            == "booked"
+        )
+        arrived = hospital(
+            "POST", f"Task/{number}-1/$act", parameters(move="arrive", key="c1", identity=world.person.number)
+        )
         assert arrived.status == 200
-        for n, form in enumerate(({"move": "start_care", "visitKind": "clinic"}, {"move": "send_outcome"} | LETTER)):
+        for n, form in enumerate(
+            ({"move": "start_care", "visitKind": "clinic"}, {"move": "send_outcome"} | LETTER)
+        ):
             done = hospital("POST", f"Task/{number}-1/$act", parameters(key=f"d{n}", **form))
             assert done.status == 200, done.raw
         unticked = township("POST", f"Task/{number}-1/$act", parameters(move="acknowledge", key="e1"))
-        assert (unticked.status, "medication_reconciled" in unticked.issues[0]["expression"][0]) == (422, True)
-        done = township("POST", f"Task/{number}-1/$act", parameters(move="acknowledge", key="e2", medicationReconciled=True))
+        assert (unticked.status, "medication_reconciled" in unticked.issues[0]["expression"][0]) == (
+            422,
+            True,
+        )
+        done = township(
+            "POST",
+            f"Task/{number}-1/$act",
+            parameters(move="acknowledge", key="e2", medicationReconciled=True),
+        )
         assert value(done.json, "state") == "closed"
 
         request = township("GET", f"ServiceRequest/{number}").json
-        assert (request["status"], request["subject"]["reference"]) == ("completed", f"Patient/{world.person.number}")
+        assert (request["status"], request["subject"]["reference"]) == (
+            "completed",
+            f"Patient/{world.person.number}",
+        )
         assert township("GET", f"Task/{number}-1").json["status"] == "completed"
         assert township("GET", f"Appointment/{number}-A").json["status"] in ("arrived", "fulfilled")
         assert township("GET", f"Composition/{number}-L1").json["title"] == "转诊回转单"
@@ -135,11 +173,23 @@ def test_a_referral_driven_by_two_hospital_systems(committed: World) -> None:
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"resourceType": "Parameters", "parameter": [{"name": "patient", "valueString": "Patient/nobody"}]}, 422),
+        (
+            {
+                "resourceType": "Parameters",
+                "parameter": [{"name": "patient", "valueString": "Patient/nobody"}],
+            },
+            422,
+        ),
         ({"resourceType": "Parameters", "parameter": [{"name": "a"}, {"name": "a"}]}, 400),
         ({"resourceType": "Bundle", "type": "collection"}, 400),
         ({"resourceType": "Patient"}, 400),
-        ({"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "ServiceRequest", "priority": "soon"}}]}, 422),
+        (
+            {
+                "resourceType": "Bundle",
+                "entry": [{"resource": {"resourceType": "ServiceRequest", "priority": "soon"}}],
+            },
+            422,
+        ),
     ],
 )
 def test_bad_bodies_are_named(committed: World, body: dict, status: int) -> None:

@@ -31,8 +31,25 @@ from lianxin.standards import calendar, clock
 from tests.referral import world as worlds
 from tests.referral.world import DOWN_PACK, LETTER, PACK, START, World, key, person_at
 
-ACTORS = ["gp0", "gp1", "family0", "desk", "surgeon", "lead_reception", "tcm_desk", "tcm_clinician", "manager", "village0", "ward"]
-REASON_SETS = {"reject": "reject", "cancel": "cancel", "close_no_return": "no_return", "request_cancel": "cancel"}
+ACTORS = [
+    "gp0",
+    "gp1",
+    "family0",
+    "desk",
+    "surgeon",
+    "lead_reception",
+    "tcm_desk",
+    "tcm_clinician",
+    "manager",
+    "village0",
+    "ward",
+]
+REASON_SETS = {
+    "reject": "reject",
+    "cancel": "cancel",
+    "close_no_return": "no_return",
+    "request_cancel": "cancel",
+}
 EVERY = sorted(m.name for m in moves.MOVES if m.sources)
 WD = 7 * 60 + 30  # working minutes of a day
 
@@ -85,12 +102,21 @@ class Referrals(RuleBasedStateMachine):
         more: dict[str, Any] = {"emergency": emergency, "specialty": specialty}
         if down:
             target = self.world.county.townships[0].code
-            more |= {"direction": "down", "to_institution": target, "pack": DOWN_PACK, "override_reason": "家属要求"}
+            more |= {
+                "direction": "down",
+                "to_institution": target,
+                "pack": DOWN_PACK,
+                "override_reason": "家属要求",
+            }
         with clock.at(self.now), transaction.atomic():
             number = self.world.open("surgeon" if down else "gp0", person, **more)
             assert self.world.state(number) == "draft"
 
-    @initialize(state=st.sampled_from(["submitted", "received", "accepted", "booked", "in_care", "discharged", "outcome_sent"]))
+    @initialize(
+        state=st.sampled_from(
+            ["submitted", "received", "accepted", "booked", "in_care", "discharged", "outcome_sent"]
+        )
+    )
     def one_is_under_way(self, state: str) -> None:
         with clock.at(self.now), transaction.atomic():
             self.world.until(state)
@@ -117,7 +143,21 @@ class Referrals(RuleBasedStateMachine):
                     if offer.ok:
                         offers.setdefault(offer.name, []).append(name)
             # forward moves are drawn more often, or few referrals would ever get far
-            forward = [m for m in ("submit", "receive", "accept", "book", "arrive", "start_care", "discharge", "send_outcome", "acknowledge") if m in offers]
+            forward = [
+                m
+                for m in (
+                    "submit",
+                    "receive",
+                    "accept",
+                    "book",
+                    "arrive",
+                    "start_care",
+                    "discharge",
+                    "send_outcome",
+                    "acknowledge",
+                )
+                if m in offers
+            ]
             move = data.draw(st.sampled_from(forward * 4 + sorted(offers) * 2 + EVERY), label="move")
             who = data.draw(st.sampled_from(offers.get(move) or ACTORS), label="actor")
             with transaction.atomic():
@@ -170,7 +210,9 @@ class Referrals(RuleBasedStateMachine):
             jobs.mark_no_shows()
             booking.sweep()
         assert set(Case.objects.unscoped("test").filter(terminal=True).values_list("pk", flat=True)) == before
-        assert not Act.objects.filter(account_id=None, client_id=None, to_state__in=["closed", "cancelled", "closed_no_return"]).exists()
+        assert not Act.objects.filter(
+            account_id=None, client_id=None, to_state__in=["closed", "cancelled", "closed_no_return"]
+        ).exists()
 
     # -------------------------------------------------------------------------------- sound forms
 
@@ -183,10 +225,16 @@ class Referrals(RuleBasedStateMachine):
         elsewhere = free[0].code if free else "none"
         if referral.direction == "down" and free:
             elsewhere = min(free, key=lambda i: i.tier != "township").code
-        reason = {name: codes for name in reasons.shipped() if (codes := [c for c, _ in reasons.choices(name)])}
+        reason = {
+            name: codes for name in reasons.shipped() if (codes := [c for c, _ in reasons.choices(name)])
+        }
 
         def coded(name: str) -> dict[str, Any]:
-            return {"reason_code": data.draw(st.sampled_from(reason[name])), "comment": "说明", "question": "问题"}
+            return {
+                "reason_code": data.draw(st.sampled_from(reason[name])),
+                "comment": "说明",
+                "question": "问题",
+            }
 
         receiver = referral.to_institution or self.world.county.lead
         below = next(i for i in self.world.county.townships if i.pk != receiver.pk)
@@ -217,9 +265,18 @@ class Referrals(RuleBasedStateMachine):
     def slot(self, case: Case, referral: Referral, data: Any) -> dict[str, Any]:
         """A session with a free number when there is one, else a time of the receiver's own."""
         for session in Session.objects.filter(pk__in=[s.pk for s in self.sessions], ends_at__gt=self.now):
-            taken = Place.objects.unscoped("test").filter(session=session, person_id=case.person_id).exclude(state="cancelled")
+            taken = (
+                Place.objects.unscoped("test")
+                .filter(session=session, person_id=case.person_id)
+                .exclude(state="cancelled")
+            )
             room = session.capacity - session.taken_open - session.taken_reserved
-            if room and not taken.exists() and referral.to_institution_id == session.institution_id and data.draw(st.booleans()):
+            if (
+                room
+                and not taken.exists()
+                and referral.to_institution_id == session.institution_id
+                and data.draw(st.booleans())
+            ):
                 return {"session": session.pk}
         return {"appointment_at": self.now + dt.timedelta(days=1)}
 
@@ -243,7 +300,11 @@ class Referrals(RuleBasedStateMachine):
         for row in self.rows():
             if row.case.terminal:
                 assert (row.booking, row.live, row.place_id) == ("none", False, None)
-                assert not Place.objects.unscoped("test").filter(case_id=row.pk, state__in=["held", "booked", "arrived"]).exists()
+                assert (
+                    not Place.objects.unscoped("test")
+                    .filter(case_id=row.pk, state__in=["held", "booked", "arrived"])
+                    .exists()
+                )
         assert booking.recount() == []
 
     @invariant()
@@ -273,7 +334,9 @@ class Referrals(RuleBasedStateMachine):
 
     @invariant()
     def I9_clocks_count_working_time_and_bounded_pauses(self) -> None:
-        for duty in Duty.objects.unscoped("test").filter(kind="decide", ended="", paused_since=None, spec__endswith="wd"):
+        for duty in Duty.objects.unscoped("test").filter(
+            kind="decide", ended="", paused_since=None, spec__endswith="wd"
+        ):
             own = calendar.working_minutes(duty.opened_at, calendar.due(duty.opened_at, duty.spec))
             assert calendar.working_minutes(duty.opened_at, duty.due_at) == own + duty.paused_minutes
             assert duty.paused_minutes <= 10 * WD
@@ -305,7 +368,9 @@ def test_I1_to_I10_hold_whatever_people_press(db: None) -> None:
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.integers(0, 3000), rested=st.integers(0, 20000))
-def test_I9_a_question_rests_the_clock_no_longer_than_the_policy(world: World, asked: int, rested: int) -> None:
+def test_I9_a_question_rests_the_clock_no_longer_than_the_policy(
+    world: World, asked: int, rested: int
+) -> None:
     with undone():
         number = world.until("received")
         first = Duty.objects.unscoped("test").get(case__number=number, kind="decide").due_at
@@ -342,7 +407,12 @@ def test_I5_the_database_itself_refuses_a_second_visit_and_a_fifth_leg(world: Wo
     for n, institution in ((2, world.county.lead), (5, world.county.tcm)):
         with pytest.raises(IntegrityError), transaction.atomic():
             Leg.objects.create(
-                referral=referral, person_id=referral.person_id, number=n, institution=institution, opened_at=START, status="redirected"
+                referral=referral,
+                person_id=referral.person_id,
+                number=n,
+                institution=institution,
+                opened_at=START,
+                status="redirected",
             )
     with pytest.raises(IntegrityError), transaction.atomic():
         Referral.objects.unscoped("test").filter(pk=referral.pk).update(ended_at=START)

@@ -21,7 +21,10 @@ def test_the_loop_closes_and_nobody_loses_sight(world: World) -> None:
     assert world.referral(up).down_proposal["why"]["zh"]
 
     done = service.propose_down(
-        world["surgeon"], up, {"to_institution": world.county.tcm.code, "specialty": "21", "pack": DOWN_PACK}, key()
+        world["surgeon"],
+        up,
+        {"to_institution": world.county.tcm.code, "specialty": "21", "pack": DOWN_PACK},
+        key(),
     )
     down = service.child_number(done)
     assert world.state(down) == "draft"
@@ -31,13 +34,23 @@ def test_the_loop_closes_and_nobody_loses_sight(world: World) -> None:
 
     world.act("tcm_desk", "receive", down)
     world.act("tcm_desk", "accept", down)
-    assert not Followup.objects.unscoped("test").exists(), "a hospital is no family doctor: the follow-up waits for the township"
-    world.act("tcm_desk", "book", down, {"appointment_at": START + dt.timedelta(days=1), "appointment_note": "康复病区"})
+    assert not Followup.objects.unscoped("test").exists(), (
+        "a hospital is no family doctor: the follow-up waits for the township"
+    )
+    world.act(
+        "tcm_desk",
+        "book",
+        down,
+        {"appointment_at": START + dt.timedelta(days=1), "appointment_note": "康复病区"},
+    )
     world.act("tcm_reception", "arrive", down, {"identity": world.person.card_number})
     world.act("tcm_clinician", "start_care", down, {"visit_kind": "inpatient"})
     with clock.at(START + dt.timedelta(days=3)):
         world.act("surgeon", "ward_round", down, {"findings": "切口愈合好", "advice": "继续颈部功能锻炼"})
-        assert Letter.objects.unscoped("test").filter(kind="ward_round", referral__case__number=down).count() == 1
+        assert (
+            Letter.objects.unscoped("test").filter(kind="ward_round", referral__case__number=down).count()
+            == 1
+        )
         done = world.act("gp0", "acknowledge", up, {"medication_reconciled": True})
         assert world.state(up) == "closed"
         first = done.act.outcome["more"]["followup"]
@@ -65,7 +78,12 @@ def test_the_loop_closes_and_nobody_loses_sight(world: World) -> None:
         world.act("family0", "start_care", home, {"visit_kind": "clinic"})
         world.act("family0", "send_outcome", home, LETTER)
         world.act("tcm_clinician", "acknowledge", home, {"medication_reconciled": True})
-        world.act("family0", "contact", second, {"mode": "home", "bp_systolic": 132, "bp_diastolic": 80, "findings": "恢复好"})
+        world.act(
+            "family0",
+            "contact",
+            second,
+            {"mode": "home", "bp_systolic": 132, "bp_diastolic": 80, "findings": "恢复好"},
+        )
         world.act("family0", "finish", second, {"conclusion": "康复良好"})
         world.act("family0", "contact", first, {"mode": "phone", "findings": "同上"})
         world.act("family0", "finish", first, {"conclusion": "已并入康复随访"})

@@ -58,7 +58,9 @@ def test_01_submit_needs_receiver_pack_consent_and_no_double(world: World) -> No
 def test_01_refer_names_every_missing_field(world: World) -> None:
     with pytest.raises(Refused) as refused:
         service.refer(world["gp0"], world.person, world.draft_data(pack={}, to_institution=""), key())
-    assert {"to_institution", "pack_impression", "pack_present", "pack_past", "pack_treatment"} <= set(refused.value.errors)
+    assert {"to_institution", "pack_impression", "pack_present", "pack_past", "pack_treatment"} <= set(
+        refused.value.errors
+    )
     assert not Act.objects.exists(), "nothing half-written"
 
 
@@ -162,10 +164,17 @@ def test_09_redirect_keeps_the_pathway_and_never_repeats(world: World) -> None:
         assert not relationships.sees(world["surgeon"], world.person.pk)
         world.act("tcm_desk", "receive", number)
         with pytest.raises(Refused):
-            world.act("tcm_desk", "redirect", number, {"to_institution": lead.code, "reason_code": "capacity"})
+            world.act(
+                "tcm_desk", "redirect", number, {"to_institution": lead.code, "reason_code": "capacity"}
+            )
         world.act("tcm_desk", "redirect", number, {"to_institution": far.code, "reason_code": "closer"})
         world.act("gp2", "receive", number)
-        world.act("gp2", "redirect", number, {"to_institution": world.county.townships[1].code, "reason_code": "closer"})
+        world.act(
+            "gp2",
+            "redirect",
+            number,
+            {"to_institution": world.county.townships[1].code, "reason_code": "closer"},
+        )
         world.act("gp1", "receive", number)
         with pytest.raises(NotAllowed, match="3 次"):
             world.act("gp1", "redirect", number, {"to_institution": lead.code, "reason_code": "closer"})
@@ -182,7 +191,11 @@ def test_10_book_takes_a_place_of_the_receiver_only(world: World) -> None:
     assert set(refused.value.errors) == {"session"}
     world.act("gp0", "book", number, {"session": session.pk})
     place = Place.objects.unscoped("test").get()
-    assert (place.state, place.case_id, world.referral(number).place_id) == ("booked", world.case(number).pk, place.pk)
+    assert (place.state, place.case_id, world.referral(number).place_id) == (
+        "booked",
+        world.case(number).pk,
+        place.pk,
+    )
     assert owner(world, number) == (world.county.lead.code, "reception")
     other = world.until("accepted", person=person_at(world.county.townships[0], "尤俊达"), specialty="03.04")
     with pytest.raises(booking.Full):
@@ -194,7 +207,11 @@ def test_11_no_capacity_is_looked_at_weekly(world: World) -> None:
     number = world.until("accepted")
     world.act("desk", "no_capacity", number)
     case = world.case(number)
-    assert (case.state, case.facts["booking"], case.due_at) == ("accepted", "waitlisted", START + dt.timedelta(days=7))
+    assert (case.state, case.facts["booking"], case.due_at) == (
+        "accepted",
+        "waitlisted",
+        START + dt.timedelta(days=7),
+    )
 
 
 def test_12_reschedule_moves_the_place_and_is_counted(world: World) -> None:
@@ -247,7 +264,10 @@ def test_15_16_17_no_show_by_the_system_then_people_decide(world: World) -> None
         assert jobs.mark_no_shows() == 0
     with clock.at(session.ends_at + dt.timedelta(minutes=31)):
         assert jobs.mark_no_shows() == 1
-        assert (world.state(number), owner(world, number)) == ("no_show", (world.county.lead.code, "referral_desk"))
+        assert (world.state(number), owner(world, number)) == (
+            "no_show",
+            (world.county.lead.code, "referral_desk"),
+        )
         assert Place.objects.unscoped("test").get().state == "no_show"
         with pytest.raises(NotAllowed, match="重新预约"):
             world.act("desk", "hand_back", number)
@@ -258,7 +278,10 @@ def test_15_16_17_no_show_by_the_system_then_people_decide(world: World) -> None
         with pytest.raises(NotAllowed, match="上限"):
             world.act("desk", "rebook", number, {"session": again.pk})
         world.act("desk", "hand_back", number)
-        assert (world.state(number), owner(world, number)) == ("returned", (world.county.townships[0].code, "family_doctor"))
+        assert (world.state(number), owner(world, number)) == (
+            "returned",
+            (world.county.townships[0].code, "family_doctor"),
+        )
     assert booking.recount() == []
 
 
@@ -302,7 +325,12 @@ def test_22_acknowledge_reconciles_and_makes_a_follow_up(world: World) -> None:
     with pytest.raises(Refused) as refused:
         world.act("gp0", "acknowledge", number, {})
     assert set(refused.value.errors) == {"medication_reconciled"}
-    world.act("gp0", "acknowledge", number, {"medication_reconciled": True, "followup_at": START + dt.timedelta(days=5)})
+    world.act(
+        "gp0",
+        "acknowledge",
+        number,
+        {"medication_reconciled": True, "followup_at": START + dt.timedelta(days=5)},
+    )
     letter = Letter.objects.unscoped("test").get(kind="outcome")
     assert letter.acknowledged_at == START
     follow = Followup.objects.unscoped("test").get()
@@ -352,7 +380,11 @@ def test_26_close_without_return_from_anywhere(world: World) -> None:
         by = "desk" if n % 2 else "gp0"
         world.act(by, "close_no_return", number, {"reason_code": "moved"})
         referral = world.referral(number)
-        assert (world.state(number), referral.end_code, referral.booking) == ("closed_no_return", "moved", "none")
+        assert (world.state(number), referral.end_code, referral.booking) == (
+            "closed_no_return",
+            "moved",
+            "none",
+        )
 
 
 def test_27_running_out_escalates_and_ends_nothing(world: World) -> None:
@@ -371,14 +403,18 @@ def test_28_green_channel_skips_and_owes_the_rest(world: World, state: str) -> N
     if state == "booked":
         world.act("lead_reception", "arrive", number, {"identity": world.person.number})
         return
-    world.act("lead_reception", "arrive_green", number, {"identity": world.person.number, "comment": "救护车送达"})
+    world.act(
+        "lead_reception", "arrive_green", number, {"identity": world.person.number, "comment": "救护车送达"}
+    )
     assert world.state(number) == "arrived"
     steps = [row["step"] for row in world.referral(number).backfilled]
     assert steps == {"draft": ["submit", "receive", "accept", "book"], "submitted": ["receive", "accept", "book"],
                      "received": ["accept", "book"], "accepted": ["book"]}[state]  # fmt: skip
     by = "gp0" if state == "draft" else "desk"
     assert duty(world, number, "backfill").owner_institution_id == world[by].institution_id
-    world.act(by, "backfill", number, {"consent_evidence": "emergency", "comment": "急诊送达，补记", "pack": PACK})
+    world.act(
+        by, "backfill", number, {"consent_evidence": "emergency", "comment": "急诊送达，补记", "pack": PACK}
+    )
     assert world.referral(number).consent_id is not None
     assert not Duty.objects.unscoped("test").filter(case__number=number, kind="backfill", ended="").exists()
 
@@ -395,12 +431,18 @@ def test_down_pack_acceptance_follow_up_and_rounds(world: World) -> None:
     relationships.grant(world.person.pk, world.county.lead.pk, "encounter", "test")
     with pytest.raises(Refused) as refused:
         world.send(**more, pack=PACK, diagnosis_code="D34", facts={})
-    assert {"pack_summary", "pack_drugs", "pack_rehabilitation", "pack_danger_signs"} <= set(refused.value.errors)
-    number = world.send(**more, pack=DOWN_PACK, diagnosis_code="D34", facts={"stable": True, "wound_healing": True})
+    assert {"pack_summary", "pack_drugs", "pack_rehabilitation", "pack_danger_signs"} <= set(
+        refused.value.errors
+    )
+    number = world.send(
+        **more, pack=DOWN_PACK, diagnosis_code="D34", facts={"stable": True, "wound_healing": True}
+    )
     world.act("gp0", "receive", number)
     assert duty(world, number, "decide").due_at == calendar.due(START, "2wd"), "its own clocks"
     world.act("gp0", "reject", number, {"reason_code": "not_stable", "comment": "引流未拔"})
-    assert owner(world, number) == (world.county.lead.code, "clinician"), "a rejected down-referral stays the hospital's"
+    assert owner(world, number) == (world.county.lead.code, "clinician"), (
+        "a rejected down-referral stays the hospital's"
+    )
     world.act("surgeon", "resend", number, {"to_institution": world.county.townships[1].code})
     world.act("gp1", "receive", number)
     done = world.act("gp1", "accept", number)
@@ -427,7 +469,12 @@ def test_followup_machine(world: World) -> None:
         world.act("family0", "attempt", follow, {"comment": "电话无人接听"})
     world.act("family0", "reschedule", follow, {"next_at": START + dt.timedelta(days=9), "comment": "外出"})
     assert world.case(follow).due_at == START + dt.timedelta(days=9)
-    world.act("family0", "hand_over", follow, {"to_institution": world.county.townships[1].code, "reason_code": "nearer"})
+    world.act(
+        "family0",
+        "hand_over",
+        follow,
+        {"to_institution": world.county.townships[1].code, "reason_code": "nearer"},
+    )
     assert owner(world, follow) == (world.county.townships[1].code, "family_doctor")
     world.act("family1", "contact", follow, {"mode": "phone", "findings": "已联系"})
     assert world.state(follow) == "contacted"
@@ -439,3 +486,31 @@ def test_a_system_scope_cannot_press_buttons(world: World) -> None:
     number = world.send()
     with pytest.raises(NotAllowed):
         kernel.execute("receive", number, Scope.system("test"), {}, None, key())
+
+
+def test_10_a_held_number_is_confirmed_or_runs_out(world: World) -> None:
+    number = world.until("accepted")
+    session = world.session()
+    world.act("desk", "hold", number, {"session": session.pk})
+    place = Place.objects.unscoped("test").get(case_id=world.case(number).pk)
+    assert (place.state, world.case(number).facts["booking"], world.state(number)) == (
+        "held",
+        "held",
+        "accepted",
+    )
+    world.act("desk", "book", number, {})
+    place.refresh_from_db()
+    assert (place.state, world.state(number)) == ("booked", "booked")
+
+    other = world.until("accepted", person=person_at(world.county.townships[0], "尤俊达"), specialty="03.04")
+    world.act("desk", "hold", other, {"session": session.pk})
+    with clock.at(clock.now() + dt.timedelta(hours=3)):
+        with pytest.raises(Refused, match="过期"):
+            world.act("desk", "book", other, {})
+        world.act("desk", "no_capacity", other)
+    assert (
+        not Place.objects.unscoped("test")
+        .filter(case_id=world.case(other).pk, state__in=("held", "booked"))
+        .exists()
+    )
+    assert booking.recount() == []

@@ -24,7 +24,13 @@ from tests.factories import SmallCounty, make_department, make_post, make_reside
 START = dt.datetime(2026, 3, 2, 9, 0, tzinfo=clock.ZONE)  # a Monday
 _keys = count(1)
 
-PACK = {"impression": "甲状腺结节", "present": "颈前肿物半年", "past": "无特殊", "treatment": "未治疗", "imaging": "TI-RADS 4"}
+PACK = {
+    "impression": "甲状腺结节",
+    "present": "颈前肿物半年",
+    "past": "无特殊",
+    "treatment": "未治疗",
+    "imaging": "TI-RADS 4",
+}
 DOWN_PACK = {
     "diagnosis": "甲状腺良性肿瘤术后", "summary": "甲状腺腺叶切除术,术后平稳", "drugs": "左甲状腺素钠 50μg 每日一次",
     "rehabilitation": "颈部功能锻炼,两周复查甲功", "danger_signs": "颈部肿胀、呼吸困难、手足抽搐",
@@ -70,7 +76,9 @@ class World:
         """A referral sent; its number."""
         return service.refer(self[by], person or self.person, self.draft_data(**more), key()).case.number
 
-    def act(self, by: str, move: str, number: str, form: dict[str, Any] | None = None, version: int | None = None) -> kernel.Done:
+    def act(
+        self, by: str, move: str, number: str, form: dict[str, Any] | None = None, version: int | None = None
+    ) -> kernel.Done:
         """Make a move."""
         return kernel.execute(move, number, self[by], form or {}, version, key())
 
@@ -110,7 +118,9 @@ class World:
     def session(self, capacity: int = 10, days: int = 2, department: str = "surgery") -> Session:
         """A clinic session of the lead hospital."""
         chosen = self.county.departments[department]
-        start = (clock.now() + dt.timedelta(days=days)).replace(hour=8, minute=next(_keys) % 60, second=0, microsecond=0)
+        start = (clock.now() + dt.timedelta(days=days)).replace(
+            hour=8, minute=next(_keys) % 60, second=0, microsecond=0
+        )
         return Session.objects.create(
             institution=chosen.institution, department=chosen, specialty=chosen.specialty, starts_at=start,
             ends_at=start + dt.timedelta(hours=4), capacity=capacity, release_at=clock.now(),
@@ -120,7 +130,9 @@ class World:
 def account_for(post: Post) -> Account:
     """An account of the person in the post."""
     number = next(_keys)
-    return Account.objects.create(username=f"u{number}", name=post.practitioner.name, practitioner=post.practitioner)
+    return Account.objects.create(
+        username=f"u{number}", name=post.practitioner.name, practitioner=post.practitioner
+    )
 
 
 def person_at(institution: Any, name: str = "单雄信", seq: int | None = None) -> Person:

@@ -44,6 +44,7 @@ _OTHERS = {
     "count.followup_attempts": T("判失访前的联系次数", "Attempts before one is lost"),
     "pause.info_max": T("等待补充资料最长暂停", "Longest pause while waiting for an answer"),
     "grace.no_show": T("爽约宽限", "Grace before a no-show"),
+    "limit.hold_minutes": T("暂留号源的分钟数", "Minutes a number is held"),
     "limit.follow_up_days": T("随访可约到多少天以内", "Follow-up at most so many days ahead"),
 }
 

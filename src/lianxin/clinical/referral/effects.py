@@ -278,6 +278,14 @@ def book(ctx: Ctx) -> Effect:
     )
 
 
+def hold(ctx: Ctx) -> Effect:
+    """Keep a number while the patient is asked; the booking clock runs on and the hold runs out by itself."""
+    slots.keep(ctx, int(policy.value("limit.hold_minutes", ctx.subject.consortium, ctx.now.date())))
+    facts = set_facts(ctx.subject, booking="held")
+    ctx.subject.save()
+    return Effect(facts=facts)
+
+
 def rebook(ctx: Ctx) -> Effect:
     """Book again after a no-show."""
     return book(ctx)
@@ -312,6 +320,7 @@ def _both(ctx: Ctx, text: Text) -> list[Tell]:
 
 def waitlist(ctx: Ctx) -> Effect:
     """No capacity: on the waiting list, looked at every week, never expiring silently."""
+    slots.release(ctx, "waitlisted")
     facts = set_facts(ctx.subject, booking="waitlisted")
     ctx.subject.save()
     return Effect(facts=facts, due={"book": calendar.due(ctx.now, spec(ctx, "waitlist"))})

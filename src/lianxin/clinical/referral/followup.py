@@ -259,7 +259,19 @@ def load(case: Any) -> Followup | None:
 def load_many(cases: list[Any]) -> dict[int, Followup]:
     """The same for a list of cases."""
     rows = Followup.objects.unscoped("the kernel loads the rows of the cases it checked")
-    return {r.pk: r for r in rows.select_related("institution").filter(pk__in=[c.pk for c in cases])}
+    rows = rows.select_related("institution", "origin_institution", "referral")
+    return {r.pk: r for r in rows.filter(pk__in=[c.pk for c in cases])}
+
+
+def summary(ctx: Ctx) -> Text:
+    """One line for worklists: after which referral, of where."""
+    referral = ctx.subject.referral
+    if referral is None:
+        return T("慢病随访", "Long-term follow-up")
+    return T("{what} · {where}转回后", "{what}, after {where}").format(
+        what=referral.diagnosis_name,
+        where=ctx.subject.origin_institution.short if ctx.subject.origin_institution else "—",
+    )
 
 
 MACHINE = Machine(
@@ -273,6 +285,7 @@ MACHINE = Machine(
     path=("planned", "contacted", "done"),
     load=load,
     load_many=load_many,
+    summary=summary,
 )
 
 

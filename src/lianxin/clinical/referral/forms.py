@@ -242,9 +242,10 @@ class SlotForm(MoveForm):
     appointment_note = text(T("地点与须知", "Where, and what to bring"), required=False, long=False)
 
     def clean(self) -> dict[str, Any]:
-        """One of the two has to be given."""
+        """One of the two has to be given, unless a number is held already: that one is then confirmed."""
         data = super().clean()
-        if not self.errors and not data.get("session") and not data.get("appointment_at"):
+        held = self.ctx is not None and self.ctx.facts.get("booking") == "held"
+        if not self.errors and not held and not data.get("session") and not data.get("appointment_at"):
             self.add_error(
                 "session",
                 ValidationError(
@@ -252,6 +253,12 @@ class SlotForm(MoveForm):
                 ),
             )
         return data
+
+
+class HoldForm(MoveForm):
+    """A number kept for a while."""
+
+    session = number(T("号源", "Session"), required=True)
 
 
 class RescheduleForm(SlotForm):

@@ -94,10 +94,9 @@ def capable(ctx: Ctx) -> Text | None:
     ):
         return None
     wanted = parties.covering(subject.specialty)
-    departments = Department.objects.filter(institution_id=subject.to_institution_id, active=True).exclude(
-        specialty=""
-    )
-    if not departments.exists() or departments.filter(specialty__in=wanted).exists():
+    departments = Department.objects.filter(institution_id=subject.to_institution_id, active=True)
+    offered = set(departments.exclude(specialty="").order_by().values_list("specialty", flat=True))
+    if not offered or not offered.isdisjoint(wanted):
         return None
     if (
         Capability.objects.live(ctx.now.date())

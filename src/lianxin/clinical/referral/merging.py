@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-TABLES = ("referral_referral", "referral_leg", "referral_letter", "referral_message", "referral_followup", "referral_followupcontact")
+TABLES = (
+    "referral_referral",
+    "referral_leg",
+    "referral_letter",
+    "referral_message",
+    "referral_followup",
+    "referral_followupcontact",
+)
 
 # Two open referrals of one specialty may meet here. Both go on; only the kept person's counts for the duplicate guard.
 _YIELD = """

@@ -41,7 +41,9 @@ class ReferralManager(ScopedManager):
         if scope is None or scope.everything:
             return rows
         mine = scope.institution_ids | scope.oversight_ids
-        return rows.filter(Q(submitted_at__isnull=False) | Q(emergency=True) | Q(from_institution_id__in=mine))
+        return rows.filter(
+            Q(submitted_at__isnull=False) | Q(emergency=True) | Q(from_institution_id__in=mine)
+        )
 
 
 class Referral(ScopedModel):

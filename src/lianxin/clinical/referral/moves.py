@@ -192,6 +192,8 @@ MOVES = (
     # 10
     move("book", "预约", "Book", ("accepted",), "booked", parties=("receiver", "referrer"), roles=parties.BOOKERS,
          form=f.SlotForm, effect=fx.book, tone="primary"),
+    Move("hold", T("暂留号源", "Hold a number"), ("accepted",), None, parties=("receiver", "referrer"), roles=parties.BOOKERS,
+         form=f.HoldForm, effect=fx.hold),
     # 11
     Move("no_capacity", T("列入候诊", "Put on the waiting list"), ("accepted",), None, parties=REC, roles=parties.BOOKERS,
          form=f.OptionalCommentForm, effect=fx.waitlist),
@@ -288,8 +290,15 @@ RELATED = (
 )  # fmt: skip
 
 
+def _brought(case: Any) -> bool:
+    """Whether the case came with its referral (a page read both at once); a case locked for a move never does."""
+    return Referral._meta.get_field("case").remote_field.is_cached(case)
+
+
 def load(case: Any) -> Referral | None:
-    """The referral of a case with the institutions it names."""
+    """The referral of a case with the institutions it names; the one a page came by, when it brought the case with it."""
+    if _brought(case):
+        return case.referral
     found = Referral.objects.unscoped("the kernel loads the row of the case it checked").select_related(
         *RELATED
     )
@@ -301,6 +310,8 @@ def load(case: Any) -> Referral | None:
 
 def load_many(cases: list[Any]) -> dict[int, Referral]:
     """The same for a list of cases."""
+    if all(_brought(case) for case in cases):
+        return {case.pk: case.referral for case in cases}
     found = Referral.objects.unscoped("the kernel loads the rows of the cases it checked").select_related(
         *RELATED
     )

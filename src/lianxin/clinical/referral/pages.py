@@ -21,6 +21,7 @@ from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.clinical.referral import pages_forms, pages_view, reasons
 from lianxin.clinical.referral.models import Referral
+from lianxin.clinical.referral.moves import RELATED
 from lianxin.duty import journey, kernel, machine
 from lianxin.duty.machine import Move
 from lianxin.network import roles
@@ -36,16 +37,7 @@ def find(number: str, scope: Scope) -> Referral:
     """The referral of this number within the scope; 404 says neither more nor less to a stranger than to the curious."""
     found = (
         Referral.objects.within(scope)
-        .select_related(
-            "case",
-            "person",
-            "person__home_institution",
-            "from_institution",
-            "to_institution",
-            "to_department",
-            "from_practitioner",
-            "consortium",
-        )
+        .select_related("case", "person", "person__home_institution", *RELATED)
         .filter(case__number=number)
         .first()
     )
@@ -124,10 +116,9 @@ def _context(
     failed: pages_view.Offer | None = None,
 ) -> dict[str, Any]:
     scope, case = request.scope, referral.case
-    may_open = scope.clinical and (
-        relationships.sees(scope, referral.person_id)
-        or bool({referral.from_institution_id, referral.to_institution_id} & scope.institution_ids)
-    )
+    sees = scope.clinical and relationships.sees(scope, referral.person_id)
+    parties = {referral.from_institution_id, referral.to_institution_id}
+    may_open = sees or (scope.clinical and bool(parties & scope.institution_ids))
     every = kernel.allowed(case, scope)
     wanted = request.GET.get("act", "")
     offers = [
@@ -138,17 +129,14 @@ def _context(
     opened = failed or next((o for o in offers if o.open and o.has_form), None)
     why = next((a.why for a in every if a.name == wanted and not a.ok), None)
     offers.sort(key=lambda o: {"primary": 0, "quiet": 1, "danger": 2}.get(o.tone, 1))
-    record = (
-        timeline.banner(scope, referral.person_id, noted=True)
-        if may_open and relationships.sees(scope, referral.person_id)
-        else None
-    )
+    record = timeline.banner(scope, referral.person_id, noted=True) if sees else None
+    log = journey.log(case)
     context = {
         "r": referral,
         "person": referral.person,
         "may_open": may_open,
         "allergies": [a["title"] for a in record.allergies] if record else None,
-        "steps": journey.journey(case),
+        "steps": journey.journey(case, log),
         "state_label": pages_view.state_label(case),
         "direction_label": pages_view.DIRECTIONS[referral.direction],
         "duties": pages_view.duties(case),
@@ -156,7 +144,7 @@ def _context(
         "opened": opened,
         "asked_why": why,
         "refused": [{"label": a.move.label, "why": a.why} for a in every if not a.ok],
-        "acts": pages_view.acts(case),
+        "acts": pages_view.acts(case, log),
         "legs": pages_view.legs(referral),
         "related": pages_view.related(referral, scope),
         "booking_line": pages_view.booking_line(referral),
@@ -191,7 +179,9 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     if step is None or step.system:
         raise Http404
     if request.method != "POST":
-        if request.headers.get("HX-Request") != "true":  # a link followed: the whole page with this move's form open
+        if (
+            request.headers.get("HX-Request") != "true"
+        ):  # a link followed: the whole page with this move's form open
             return redirect(reverse("referral:show", args=[number]) + f"?act={move}#act-here")
         why = next(
             (a.why for a in kernel.allowed(referral.case, scope) if a.name == move),

@@ -20,6 +20,7 @@ from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.clinical.referral import pages_view
 from lianxin.clinical.referral.models import Referral
+from lianxin.clinical.referral.moves import RELATED
 from lianxin.duty import kernel
 from lianxin.index import registry
 from lianxin.network import roles
@@ -94,7 +95,7 @@ RECEIVING = (
 def _rows(scope: Scope) -> QuerySet[Referral]:
     return (
         Referral.objects.within(scope)
-        .select_related("case", "person", "from_institution", "to_institution", "to_department")
+        .select_related("case", "person", *RELATED)
         .filter(case__terminal=False)
         .order_by("case__due_at")
     )

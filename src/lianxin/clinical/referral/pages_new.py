@@ -70,7 +70,9 @@ def _parts(request: HttpRequest, person: Person, data: dict[str, Any]) -> dict[s
     consortium = directory.consortia_of(here).first()
     code = data.get("diagnosis_code", "").strip()
     emergency = bool(data.get("emergency"))
-    direction = data.get("direction") or ("down" if here.tier in HOSPITALS else "up")
+    direction = data.get("direction", "")
+    if direction not in dict(forms.DIRECTIONS):
+        direction = "down" if here.tier in HOSPITALS else "up"
     facts, _ = rules.read_facts(
         {k[5:]: v for k, v in data.items() if k.startswith("fact_")}, _fact_codes(data)
     )

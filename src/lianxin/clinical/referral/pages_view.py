@@ -11,7 +11,7 @@ from lianxin.access.scope import Scope
 from lianxin.clinical.referral import forms, reasons, rules
 from lianxin.clinical.referral.catalogue import KINDS
 from lianxin.clinical.referral.models import Followup, Leg, Letter, Message, Referral
-from lianxin.duty import machine
+from lianxin.duty import journey, machine
 from lianxin.duty.models import Act, Case, Duty
 from lianxin.network import roles
 from lianxin.network.models import Institution
@@ -142,11 +142,11 @@ def duties(case: Case) -> list[dict[str, Any]]:
     ]
 
 
-def acts(case: Case) -> list[dict[str, Any]]:
+def acts(case: Case, log: list[Act] | None = None) -> list[dict[str, Any]]:
     """The act log, newest first: dated, signed, with the head of each hash."""
     m = machine.get(case.kind)
     out = []
-    for act in Act.objects.filter(case=case).select_related("institution").order_by("-seq"):
+    for act in reversed(journey.log(case) if log is None else log):
         move = m.move(act.move)
         where = f" · {named(act.institution, True)}" if act.institution else ""
         role = f" · {roles.label(act.role)}" if act.role else ""

@@ -11,10 +11,8 @@ import base64
 import datetime as dt
 from typing import Any
 
-from lianxin.access import relationships
 from lianxin.clinical.referral import reasons, rules
 from lianxin.clinical.referral.models import Leg, Letter, Message, Referral
-from lianxin.duty.ledger import access_source
 from lianxin.duty.machine import Ctx
 from lianxin.network.models import Institution, Practitioner
 from lianxin.record import publish as record
@@ -368,31 +366,9 @@ APPOINTMENT_AFTER = {
 }  # fmt: skip
 
 
-PARTIES_CHANGE = frozenset(
-    {"open", "edit", "submit", "redirect", "resend", "reject", "return_with_advice", "hand_back", "arrive_green"}
-)  # fmt: skip
-
-
-def mind_the_hub(ctx: Ctx) -> None:
-    """The lead institution watches the path of a referral; it reads the record only while it is referrer or receiver itself.
-
-    The kernel gives every party access; here the hub's is taken back, or given when the hub becomes the receiver.
-    """
-    hub = ctx.parties.get("hub")
-    if hub is None:
-        return
-    source = access_source(ctx.case.pk, hub)
-    if hub in (ctx.parties.get("referrer"), ctx.parties.get("receiver")):
-        relationships.grant(ctx.case.person_id, hub, "duty", source)
-    else:
-        relationships.end(source, at=ctx.now)
-
-
 def publish(ctx: Ctx) -> None:
     """Write what this move changed. The kernel calls it after the act, in the same transaction."""
     subject, case, name = ctx.subject, ctx.case, ctx.move.name if ctx.move else ""
-    if name in PARTIES_CHANGE:
-        mind_the_hub(ctx)
     if subject.submitted_at is None:
         return
     ours: list[dict[str, Any]] = [service_request(subject, case)]

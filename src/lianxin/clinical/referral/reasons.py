@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, Subquery
 
 from lianxin.standards import clock
 from lianxin.standards.models import CodeSystem, Concept
@@ -99,14 +99,12 @@ def all_of(name: str, day: dt.date | None = None) -> list[Reason]:
         CodeSystem.objects.filter(url=url(name), effective_from__lte=day)
         .filter(Q(effective_to=None) | Q(effective_to__gt=day))
         .order_by("-effective_from")
-        .first()
     )
-    if system is None:
-        return shipped()[name]
-    return [
+    found = [
         Reason(c.code, c.label, bool(c.props.get("needs_comment")), c.since, c.until)
-        for c in system.concepts.order_by("position")
+        for c in Concept.objects.filter(system_id=Subquery(system.values("pk")[:1])).order_by("position")
     ]
+    return found or shipped()[name]
 
 
 def choices(name: str, day: dt.date | None = None) -> list[tuple[str, Text]]:

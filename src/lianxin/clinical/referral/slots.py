@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from lianxin.clinical.referral.models import Referral
 from lianxin.duty.errors import Refused
 from lianxin.duty.machine import Ctx
 from lianxin.pool import booking
@@ -18,9 +19,17 @@ VISIT = dt.timedelta(hours=4)
 
 
 def take(ctx: Ctx) -> None:
-    """Book what the form names and note when the patient is expected. Raises ``pool.Full`` with alternatives."""
+    """Book what the form names (nothing named: the number held before) and note when the patient is expected.
+
+    Raises ``pool.Full`` with alternatives.
+    """
     subject, chosen = ctx.subject, ctx.data.get("session")
     subject.appointment_note = ctx.data.get("appointment_note") or ""
+    if subject.booking == "held":
+        if not chosen and not ctx.data.get("appointment_at"):
+            _confirm(subject)
+            return
+        release(ctx, "another time chosen")
     if not chosen:
         at = ctx.data["appointment_at"]
         if at < ctx.now:
@@ -33,19 +42,46 @@ def take(ctx: Ctx) -> None:
             )
         subject.place, subject.appointment_at, subject.appointment_end = None, at, at + VISIT
         return
-    session = Session.objects.filter(pk=chosen, institution_id=subject.to_institution_id).first()
-    if session is None:
-        raise Refused(
-            {"session": T("该号源不属于接诊机构，请重新选择", "Not a session of the receiver; choose again")}
-        )
-    if session.ends_at <= ctx.now:
-        raise Refused({"session": T("该时段已结束，请重新选择", "This session is over; choose another")})
+    session = _session(ctx, chosen)
     key = f"{ctx.case.number}:{ctx.case.version + 1}"
     try:
         place = booking.book(session.pk, subject.person_id, "referral", key, case_id=ctx.case.pk)
     except booking.AlreadyBooked as error:
         raise Refused({"session": error.text}) from error
     subject.place, subject.appointment_at, subject.appointment_end = place, session.starts_at, session.ends_at
+
+
+def keep(ctx: Ctx, minutes: int) -> None:
+    """Hold a number of the session for ``minutes``; it is free again by itself when nobody confirms. Raises ``pool.Full``."""
+    release(ctx, "another number held")
+    session = _session(ctx, ctx.data["session"])
+    key = f"{ctx.case.number}:{ctx.case.version + 1}"
+    try:
+        place = booking.hold(session.pk, ctx.subject.person_id, "referral", key, minutes, case_id=ctx.case.pk)
+    except booking.AlreadyBooked as error:
+        raise Refused({"session": error.text}) from error
+    ctx.subject.place = place
+
+
+def _confirm(subject: Referral) -> None:
+    try:
+        place = booking.confirm(subject.place_id)
+    except booking.NotPossible as error:
+        raise Refused({"session": error.text}) from error
+    session = place.session
+    subject.place, subject.appointment_at, subject.appointment_end = place, session.starts_at, session.ends_at
+
+
+def _session(ctx: Ctx, chosen: int) -> Session:
+    """The receiver's session that the form names; refuses another's and one that is over."""
+    session = Session.objects.filter(pk=chosen, institution_id=ctx.subject.to_institution_id).first()
+    if session is None:
+        raise Refused(
+            {"session": T("该号源不属于接诊机构，请重新选择", "Not a session of the receiver; choose again")}
+        )
+    if session.ends_at <= ctx.now:
+        raise Refused({"session": T("该时段已结束，请重新选择", "This session is over; choose another")})
+    return session
 
 
 def release(ctx: Ctx, reason: str) -> None:
@@ -60,7 +96,9 @@ def release(ctx: Ctx, reason: str) -> None:
 
 
 def arrived(ctx: Ctx) -> None:
-    """The patient of the place is here."""
+    """The patient of the place is here; a number only held is given back (the green channel needs none)."""
+    if ctx.subject.booking == "held":
+        release(ctx, "arrived without it")
     if ctx.subject.place_id is not None and ctx.subject.place.state in LIVE:
         booking.arrive(ctx.subject.place)
 
