@@ -49,9 +49,15 @@ LETTER = {
     "watch_for": "颈部肿胀、呼吸困难、手足麻木。",
     "who_follows": "长宁镇卫生院家庭医生团队",
 }
-ROUND = {"findings": "切口愈合良好，声音正常，颈部活动度基本恢复。", "advice": "继续颈肩锻炼，左甲状腺素不变，下周可出院回镇。"}
+ROUND = {
+    "findings": "切口愈合良好，声音正常，颈部活动度基本恢复。",
+    "advice": "继续颈肩锻炼，左甲状腺素不变，下周可出院回镇。",
+}
 REHABILITATED = LETTER | {"done": "针灸、颈肩功能锻炼两周，颈部活动度恢复正常。", "drugs_changed": "无"}
-HOME_PACK = DOWN_PACK | {"summary": "康复两周，颈部活动度恢复正常，无声嘶。", "rehabilitation": "居家颈肩锻炼，术后 4 周复查甲功。"}
+HOME_PACK = DOWN_PACK | {
+    "summary": "康复两周，颈部活动度恢复正常，无声嘶。",
+    "rehabilitation": "居家颈肩锻炼，术后 4 周复查甲功。",
+}
 FACTS_UP = {"nodule_mm": 24, "tirads": 4}
 FACTS_DOWN = {"stable": True, "wound_healing": True, "rehabilitation_stage": True}
 
@@ -131,7 +137,9 @@ def hospital_papers(patient_id: str, visit: str, when: dt.datetime) -> list[dict
     subject, encounter = {"reference": f"Patient/{patient_id}"}, {"reference": f"Encounter/{visit}"}
     at, ucum = when.isoformat(timespec="seconds"), "http://unitsofmeasure.org"
 
-    def result(rid: str, code: str, text: str, value: float, unit: str, low: float, high: float) -> dict[str, Any]:
+    def result(
+        rid: str, code: str, text: str, value: float, unit: str, low: float, high: float
+    ) -> dict[str, Any]:
         return {
             "resourceType": "Observation", "id": f"{visit}-{rid}", "status": "final",
             "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "laboratory"}]}],
@@ -175,6 +183,7 @@ def transaction(resources: list[dict[str, Any]]) -> dict[str, Any]:
         "resourceType": "Bundle",
         "type": "transaction",
         "entry": [
-            {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}} for r in resources
+            {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
+            for r in resources
         ],
     }

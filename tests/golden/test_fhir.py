@@ -31,7 +31,10 @@ def parameters(**values: Any) -> dict[str, Any]:
         elif isinstance(value, int):
             made.append({"name": name, "valueInteger": value})
         elif isinstance(value, dict):
-            typed = [{"name": k} | ({"valueBoolean": v} if isinstance(v, bool) else {"valueString": str(v)}) for k, v in value.items()]
+            typed = [
+                {"name": k} | ({"valueBoolean": v} if isinstance(v, bool) else {"valueString": str(v)})
+                for k, v in value.items()
+            ]
             made.append({"name": name, "part": typed})
         else:
             made.append({"name": name, "valueString": str(value)})
@@ -61,7 +64,9 @@ class Hospital(Client):
     def act(self, number: str, move: str, **form: Any) -> Reply:
         """Make a move on the referral's Task."""
         self.done += 1
-        return self.ok("POST", f"Task/{number}-1/$act", parameters(move=move, key=f"{self.code}-{self.done}", **form))
+        return self.ok(
+            "POST", f"Task/{number}-1/$act", parameters(move=move, key=f"{self.code}-{self.done}", **form)
+        )
 
     def worklist(self, status: str) -> list[str]:
         """Ids of the Tasks of that status that this institution owns."""
@@ -75,7 +80,10 @@ class Hospital(Client):
         task["status"] = status
         if inputs:
             task["input"] = [
-                {"type": {"coding": [{"system": FORM, "code": name}]}, kinds.get(type(value), "valueString"): value}
+                {
+                    "type": {"coding": [{"system": FORM, "code": name}]},
+                    kinds.get(type(value), "valueString"): value,
+                }
                 for name, value in inputs.items()
             ]
         version = task["meta"]["versionId"]
@@ -94,7 +102,12 @@ class Hospital(Client):
         assert self("GET", f"Patient/{person}").status in (403, 404)
         assert self("GET", f"Patient/{person}/$everything").status in (403, 404)
         if number:
-            for path in (f"Task/{number}-1", f"ServiceRequest/{number}", f"Composition/{number}-L1", f"Appointment/{number}-A"):
+            for path in (
+                f"Task/{number}-1",
+                f"ServiceRequest/{number}",
+                f"Composition/{number}-L1",
+                f"Appointment/{number}-A",
+            ):
                 assert self("GET", path).status in (403, 404, 410), path
             tried = self("POST", f"Task/{number}-1/$act", parameters(move="receive", key="stranger"))
             assert tried.status in (403, 404), tried.raw
@@ -142,9 +155,9 @@ def test_the_story_closes_over_fhir(group: g.Group) -> None:
     assert (request["status"], request["subject"]["reference"]) == ("active", f"Patient/{who}")
     assert head.ok("GET", f"Condition?patient=Patient/{who}").json["total"] == 1, "the duty opens her record"
     assert head.put(up, "received")["status"] == "received"
-    assert said(head.act(up, "ask_info", reasonCode="missing_result", question=g.QUESTION), "task")["businessStatus"]["coding"][0]["code"] == (
-        "awaiting-information"
-    )
+    assert said(head.act(up, "ask_info", reasonCode="missing_result", question=g.QUESTION), "task")[
+        "businessStatus"
+    ]["coding"][0]["code"] == ("awaiting-information")
     asked = centre.ok("GET", f"Communication?patient=Patient/{who}").json["entry"]
     assert [e["resource"]["payload"][0]["contentString"] for e in asked] == [g.QUESTION]
     centre.act(up, "answer_info", text=g.ANSWER)
@@ -169,10 +182,17 @@ def test_the_story_closes_over_fhir(group: g.Group) -> None:
     proposed = head.act(up, "propose_down", toInstitution=g.TCM, specialty="21", pack=g.DOWN_PACK)
     down = str(said(proposed, "child"))
     tcm.sees_nothing(who, down)
-    head.ok("POST", f"ServiceRequest/{down}/$act", parameters(move="submit", key="down", consent=True, consentEvidence="signed"))
+    head.ok(
+        "POST",
+        f"ServiceRequest/{down}/$act",
+        parameters(move="submit", key="down", consent=True, consentEvidence="signed"),
+    )
     follow = (clock.today() + dt.timedelta(days=21)).isoformat()
     assert head.put(up, "completed", **g.LETTER, followWhen=follow)["status"] == "completed"
-    letter = centre.ok("GET", f"Composition/{centre.ok('GET', f'Task/{up}-1').json['output'][-1]['valueReference']['reference'].split('/')[1]}")
+    letter = centre.ok(
+        "GET",
+        f"Composition/{centre.ok('GET', f'Task/{up}-1').json['output'][-1]['valueReference']['reference'].split('/')[1]}",
+    )
     assert letter.json["title"] == "转诊回转单"
     unticked = centre("POST", f"Task/{up}-1/$act", parameters(move="acknowledge", key="unticked"))
     assert (unticked.status, "medication_reconciled" in unticked.issues[0]["expression"][0]) == (422, True)
@@ -185,7 +205,9 @@ def test_the_story_closes_over_fhir(group: g.Group) -> None:
     assert paper["basedOn"][0]["reference"] == f"ServiceRequest/{up}"
     tcm.put(down, "received")
     tcm.put(down, "accepted")
-    tcm.put(down, "in-progress", appointmentAt=(clock.now() + dt.timedelta(days=1)).isoformat(timespec="seconds"))
+    tcm.put(
+        down, "in-progress", appointmentAt=(clock.now() + dt.timedelta(days=1)).isoformat(timespec="seconds")
+    )
     g.later(days=1, minutes=5)
     tcm.act(down, "arrive", identity=who)
     tcm.act(down, "start_care", visitKind="inpatient")
@@ -193,8 +215,16 @@ def test_the_story_closes_over_fhir(group: g.Group) -> None:
     head.act(down, "ward_round", **g.ROUND)
     g.later(days=7)
     tcm.act(down, "discharge", facts=g.FACTS_DOWN)
-    home = str(said(tcm.act(down, "propose_down", toInstitution=g.TOWNSHIP, specialty="21", pack=g.HOME_PACK), "child"))
-    tcm.ok("POST", f"ServiceRequest/{home}/$act", parameters(move="submit", key="home", consent=True, consentEvidence="family"))
+    home = str(
+        said(
+            tcm.act(down, "propose_down", toInstitution=g.TOWNSHIP, specialty="21", pack=g.HOME_PACK), "child"
+        )
+    )
+    tcm.ok(
+        "POST",
+        f"ServiceRequest/{home}/$act",
+        parameters(move="submit", key="home", consent=True, consentEvidence="family"),
+    )
     tcm.act(down, "send_outcome", **g.REHABILITATED, followWhen=follow)
     assert said(head.act(down, "acknowledge", medicationReconciled=True), "state") == "closed"
 
@@ -202,7 +232,9 @@ def test_the_story_closes_over_fhir(group: g.Group) -> None:
     assert centre.worklist("requested") == [f"{home}-1"]
     centre.put(home, "received")
     centre.put(home, "accepted")
-    centre.put(home, "in-progress", appointmentAt=(clock.now() + dt.timedelta(hours=3)).isoformat(timespec="seconds"))
+    centre.put(
+        home, "in-progress", appointmentAt=(clock.now() + dt.timedelta(hours=3)).isoformat(timespec="seconds")
+    )
     g.later(hours=3)
     centre.act(home, "arrive", identity=g.ID_NO)
     centre.act(home, "start_care", visitKind="clinic")
@@ -218,15 +250,23 @@ def test_the_story_closes_over_fhir(group: g.Group) -> None:
     g.later(days=40)
     assert tcm("GET", f"Condition?patient=Patient/{who}").json.get("total", 0) == 0
     assert tcm("GET", f"Patient/{who}").status in (403, 404)
-    assert centre.ok("GET", f"Procedure?patient=Patient/{who}").json["total"] == 1, "her own township goes on seeing her"
+    assert centre.ok("GET", f"Procedure?patient=Patient/{who}").json["total"] == 1, (
+        "her own township goes on seeing her"
+    )
 
     wrong = {name: problems for name, problems in checks.run() if problems}
     assert wrong == {}
     systems = {s.name: s.pk for s in System.objects.all()}
     events = AuditEvent.objects.filter(person_id=Person.objects.unscoped("test").get(number=who).pk)
     for system in (centre, head, tcm):
-        actions = set(events.filter(client_id=systems[f"HIS {system.code}"], outcome="ok").values_list("action", flat=True))
+        actions = set(
+            events.filter(client_id=systems[f"HIS {system.code}"], outcome="ok").values_list(
+                "action", flat=True
+            )
+        )
         assert {"read", "update"} <= actions, (system.code, actions)
-    assert not events.filter(client_id=systems[f"HIS {g.BRANCH}"], outcome="ok", action__in=("read", "update", "create")).exists()
+    assert not events.filter(
+        client_id=systems[f"HIS {g.BRANCH}"], outcome="ok", action__in=("read", "update", "create")
+    ).exists()
     for rtype in ("Procedure", "Observation", "MedicationRequest", "Encounter", "Patient"):
         assert events.filter(Q(what__contains=rtype) | Q(detail__contains=f'"{rtype}"')).exists(), rtype
