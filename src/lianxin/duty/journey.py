@@ -27,10 +27,18 @@ class Step:
     terminal: bool = False
 
 
-def journey(case: Case) -> list[Step]:
-    """Stations visited (the last visit of each run), the present one, and those still ahead on the main path."""
+def log(case: Case) -> list[Act]:
+    """The acts of a case in order, each with its institution."""
+    return list(Act.objects.filter(case=case).select_related("institution").order_by("seq"))
+
+
+def journey(case: Case, acts: list[Act] | None = None) -> list[Step]:
+    """Stations visited (the last visit of each run), the present one, and those still ahead on the main path.
+
+    ``acts`` is :func:`log` when the caller has it already.
+    """
     m = machine.get(case.kind)
-    acts = list(Act.objects.filter(case=case).select_related("institution").order_by("seq"))
+    acts = log(case) if acts is None else acts
     visits = [a for n, a in enumerate(acts) if n == 0 or a.to_state != acts[n - 1].to_state]
     steps = []
     for n, act in enumerate(visits):
