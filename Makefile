@@ -19,7 +19,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH
 
-STATIC_SOURCES := $(wildcard src/lianxin/portal/static_src/*) $(wildcard src/lianxin/portal/static_src/*/*) frontend/build.mjs
+STATIC_SOURCES := $(wildcard src/lianxin/portal/static_src/*) $(wildcard src/lianxin/portal/static_src/*/*) frontend/build.mjs $(shell grep -rlE "icon|empty_state" --include=*.html --include=nav.py src/lianxin)
 STATIC_FILES := $(shell find src/lianxin -path '*/static/*' -type f -not -path '*/static/dist/*' 2>/dev/null)
 
 .PHONY: setup demo demo-reset test lint format types check bench clean distclean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import openpyxl
@@ -14,6 +15,7 @@ import lianxin
 from lianxin.access import relationships
 from lianxin.duty import kernel, machine
 from lianxin.index.models import Person
+from lianxin.portal import nav
 from tests.duty import toy
 from tests.portal.conftest import PASSWORD, Town
 
@@ -21,6 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 DIST = Path(lianxin.__file__).parent / "portal" / "static" / "dist"
 STAFF_LIMIT = 400 * 1024
+PLAIN_LIMIT = 150 * 1024
 
 
 @pytest.fixture
@@ -136,10 +139,26 @@ def test_a_draft_comes_back_and_goes_once_it_is_taken(page: Page, live: str, tow
     expect(page.locator("#id_name")).to_have_value("")
 
 
-def test_a_first_page_is_light() -> None:
-    """Everything a staff page without charts loads first, gzipped; fonts are compressed already."""
-    sizes = {
-        path.name: len(gzip.compress(path.read_bytes(), 9)) if path.suffix != ".woff2" else path.stat().st_size
-        for path in (DIST / "app.css", DIST / "app.js", *DIST.rglob("*.woff2"))
-    }
-    assert sum(sizes.values()) < STAFF_LIMIT, sizes
+def _weight(*names: str) -> dict[str, int]:
+    """Bytes that travel for these built files and the icon font: gzip, fonts as they are."""
+    files = [*(DIST / name for name in names), *DIST.rglob("*.woff2")]
+    return {f.name: f.stat().st_size if f.suffix == ".woff2" else len(gzip.compress(f.read_bytes(), 9)) for f in files}
+
+
+def test_first_pages_are_light() -> None:
+    """What a page loads first: everybody's, and those that draw charts."""
+    plain = _weight("app.css", "app.js")
+    assert sum(plain.values()) < PLAIN_LIMIT, plain
+    drawn = _weight("app.css", "app.js", "charts.js")
+    assert sum(drawn.values()) < STAFF_LIMIT, drawn
+
+
+def test_every_icon_that_is_named_was_kept() -> None:
+    """The icon font is cut down to the names found in the sources: a page that names another would show nothing."""
+    style = (DIST / "app.css").read_text("utf-8")
+    named = {
+        name
+        for page in Path(lianxin.__file__).parent.rglob("*.html")
+        for name in re.findall(r'{% (?:icon|empty_state) "([a-z0-9-]+)"', page.read_text("utf-8"))
+    } | {entry.icon for entry in nav.ENTRIES}
+    assert {name for name in named if f".bi-{name}:before" not in style and f".bi-{name}::before" not in style} == set()

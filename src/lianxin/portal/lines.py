@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.urls import NoReverseMatch, reverse
 
 from lianxin.access.models import Account
+from lianxin.access.scope import Scope
 from lianxin.duty import machine
-from lianxin.duty.models import Duty
+from lianxin.duty.models import Case, Duty
 from lianxin.duty.worklist import WorkItem, age_on
 from lianxin.network.models import Institution
 from lianxin.portal import words
@@ -50,6 +51,7 @@ class Line:
     owner_role: str
     taken_by: str
     mine: bool
+    about: Text | None = None
 
 
 def address(kind: str, number: str, move: str = "") -> str:
@@ -66,7 +68,24 @@ def _names(accounts: Iterable[int | None]) -> dict[int, str]:
     return dict(Account.objects.filter(pk__in=wanted).values_list("pk", "name")) if wanted else {}
 
 
-def _line(item: WorkItem, owner: Institution | None, taken_by: str, me: int | None) -> Line:
+def about(cases: Iterable[Case], scope: Scope) -> dict[int, Text]:
+    """Case id → what it is about (diagnosis, from where to where), as its machine says; one query for each kind of case."""
+    kinds: dict[str, dict[int, Case]] = {}
+    for case in cases:
+        kinds.setdefault(case.kind, {})[case.pk] = case
+    found: dict[int, Text] = {}
+    for kind, some in kinds.items():
+        m = machine.get(kind)
+        if m.summary is None or m.load_many is None:
+            continue
+        for pk, subject in m.load_many(list(some.values())).items():
+            found[pk] = m.summary(machine.Ctx(m, some[pk], scope, clock.now(), subject))
+    return found
+
+
+def _line(
+    item: WorkItem, owner: Institution | None, taken_by: str, me: int | None, subject: Text | None = None
+) -> Line:
     button = item.button
     return Line(
         duty_id=item.duty_id,
@@ -93,22 +112,32 @@ def _line(item: WorkItem, owner: Institution | None, taken_by: str, me: int | No
         owner_role=item.role,
         taken_by=taken_by,
         mine=item.account_id == me and me is not None,
+        about=subject,
     )
 
 
-def of_items(items: list[WorkItem], me: int | None) -> list[Line]:
-    """Lines of a worklist; institutions and colleagues fetched in one query each."""
+def of_items(items: list[WorkItem], scope: Scope, *, masked: bool = False) -> list[Line]:
+    """Lines of a worklist; institutions, colleagues and (for clinical roles) what the cases are about in a query each."""
+    if masked:
+        items = [replace(i, person_name=mask(i.person_name)) for i in items]
+    me = scope.account_id
+    cases = (Case(pk=i.case_id, number=i.case_number, kind=i.case_kind) for i in items)
+    subjects = about(cases, scope) if scope.clinical else {}
     places = Institution.objects.in_bulk({i.institution_id for i in items})
     names = _names(i.account_id for i in items)
-    return [_line(i, places.get(i.institution_id), names.get(i.account_id or 0, ""), me) for i in items]
+    return [
+        _line(i, places.get(i.institution_id), names.get(i.account_id or 0, ""), me, subjects.get(i.case_id))
+        for i in items
+    ]
 
 
-def of_duties(duties: list[Duty], me: int | None, *, masked: bool = False) -> list[Line]:
+def of_duties(duties: list[Duty], scope: Scope, *, masked: bool = False) -> list[Line]:
     """Lines of duty rows (with case, person and owner selected); no button: they are others' to do.
 
     ``masked`` hides the patient's name from those who follow cases without reading records.
     """
-    now = clock.now()
+    now, me = clock.now(), scope.account_id
+    subjects = {} if masked else about((d.case for d in duties), scope)
     names = _names(d.owner_account_id for d in duties)
     lines = []
     for d in duties:
@@ -122,7 +151,7 @@ def of_duties(duties: list[Duty], me: int | None, *, masked: bool = False) -> li
             person_name=mask(person.name) if masked else person.name, person_sex=person.sex,
             person_age=age_on(person.birth_date, now.date()),
         )  # fmt: skip
-        lines.append(_line(item, d.owner_institution, names.get(d.owner_account_id or 0, ""), me))
+        lines.append(_line(item, d.owner_institution, names.get(d.owner_account_id or 0, ""), me, subjects.get(d.case_id)))
     return lines
 
 

@@ -207,11 +207,12 @@ def _show(
     if row.pk:
         today = clock.today()
         holds = Q(until__isnull=True) | Q(until__gt=today)
+        found = row.memberships.filter(holds).select_related("institution")
+        inside = sorted(found, key=lambda m: (m.role != "lead", m.role != "branch", m.institution.code))
         context |= {
             "row": Consortium.objects.select_related("lead").get(pk=row.pk),
-            "members": row.memberships.filter(holds)
-            .select_related("institution")
-            .order_by("institution__code"),
+            "members": [m for m in inside if m.institution.kind != "village"],
+            "clinics": [m for m in inside if m.institution.kind == "village"],
             "left": row.memberships.exclude(holds).select_related("institution").order_by("-until"),
             "agreements": row.agreements.select_related("party_a", "party_b").order_by("number"),
             "member_roles": kinds.MEMBER_ROLES,

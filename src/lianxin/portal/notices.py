@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
+from lianxin.access import relationships
+from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.duty import notices as service
-from lianxin.portal.lines import address
+from lianxin.duty.models import Notice
+from lianxin.index.models import Person
+from lianxin.portal.lines import about, address
 
 PAGE = 40
+
+
+def _shown(rows: list[Notice], scope: Scope) -> list[dict[str, Any]]:
+    """Each notice with its address; who and what it is about only where the reader may open the person."""
+    may = relationships.seen(scope, list({n.case.person_id for n in rows})) if scope.clinical else set()
+    cases = {n.case_id: n.case for n in rows if n.case.person_id in may}
+    names = dict(Person.objects.unscoped("names of people the reader has a relationship with").filter(
+        pk__in={c.person_id for c in cases.values()}).values_list("pk", "name"))  # fmt: skip
+    subjects = about(cases.values(), scope)
+    return [
+        {"line": n, "url": address(n.case.kind, n.case.number), "name": names.get(n.case.person_id, ""),
+         "about": subjects.get(n.case_id)}
+        for n in rows
+    ]  # fmt: skip
 
 
 @page()
@@ -22,7 +42,7 @@ def notices(request: HttpRequest) -> HttpResponse:
     lines = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     context = {
         "lines": lines,
-        "shown": [(notice, address(notice.case.kind, notice.case.number)) for notice in lines],
+        "shown": _shown(list(lines), request.scope),
         "only_unread": only_unread,
     }
     return render(request, "portal/notices.html", context)

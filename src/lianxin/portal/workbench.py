@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from lianxin.access.scope import Scope
@@ -19,7 +20,7 @@ from lianxin.portal import lines, nav
 from lianxin.standards import clock
 from lianxin.standards.text import T
 
-LIMIT = 100
+LIMIT = 50  # nobody works on the hundredth line; the page costs the same whatever is open
 
 
 def tabs(scope: Scope) -> dict[str, Any]:
@@ -40,8 +41,8 @@ def workbench(request: HttpRequest) -> HttpResponse:
     kind, everyone = request.GET.get("kind") or None, request.GET.get("all") == "1"
     context = tabs(scope) | {"here": "mine", "kind": kind, "everyone": everyone}
     items = worklist.worklist(scope, limit=LIMIT, kind=kind, everyone=everyone)
-    context["lines"] = lines.of_items(items, scope.account_id)
-    context["climbed"] = lines.of_items(worklist.escalated(scope), scope.account_id) if not kind else []
+    context["lines"] = lines.of_items(items, scope)
+    context["climbed"] = lines.of_items(worklist.escalated(scope), scope, masked=not scope.clinical) if not kind else []
     context["full"] = len(items) == LIMIT
     context["shortcuts"] = [e for e in nav.entries(scope) if e.path != "/"]
     context["soon_total"] = sum(line.clock_state == "soon" for line in context["lines"])
@@ -73,7 +74,7 @@ def waiting(request: HttpRequest) -> HttpResponse:
             .distinct()
             .order_by("due_at")[:LIMIT]
         )
-    context = tabs(scope) | {"here": "waiting", "lines": lines.of_duties(duties, scope.account_id)}
+    context = tabs(scope) | {"here": "waiting", "lines": lines.of_duties(duties, scope)}
     return render(request, "portal/waiting.html", context)
 
 
@@ -93,7 +94,7 @@ def overdue(request: HttpRequest) -> HttpResponse:
     )
     context = tabs(scope) | {
         "here": "overdue",
-        "lines": lines.of_duties(duties, scope.account_id, masked=True),
+        "lines": lines.of_duties(duties, scope, masked=True),
     }
     return render(request, "portal/overdue.html", context)
 
@@ -109,4 +110,6 @@ def claim(request: HttpRequest, pk: int) -> HttpResponse:
             claims.claim(pk, request.scope)
     except MoveError as error:
         messages.error(request, error.text)
-    return redirect("portal:workbench")
+    back = request.POST.get("back", "")
+    safe = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()})
+    return redirect(back if safe else "portal:workbench")

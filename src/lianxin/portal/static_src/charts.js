@@ -4,6 +4,7 @@
 import * as echarts from "echarts/core";
 import { BarChart, GraphChart, LineChart, SankeyChart, ScatterChart } from "echarts/charts";
 import { DataZoomComponent, GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent, TooltipComponent } from "echarts/components";
+import { LabelLayout } from "echarts/features";
 import { CanvasRenderer } from "echarts/renderers";
 
 echarts.use([
@@ -18,6 +19,7 @@ echarts.use([
   MarkAreaComponent,
   MarkLineComponent,
   TooltipComponent,
+  LabelLayout,
   CanvasRenderer,
 ]);
 
@@ -82,22 +84,32 @@ const kinds = {
   },
 
   /* {nodes: [{name, label, tier, url}], links: [{source, target, value, url}]} */
-  sankey(data) {
+  sankey(data, box) {
+    const sends = new Set(data.links.map((l) => l.source));
+    const rows = Math.max(sends.size, data.nodes.length - sends.size);
+    box.style.height = `${Math.max(14, rows * 1.75 + 1.5)}rem`;
+    const side = box.clientWidth < 500 ? 98 : 132;
     const labels = Object.fromEntries(data.nodes.map((n) => [n.name, n.label || n.name]));
     return {
       series: [
         {
           type: "sankey",
-          left: 8,
-          right: 120,
+          animation: false, // it would uncover the bands from the left and the labels last
+          left: side,
+          right: side,
           top: 12,
           bottom: 12,
-          nodeGap: 14,
+          nodeGap: 18,
           nodeWidth: 14,
           emphasis: { focus: "adjacency" },
-          label: { color: token("--lx-ink"), fontSize: 13, formatter: (p) => labels[p.name] },
+          label: { color: token("--lx-ink"), fontSize: side < 100 ? 12 : 13, width: side - 12, overflow: "truncate", formatter: (p) => labels[p.name] },
           lineStyle: { color: "gradient", opacity: 0.32, curveness: 0.5 },
-          data: data.nodes.map((n) => ({ name: n.name, url: n.url, itemStyle: { color: tier(n.tier), borderWidth: 0 } })),
+          data: data.nodes.map((n) => ({
+            name: n.name,
+            url: n.url,
+            itemStyle: { color: tier(n.tier), borderWidth: 0 },
+            label: { position: sends.has(n.name) ? "left" : "right" },
+          })),
           links: data.links,
           tooltip: {
             formatter: (p) =>
@@ -111,10 +123,20 @@ const kinds = {
   },
 
   /* {nodes: [{id, name, lon, lat, tier, lead, url}], links: [[id, id]]}: members by position, no tiles from outside. */
-  map(data) {
+  map(data, box) {
     const size = { village: 7, township: 14, county: 22, city: 28, province: 30 };
     const lats = data.nodes.map((n) => n.lat);
     const mid = (Math.min(...lats) + Math.max(...lats)) / 2 || 0;
+    const lead = data.nodes.find((n) => n.lead);
+    const lons = data.nodes.map((n) => n.lon);
+    const west = Math.min(...lons);
+    const inner = west + (Math.max(...lons) - west) / 4;
+    const narrow = box.clientWidth < 500;
+    // names lean away from the crowded middle, except at the western edge, where they would be cut off
+    const place = (n) => {
+      if (narrow) return n.lead ? "top" : "right";
+      return lead && n.lon <= lead.lon && n.lon > inner ? "left" : "right";
+    };
     const squeeze = 1 / Math.cos((mid * Math.PI) / 180);
     return {
       series: [
@@ -142,7 +164,7 @@ const kinds = {
             },
             label: {
               show: n.tier !== "village",
-              position: "right",
+              position: place(n),
               formatter: n.name,
               color: token("--lx-ink"),
               fontSize: n.lead ? 14 : 12,
@@ -153,7 +175,7 @@ const kinds = {
           })),
           links: data.links.map(([source, target]) => ({ source, target })),
           lineStyle: { color: token("--lx-line-strong"), width: 1.2, curveness: 0.08 },
-          labelLayout: { hideOverlap: true },
+          labelLayout: (p) => ({ hideOverlap: true, moveOverlap: data.nodes[p.dataIndex]?.lead ? undefined : "shiftY" }),
           emphasis: { focus: "adjacency", lineStyle: { color: token("--lx-accent"), width: 2 } },
           tooltip: { formatter: (p) => p.name },
         },
@@ -190,8 +212,9 @@ function draw(box) {
   const data = JSON.parse(source.textContent);
   const old = echarts.getInstanceByDom(box);
   if (old) old.dispose();
+  const option = kind(data, box);
   const chart = echarts.init(box);
-  chart.setOption({ ...frame(), ...kind(data) });
+  chart.setOption({ ...frame(), ...option });
   chart.on("click", (event) => {
     const url = event.data && event.data.url;
     if (url) window.location.assign(url);

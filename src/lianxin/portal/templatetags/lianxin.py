@@ -78,6 +78,16 @@ def day(value: dt.datetime | dt.date | None) -> str:
 
 
 @register.filter
+def sourced(words: str) -> str:
+    """A source note whose author left it open (``to confirm``) says so in the reader's language."""
+    text = str(words or "")
+    for mark in ("(to confirm)", "（to confirm）", ",to confirm", "，to confirm", "to confirm"):
+        open_ = T("（出处待核）", " (source to be checked)") if "(" in mark or "（" in mark else T("，出处待核", ", source to be checked")
+        text = text.replace(mark, str(open_))
+    return text
+
+
+@register.filter
 def item(mapping: Mapping[Any, Any], key: Any) -> Any:
     """``{{ mapping|item:key }}``; nothing when it is not there."""
     return mapping.get(key) if mapping else None
@@ -143,10 +153,15 @@ def journey_strip(steps: list[Any]) -> dict[str, Any]:
     return {"steps": steps}
 
 
-@register.inclusion_tag("portal/components/duty_line.html")
-def duty_line(work: Any, waiting: bool = False) -> dict[str, Any]:
+@register.inclusion_tag("portal/components/duty_line.html", takes_context=True)
+def duty_line(context: template.Context, work: Any, waiting: bool = False) -> dict[str, Any]:
     """One open duty of ``duty.kernel.worklist``: who, what, for whom, how long left, the one button."""
-    return {"work": work, "waiting": waiting, "links": "*" not in work.person_name}
+    return {
+        "work": work,
+        "waiting": waiting,
+        "links": "*" not in work.person_name,
+        "back": context["request"].get_full_path() if "request" in context else "",
+    }
 
 
 @register.inclusion_tag("portal/components/number.html")
