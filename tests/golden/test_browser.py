@@ -28,6 +28,8 @@ from tests.golden.test_fhir import Hospital
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PHONES = {"gp", "family", "township_reception", "other_gp"}
+PATIENCE = 15_000  # milliseconds: a busy machine is slow, not wrong
+expect.set_options(timeout=PATIENCE)
 SHOTS = os.environ.get("LIANXIN_SHOTS", "")
 
 
@@ -54,7 +56,7 @@ class Cast:
             )  # type: ignore[arg-type]
             self.contexts[who], self.pages[who] = context, context.new_page()
             page = self.pages[who]
-            page.set_default_timeout(12_000)
+            page.set_default_timeout(PATIENCE)
             page.on("pageerror", lambda error: self.faults.append(f"{who}: {error}"))
             page.on("console", lambda m: self.heard(who, m))
             self.sign_in(who)
