@@ -187,6 +187,8 @@ def switch_post(request: HttpRequest) -> HttpResponse:
         detail={"how": "post switched"},
     )
     target = request.POST.get("next", "")
-    if not url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure()):
+    if not target.startswith("/") or not url_has_allowed_host_and_scheme(
+        target, {request.get_host()}, require_https=request.is_secure()
+    ):
         target = "/"
     return redirect(target)

@@ -37,7 +37,10 @@ RULES = (
         "大写字母、小写字母、数字、符号中至少有三类。",
         "At least three of: capitals, small letters, digits, symbols.",
     ),
-    T("不能与用户名或姓名相近，不能是常见密码。", "Not close to your user name or name, and not a common password."),
+    T(
+        "不能与用户名或姓名相近，不能是常见密码。",
+        "Not close to your user name or name, and not a common password.",
+    ),
 )
 
 
@@ -123,7 +126,9 @@ def _account(request: HttpRequest) -> Account:
 def _onward(request: HttpRequest) -> str:
     """Where to go after signing in: ``next`` when it is an address of ours, else the workbench."""
     target = request.POST.get("next") or request.GET.get("next") or ""
-    if url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure()):
+    if target.startswith("/") and url_has_allowed_host_and_scheme(
+        target, {request.get_host()}, require_https=request.is_secure()
+    ):
         return target
     return reverse("portal:workbench")
 

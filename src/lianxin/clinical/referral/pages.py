@@ -214,7 +214,7 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
 
 
 def _safe_next(request: HttpRequest, target: str) -> bool:
-    return bool(target) and url_has_allowed_host_and_scheme(
+    return target.startswith("/") and url_has_allowed_host_and_scheme(
         target, {request.get_host()}, require_https=request.is_secure()
     )
 
