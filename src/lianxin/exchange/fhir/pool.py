@@ -21,6 +21,7 @@ def _prepare(conn: psycopg.Connection[Any]) -> None:
     conn.autocommit = True
     conn.execute("SET plan_cache_mode = force_custom_plan")
     conn.execute("SET statement_timeout = '20s'")
+    conn.execute("SET join_collapse_limit = 8")  # searches join in any order: PostgreSQL's own default
 
 
 def _pool() -> ConnectionPool:
