@@ -27,7 +27,13 @@ NAME = "lianxin_bench_door"
 def patient(p: int) -> dict[str, Any]:
     """A person nobody is."""
     born = f"19{50 + p % 50}-0{1 + p % 9}-1{p % 9}"
-    return {"resourceType": "Patient", "id": f"b{p}", "name": [{"text": f"基准{p}号"}], "gender": "male", "birthDate": born}
+    return {
+        "resourceType": "Patient",
+        "id": f"b{p}",
+        "name": [{"text": f"基准{p}号"}],
+        "gender": "male",
+        "birthDate": born,
+    }
 
 
 def prepare(people: int, each: int) -> None:
@@ -123,12 +129,24 @@ def compare(people: int, each: int, rounds: int) -> None:
         def create(i: int) -> None:
             cur.execute("INSERT INTO bench_body (body) VALUES (%s)", [observation(i % people, i)])
 
-        measure("read by id", rounds, lambda i: call(token, "GET", f"Observation/b{i % people}-{i % each}"), read)
+        measure(
+            "read by id", rounds, lambda i: call(token, "GET", f"Observation/b{i % people}-{i % each}"), read
+        )
         wanted = "Observation?patient=b{}&code=8480-6&_sort=-date&_count=20"
-        measure("search patient+code, by date", rounds, lambda i: call(token, "GET", wanted.format(i % people)), search)
+        measure(
+            "search patient+code, by date",
+            rounds,
+            lambda i: call(token, "GET", wanted.format(i % people)),
+            search,
+        )
         cur.execute("CREATE TABLE bench_body (id bigserial PRIMARY KEY, body text)")
         sent = [observation(i % people, i).encode() for i in range(rounds // 2 + 20)]
-        measure("create, indexed and audited", rounds // 2, lambda i: call(token, "POST", "Observation", sent[i]), create)
+        measure(
+            "create, indexed and audited",
+            rounds // 2,
+            lambda i: call(token, "POST", "Observation", sent[i]),
+            create,
+        )
     pool.close()
 
 

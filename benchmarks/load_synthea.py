@@ -34,9 +34,12 @@ def made(folder: Path, people: int = 100, each: int = 300) -> Path:
         for p in range(people):
             rows = [fhir_door.patient(p), *(json.loads(fhir_door.observation(p, n)) for n in range(each))]
             entries = [
-                {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}} for r in rows
+                {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
+                for r in rows
             ]
-            out.writestr(f"{p}.json", json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}))
+            out.writestr(
+                f"{p}.json", json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+            )
     return path
 
 
@@ -72,7 +75,9 @@ def measure(path: Path, jobs: int) -> None:
     after = os.times()
     cpu = after.user + after.system + after.children_user + after.children_system
     cpu -= before.user + before.system + before.children_user + before.children_system
-    print(f"accepted {report.accepted} of {count}, refused {report.refused}, members skipped {report.skipped}")
+    print(
+        f"accepted {report.accepted} of {count}, refused {report.refused}, members skipped {report.skipped}"
+    )
     print(
         f"load {report.rate:,.0f} resources/s wall with {jobs} job(s); CPU of the loader {cpu / report.accepted * 1000:.2f} ms a resource"
     )

@@ -75,7 +75,12 @@ def fill(centre: str, number: str) -> None:
 
     rng, day = Random(1), dt.date(2026, 3, 1)
     subject = {"reference": f"Patient/{number}"}
-    measured = (("2160-0", "肌酐", "umol/L"), ("2823-3", "血钾", "mmol/L"), ("4548-4", "糖化血红蛋白", "%"), ("718-7", "血红蛋白", "g/L"))
+    measured = (
+        ("2160-0", "肌酐", "umol/L"),
+        ("2823-3", "血钾", "mmol/L"),
+        ("4548-4", "糖化血红蛋白", "%"),
+        ("718-7", "血红蛋白", "g/L"),
+    )
     from lianxin.scenarios.population import blood_pressure, quantity
 
     rows: list[dict[str, Any]] = []
@@ -140,7 +145,9 @@ def worker_memory(paths: list[str], cookie: str) -> float:
                     raise
                 time.sleep(0.2)
         for n in range(300):
-            request = urllib.request.Request(f"http://127.0.0.1:{port}{paths[n % len(paths)]}", headers={"Cookie": cookie})
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}{paths[n % len(paths)]}", headers={"Cookie": cookie}
+            )
             urllib.request.urlopen(request, timeout=30).read()
         return max(_resident(pid) for pid in _family(server.pid))
     finally:
@@ -198,7 +205,12 @@ def main() -> None:
         speed = settle(residents)
         print(f"bulk registration: {residents:,} residents, {speed:,.0f}/s in one process")
         centre = Institution.objects.get(code="TT-PQ")
-        person = Person.objects.unscoped("benchmark").filter(home_institution__parent=centre).order_by("pk").first()
+        person = (
+            Person.objects.unscoped("benchmark")
+            .filter(home_institution__parent=centre)
+            .order_by("pk")
+            .first()
+        )
         assert person is not None
         fill("TT-PQ", person.number)
         account = Account.objects.filter(practitioner__posts__role="gp").order_by("pk").first()
@@ -223,7 +235,9 @@ def main() -> None:
             )
         cookie = "; ".join(f"{k}={v.value}" for k, v in client.cookies.items())
         memory = worker_memory(list(pages.values()), cookie)
-        print(f"worker: {memory:.0f} MB resident after 300 pages; {memory / WORKER_MB:.0%} of the limit of {WORKER_MB:.0f} MB")
+        print(
+            f"worker: {memory:.0f} MB resident after 300 pages; {memory / WORKER_MB:.0%} of the limit of {WORKER_MB:.0f} MB"
+        )
 
 
 if __name__ == "__main__":

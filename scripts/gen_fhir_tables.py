@@ -86,10 +86,8 @@ def structures(resources: list[dict[str, Any]]) -> dict[str, Any]:
                                 primitives[sd["id"]] = extension["valueString"]
             primitives.setdefault(sd["id"], "")
             continue
-        if (
-            sd["kind"] not in {"resource", "complex-type"}
-            or (sd.get("abstract")
-            and sd["id"] not in {"BackboneElement", "Element"})
+        if sd["kind"] not in {"resource", "complex-type"} or (
+            sd.get("abstract") and sd["id"] not in {"BackboneElement", "Element"}
         ):
             continue
         if sd["kind"] == "resource":

@@ -16,7 +16,17 @@ from tests.factories import make_resident_id
 from tests.pages.conftest import As
 from tests.referral.world import World, person_at
 
-TABS = ("overview", "timeline", "results", "encounters", "documents", "referrals", "identity", "looked", "consents")
+TABS = (
+    "overview",
+    "timeline",
+    "results",
+    "encounters",
+    "documents",
+    "referrals",
+    "identity",
+    "looked",
+    "consents",
+)
 
 
 def _record(world: World, times: int = 3) -> None:
@@ -57,7 +67,9 @@ def test_every_part_of_the_record_opens_whole_and_alone(world: World, as_: As, t
     part = client.get(path, headers={"HX-Request": "true", "HX-Target": "chart"}).content.decode()
     assert "<html" not in part
     assert 'aria-current="page"' in part
-    assert AuditEvent.objects.filter(person_id=world.person.pk, action="read", account_id=world["gp0"].account_id).exists()
+    assert AuditEvent.objects.filter(
+        person_id=world.person.pk, action="read", account_id=world["gp0"].account_id
+    ).exists()
 
 
 def test_results_show_trend_table_and_words(world: World, as_: As) -> None:
@@ -124,7 +136,13 @@ def test_registration_names_the_bad_field_and_keeps_what_was_typed(world: World,
 
 def test_registration_takes_sex_and_birth_from_the_number_and_never_doubles(world: World, as_: As) -> None:
     number = make_resident_id(dt.date(1980, 3, 4))
-    data = {"id_type": "01", "id_no": number.lower(), "name": "盖有田", "phone": "13800001234", "home_here": "on"}
+    data = {
+        "id_type": "01",
+        "id_no": number.lower(),
+        "name": "盖有田",
+        "phone": "13800001234",
+        "home_here": "on",
+    }
     first = as_("gp0").post("/people/new", data)
     assert first.status_code == 302
     person = Person.objects.unscoped("test").get(name="盖有田")
@@ -137,7 +155,9 @@ def test_registration_takes_sex_and_birth_from_the_number_and_never_doubles(worl
 def test_a_note_asks_the_catalogue_and_lands_in_the_record(world: World, as_: As) -> None:
     client, path = as_("gp0"), f"/people/{world.person.number}/note"
     data = {"diagnosis_code": "I10", "diagnosis_name": "高血压", "bp_systolic": "190", "bp_diastolic": "112"}
-    said = client.post(f"{path}/answer", data | {"fact_severe_headache": "true", "_part": "facts"}).content.decode()
+    said = client.post(
+        f"{path}/answer", data | {"fact_severe_headache": "true", "_part": "facts"}
+    ).content.decode()
     assert "answer-refer_up" in said
     assert client.post(path, data | {"bp_diastolic": ""}).status_code == 422
     assert client.post(path, data | {"complaint": "头痛两天"}).status_code == 302
@@ -161,7 +181,10 @@ def test_a_document_shows_words_never_markup(world: World, as_: As) -> None:
     assert page.status_code == 200
     assert "右叶结节" in page.content.decode()
     assert "<script>alert" not in page.content.decode()
-    assert as_("gp1").get(f"/people/{world.person.number}/document/DiagnosticReport/{done[0].id}").status_code == 403
+    assert (
+        as_("gp1").get(f"/people/{world.person.number}/document/DiagnosticReport/{done[0].id}").status_code
+        == 403
+    )
 
 
 def test_consent_is_recorded_and_withdrawn(world: World, as_: As) -> None:

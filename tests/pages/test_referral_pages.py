@@ -79,7 +79,9 @@ def test_buttons_are_the_moves_that_succeed(world: World, as_: As) -> None:
 def test_an_act_with_a_bad_field_comes_back_with_what_was_typed(world: World, as_: As) -> None:
     number = world.until("received")
     desk = as_("desk")
-    page = desk.post(f"/referrals/{number}/act/reject", {"reason_code": "", "comment": "床位已满", "_key": "a"})
+    page = desk.post(
+        f"/referrals/{number}/act/reject", {"reason_code": "", "comment": "床位已满", "_key": "a"}
+    )
     assert page.status_code == 422
     assert "床位已满" in page.content.decode()
     assert world.state(number) == "received"
@@ -114,8 +116,14 @@ def test_booking_chooses_from_the_offered_numbers(world: World, as_: As) -> None
     number = world.until("accepted")
     page = as_("desk").get(f"/referrals/{number}?act=book").content.decode()
     assert f'value="{session.pk}"' in page
-    assert as_("desk").post(f"/referrals/{number}/act/book", {"session": session.pk, "_key": "b"}).status_code == 302
-    assert "data-act" not in as_("gp0").get(f"/referrals/{number}").content.decode() or world.state(number) == "booked"
+    assert (
+        as_("desk").post(f"/referrals/{number}/act/book", {"session": session.pk, "_key": "b"}).status_code
+        == 302
+    )
+    assert (
+        "data-act" not in as_("gp0").get(f"/referrals/{number}").content.decode()
+        or world.state(number) == "booked"
+    )
 
 
 def test_an_office_sees_the_course_not_the_papers(world: World, as_: As) -> None:
@@ -137,21 +145,31 @@ def test_the_receiving_desk_heaps_by_state(world: World, as_: As) -> None:
     desk = as_("desk")
     assert number in desk.get("/desk/receiving?show=book").content.decode()
     assert number not in desk.get("/desk/receiving?show=new").content.decode()
-    row = desk.get(f"/referrals/{number}/act/no_capacity?next=/desk/receiving", headers={"HX-Request": "true"})
+    row = desk.get(
+        f"/referrals/{number}/act/no_capacity?next=/desk/receiving", headers={"HX-Request": "true"}
+    )
     assert 'name="_next" value="/desk/receiving"' in row.content.decode()
     done = desk.post(f"/referrals/{number}/act/no_capacity", {"_key": "c", "_next": "/desk/receiving"})
     assert done["Location"] == "/desk/receiving"
-    away = desk.post(f"/referrals/{number}/act/note", {"text": "已候诊", "_key": "d", "_next": "https://evil.example/"})
+    away = desk.post(
+        f"/referrals/{number}/act/note", {"text": "已候诊", "_key": "d", "_next": "https://evil.example/"}
+    )
     assert away["Location"].startswith("/referrals/")
 
 
 def test_a_rejected_down_referral_stays_on_the_hospitals_desk(world: World, as_: As) -> None:
     number = world.until("discharged")
     surgeon = as_("surgeon")
-    data = {"to_institution": world.county.townships[0].code, "_key": "p", **{f"pack_{k}": v for k, v in DOWN_PACK.items()}}
+    data = {
+        "to_institution": world.county.townships[0].code,
+        "_key": "p",
+        **{f"pack_{k}": v for k, v in DOWN_PACK.items()},
+    }
     assert surgeon.post(f"/referrals/{number}/act/propose_down", data).status_code == 302
     child = Referral.objects.unscoped("test").get(direction="down").case.number
-    sent = surgeon.post(f"/referrals/{child}/act/submit", {"consent": "on", "consent_evidence": "signed", "_key": "q"})
+    sent = surgeon.post(
+        f"/referrals/{child}/act/submit", {"consent": "on", "consent_evidence": "signed", "_key": "q"}
+    )
     assert sent.status_code == 302
     assert child in as_("gp0").get("/desk/down?show=coming").content.decode()
     world.act("gp0", "receive", child)
@@ -226,5 +244,10 @@ def test_a_draft_opens_with_its_words_and_is_sent(world: World, as_: As) -> None
     page = client.get(f"{draft}?act=edit").content.decode()
     assert "颈前肿物半年" in page
     assert "需专科评估" in page
-    assert client.post(f"{draft}/act/submit", {"consent": "on", "consent_evidence": "signed", "_key": "s"}).status_code == 302
+    assert (
+        client.post(
+            f"{draft}/act/submit", {"consent": "on", "consent_evidence": "signed", "_key": "s"}
+        ).status_code
+        == 302
+    )
     assert world.state(draft.rsplit("/", 1)[1]) == "submitted"

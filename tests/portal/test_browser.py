@@ -32,7 +32,9 @@ def duties(live: str, town: Town) -> Town:
     machine.register(toy.MACHINE)
     township, lead = town.county.townships[0], town.county.lead
     for number, name in (("3000000015", "翟玉兰"), ("3000000023", "缪阿福")):
-        person = Person.objects.unscoped("test").create(number=number, card_number=f"C{number}", name=name, sex="female")
+        person = Person.objects.unscoped("test").create(
+            number=number, card_number=f"C{number}", name=name, sex="female"
+        )
         relationships.grant(person.pk, township.pk, "home", f"home:{number}")
         kernel.open_case(
             "toy", person.pk, town.scope("gp0"), {"note": "请阅片"}, f"k-{number}",
@@ -142,7 +144,10 @@ def test_a_draft_comes_back_and_goes_once_it_is_taken(page: Page, live: str, tow
 def _weight(*names: str) -> dict[str, int]:
     """Bytes that travel for these built files and the icon font: gzip, fonts as they are."""
     files = [*(DIST / name for name in names), *DIST.rglob("*.woff2")]
-    return {f.name: f.stat().st_size if f.suffix == ".woff2" else len(gzip.compress(f.read_bytes(), 9)) for f in files}
+    return {
+        f.name: f.stat().st_size if f.suffix == ".woff2" else len(gzip.compress(f.read_bytes(), 9))
+        for f in files
+    }
 
 
 def test_first_pages_are_light() -> None:
@@ -161,4 +166,6 @@ def test_every_icon_that_is_named_was_kept() -> None:
         for page in Path(lianxin.__file__).parent.rglob("*.html")
         for name in re.findall(r'{% (?:icon|empty_state) "([a-z0-9-]+)"', page.read_text("utf-8"))
     } | {entry.icon for entry in nav.ENTRIES}
-    assert {name for name in named if f".bi-{name}:before" not in style and f".bi-{name}::before" not in style} == set()
+    assert {
+        name for name in named if f".bi-{name}:before" not in style and f".bi-{name}::before" not in style
+    } == set()

@@ -13,7 +13,20 @@ SOURCE = Path(lianxin.__file__).parent
 OFFICIAL = re.compile(r"/(print|forms?_print|pdf)/|_print\.html$|/print_[a-z_]+\.html$|/official/")
 """Official forms stay Chinese: templates for print."""
 
-ALLOWED = {"联心", "EN", "CSV", "SM3", "中文", "English", "switch to English", "FHIR", "kg", "cm", "mmHg", "mmol/L"}
+ALLOWED = {
+    "联心",
+    "EN",
+    "CSV",
+    "SM3",
+    "中文",
+    "English",
+    "switch to English",
+    "FHIR",
+    "kg",
+    "cm",
+    "mmHg",
+    "mmol/L",
+}
 CJK = re.compile(r"[\u3400-\u9fff]")
 ENGLISH = re.compile(r"[A-Za-z]{3,}")
 SPOKEN = ("aria-label", "title", "placeholder", "alt", "data-confirm", "data-label")
@@ -52,7 +65,9 @@ def test_the_pair_is_the_right_way_round(path: Path) -> None:
         assert not CJK.search(re.sub(r"三级甲等|单雄信", "", en)), f"Chinese in the English of {zh!r}"
         if ENGLISH.search(en) and not re.search(r"\{\w+\}", zh):
             assert CJK.search(zh) or zh in {en, "zh-Hans"}, f"no Chinese for {en!r}"
-        assert sorted(re.findall(r"\{(\w+)\}", zh)) == sorted(re.findall(r"\{(\w+)\}", en)), f"places differ in {zh!r}"
+        assert sorted(re.findall(r"\{(\w+)\}", zh)) == sorted(re.findall(r"\{(\w+)\}", en)), (
+            f"places differ in {zh!r}"
+        )
 
 
 @pytest.mark.parametrize("path", _templates(), ids=lambda p: p.relative_to(SOURCE).as_posix())

@@ -23,7 +23,10 @@ INSTITUTION = {
 
 def test_an_institution_is_made_and_changed(as_: Callable[..., Client]) -> None:
     client = as_("system_admin")
-    assert client.post("/manage/institutions/new", INSTITUTION).headers["Location"] == "/manage/institutions/SC-FY"
+    assert (
+        client.post("/manage/institutions/new", INSTITUTION).headers["Location"]
+        == "/manage/institutions/SC-FY"
+    )
     client.post("/manage/institutions/SC-FY", INSTITUTION | {"name": "青溪县妇保院", "code": "OTHER"})
     made = Institution.objects.get(code="SC-FY")
     assert made.name == "青溪县妇保院"
@@ -60,7 +63,9 @@ def test_a_post_is_given_and_ended(as_: Callable[..., Client], town: Town) -> No
     assert "该机构没有这个科室" in page
     client.post("/manage/people/P-NEW/posts", wanted | {"department": "QK"})
     post = Post.objects.get(practitioner=person)
-    page = client.post("/manage/people/P-NEW/posts", wanted | {"department": "", "role": "audit_admin"}).content.decode()
+    page = client.post(
+        "/manage/people/P-NEW/posts", wanted | {"department": "", "role": "audit_admin"}
+    ).content.decode()
     assert "管理员不得兼任" in page
     client.post(f"/manage/posts/{post.pk}/end")
     post.refresh_from_db()
@@ -70,7 +75,9 @@ def test_a_post_is_given_and_ended(as_: Callable[..., Client], town: Town) -> No
 def test_an_account_is_made_with_a_password_shown_once(as_: Callable[..., Client], town: Town) -> None:
     person = Practitioner.objects.create(name="司徒新", code="P-NEW")
     client = as_("security_admin")
-    assert "没有这个工号" in client.post("/manage/accounts/new", {"code": "X", "username": "n"}).content.decode()
+    assert (
+        "没有这个工号" in client.post("/manage/accounts/new", {"code": "X", "username": "n"}).content.decode()
+    )
     taken = client.post("/manage/accounts/new", {"code": "P-NEW", "username": "GP0"})
     assert "已被使用" in taken.content.decode()
     where = client.post("/manage/accounts/new", {"code": "P-NEW", "username": "situ"}).headers["Location"]
@@ -128,7 +135,10 @@ def test_a_spreadsheet_is_checked_then_written(as_: Callable[..., Client], town:
     kept = base64.b64encode(content).decode()
     done = client.post("/manage/sheets", {"kind": "departments", "kept": kept, "step": "write"}, follow=True)
     assert "已写入" in done.content.decode()
-    assert set(town.county.townships[2].departments.values_list("code", "name")) == {("QK", "全科医学科"), ("ZY", "中医科")}
+    assert set(town.county.townships[2].departments.values_list("code", "name")) == {
+        ("QK", "全科医学科"),
+        ("ZY", "中医科"),
+    }
 
 
 def test_a_spreadsheet_with_errors_names_row_and_cure(as_: Callable[..., Client]) -> None:
@@ -159,7 +169,9 @@ def test_the_audit_is_filtered_exported_and_verified(as_: Callable[..., Client],
 
 
 def test_an_emergency_opening_is_reviewed_by_another(as_: Callable[..., Client], town: Town) -> None:
-    person = Person.objects.unscoped("test").create(number="3000000007", card_number="C1", name="甄试", sex="female")
+    person = Person.objects.unscoped("test").create(
+        number="3000000007", card_number="C1", name="甄试", sex="female"
+    )
     opened = break_glass.open(town.scope("clinician"), person.pk, "昏迷患者急诊抢救，需了解既往用药", 4)
     client = as_("manager")
     page = client.get("/break-glass").content.decode()

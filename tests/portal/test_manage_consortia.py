@@ -30,7 +30,9 @@ def test_a_consortium_is_made_and_its_lead_changes(as_: Callable[..., Client], t
     assert "专科联盟" in page
 
 
-def test_what_is_wrong_with_a_consortium_is_said_beside_the_field(as_: Callable[..., Client], town: Town) -> None:
+def test_what_is_wrong_with_a_consortium_is_said_beside_the_field(
+    as_: Callable[..., Client], town: Town
+) -> None:
     client = as_("system_admin")
     bad = {"name": "", "code": town.county.consortium.code, "form": "club", "division": "33", "lead": "0"}
     page = client.post("/manage/consortia/new", bad).content.decode()
@@ -60,7 +62,10 @@ def test_members_join_and_leave_but_not_the_lead(as_: Callable[..., Client], tow
     lead.refresh_from_db()
     assert lead.until is None
     assert "已退出 1 家" in client.get(where).content.decode()
-    assert AuditEvent.objects.filter(action="admin", what__startswith=f"consortium {row.code} member").count() == 2
+    assert (
+        AuditEvent.objects.filter(action="admin", what__startswith=f"consortium {row.code} member").count()
+        == 2
+    )
 
 
 def test_agreements_are_recorded_and_ended(as_: Callable[..., Client], town: Town) -> None:
@@ -121,16 +126,27 @@ def test_rules_stand_beside_their_defaults_and_are_checked(as_: Callable[..., Cl
 def test_capabilities_are_recorded_and_ended(as_: Callable[..., Client], town: Town) -> None:
     client, inst = as_("system_admin"), town.county.townships[0]
     where = f"/manage/institutions/{inst.code}"
-    page = client.post(where + "/capabilities", {"kind": "specialty", "code": "99.99", "since": "2026-01-01"}).content.decode()
+    page = client.post(
+        where + "/capabilities", {"kind": "specialty", "code": "99.99", "since": "2026-01-01"}
+    ).content.decode()
     assert "没有这个诊疗科目代码" in page
-    page = client.post(where + "/capabilities", {"kind": "device", "code": "坏", "since": "2026-01-01"}).content.decode()
+    page = client.post(
+        where + "/capabilities", {"kind": "device", "code": "坏", "since": "2026-01-01"}
+    ).content.decode()
     assert "代码只能有字母" in page
     device = {"kind": "device", "code": "DR", "since": "2026-01-01", "name": ""}
     assert "请填写名称" in client.post(where + "/capabilities", device).content.decode()
     client.post(where + "/capabilities", device | {"name": "数字化 X 线机"})
     made = Capability.objects.get(institution=inst, code="DR")
-    assert "已登记此能力" in client.post(where + "/capabilities", device | {"name": "又一台"}).content.decode()
+    assert (
+        "已登记此能力" in client.post(where + "/capabilities", device | {"name": "又一台"}).content.decode()
+    )
     client.post(f"/manage/capabilities/{made.pk}/end")
     made.refresh_from_db()
     assert made.until is not None
-    assert AuditEvent.objects.filter(action="admin", what__startswith=f"capability {inst.code}/device/DR").count() == 2
+    assert (
+        AuditEvent.objects.filter(
+            action="admin", what__startswith=f"capability {inst.code}/device/DR"
+        ).count()
+        == 2
+    )

@@ -45,7 +45,9 @@ def test_a_duty_stands_with_who_what_when_and_one_button(case: Case, as_: Callab
     assert "都办完了" in as_("surgeon").get("/").content.decode()
 
 
-def test_who_waits_sees_what_the_other_owes_without_its_button(case: Case, as_: Callable[..., Client]) -> None:
+def test_who_waits_sees_what_the_other_owes_without_its_button(
+    case: Case, as_: Callable[..., Client]
+) -> None:
     page = as_("gp0").get("/waiting").content.decode()
     assert "翟玉兰" in page
     assert "县人民医院" in page

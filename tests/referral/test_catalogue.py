@@ -73,8 +73,10 @@ def test_every_shipped_condition_reads_and_three_catalogues_ship(world: World) -
 
 
 def test_facts_to_ask_follow_the_diagnosis(world: World) -> None:
-    asked = [fact.code for fact in catalogue.facts_for("I10")]
-    assert {"bp_systolic", "severe_headache", "stable"} <= set(asked)
+    asked = [fact.code for fact in catalogue.facts_for("I10", tier="township")]
+    assert {"bp_systolic", "severe_headache"} <= set(asked)
+    assert "stable" not in asked, "whether somebody may go down is asked at the hospital"
+    assert "stable" in {fact.code for fact in catalogue.facts_for("I10", tier="county")}
     assert "tirads" not in asked
 
 

@@ -91,7 +91,11 @@ def unfinished(request: HttpRequest) -> str | None:
     if getattr(account, "must_change_password", False):
         return reverse("portal:password")
     verified = getattr(account, "is_verified", None)
-    if isinstance(account, Account) and not (verified and verified()) and second_factor_due(account, posts(request)):
+    if (
+        isinstance(account, Account)
+        and not (verified and verified())
+        and second_factor_due(account, posts(request))
+    ):
         return reverse("portal:totp")
     return None
 

@@ -59,7 +59,9 @@ def held() -> Iterator[None]:
     """
     names = sorted({job.name for job in jobs()})
     connection.ensure_connection()
-    connection.close_at = None  # the locks live and end with this connection: it must not be retired for its age meanwhile
+    connection.close_at = (
+        None  # the locks live and end with this connection: it must not be retired for its age meanwhile
+    )
     _each("pg_advisory_lock", names)
     try:
         yield

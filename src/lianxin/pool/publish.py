@@ -32,7 +32,10 @@ def schedule_id(session: Session) -> str:
 
 def _actor(session: Session) -> dict[str, str]:
     if session.practitioner is not None:
-        return {"reference": f"Practitioner/{session.practitioner.code}", "display": session.practitioner.name}
+        return {
+            "reference": f"Practitioner/{session.practitioner.code}",
+            "display": session.practitioner.name,
+        }
     service = f"{session.institution.code}-{session.department.code}"[:64]
     return {"reference": f"HealthcareService/{service}", "display": session.department.name}
 
@@ -68,7 +71,9 @@ def slot(session: Session) -> dict[str, Any]:
 def appointment(place: Place, session: Session, person_number: str) -> dict[str, Any]:
     """The Appointment of a place."""
     status = APPOINTMENT_STATUS[place.state]
-    decided = "tentative" if place.state == "held" else "declined" if place.state == "cancelled" else "accepted"
+    decided = (
+        "tentative" if place.state == "held" else "declined" if place.state == "cancelled" else "accepted"
+    )
     found: dict[str, Any] = {
         "resourceType": "Appointment",
         "id": f"place-{place.pk}",
@@ -106,7 +111,9 @@ def publish_sessions(sessions: Iterable[Session]) -> int:
 
 def for_publishing(ids: Iterable[int]) -> list[Session]:
     """Sessions with what their projection reads, soonest first."""
-    rows = Session.objects.filter(pk__in=list(ids)).select_related("institution", "department", "practitioner")
+    rows = Session.objects.filter(pk__in=list(ids)).select_related(
+        "institution", "department", "practitioner"
+    )
     return list(rows.order_by("starts_at", "pk"))
 
 

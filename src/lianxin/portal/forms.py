@@ -12,7 +12,9 @@ from lianxin.network.models import CODE_PATTERN
 from lianxin.standards.text import T, Text
 
 BLANK = ("", "—")
-UNTIL_FIRST = T("结束日期早于开始日期，请改后再提交。", "The end lies before the beginning; please change one of them.")
+UNTIL_FIRST = T(
+    "结束日期早于开始日期，请改后再提交。", "The end lies before the beginning; please change one of them."
+)
 
 
 _COMMON = {

@@ -151,7 +151,11 @@ def of_duties(duties: list[Duty], scope: Scope, *, masked: bool = False) -> list
             person_name=mask(person.name) if masked else person.name, person_sex=person.sex,
             person_age=age_on(person.birth_date, now.date()),
         )  # fmt: skip
-        lines.append(_line(item, d.owner_institution, names.get(d.owner_account_id or 0, ""), me, subjects.get(d.case_id)))
+        lines.append(
+            _line(
+                item, d.owner_institution, names.get(d.owner_account_id or 0, ""), me, subjects.get(d.case_id)
+            )
+        )
     return lines
 
 

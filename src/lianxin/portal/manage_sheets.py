@@ -57,11 +57,14 @@ class SheetForm(HouseForm):
         if not (file.name or "").lower().endswith(".xlsx"):
             raise forms.ValidationError(
                 T(
-                    "请上传 .xlsx 文件，可先下载模板。", "Upload an .xlsx file; a template can be downloaded here."
+                    "请上传 .xlsx 文件，可先下载模板。",
+                    "Upload an .xlsx file; a template can be downloaded here.",
                 )
             )
         if (file.size or 0) > LIMIT:
-            raise forms.ValidationError(T("文件超过 5 MB，请拆分后上传。", "The file is over 5 MB; split it."))
+            raise forms.ValidationError(
+                T("文件超过 5 MB，请拆分后上传。", "The file is over 5 MB; split it.")
+            )
         return file
 
     def clean(self) -> dict[str, Any]:
@@ -82,7 +85,10 @@ class SheetForm(HouseForm):
 @page(SYSTEM_ADMIN)
 def sheets(request: HttpRequest) -> HttpResponse:
     """Check a workbook or write it; errors are listed row by row with the cure."""
-    form = SheetForm(request.POST if request.method == "POST" else None, request.FILES if request.method == "POST" else None)
+    form = SheetForm(
+        request.POST if request.method == "POST" else None,
+        request.FILES if request.method == "POST" else None,
+    )
     context: dict[str, Any] = {"form": form, "kinds": KINDS.items(), "report": None}
     refused = bool(form.errors)
     if request.method == "POST" and form.is_valid():

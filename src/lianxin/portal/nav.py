@@ -45,7 +45,13 @@ ENTRIES = (
     Entry("/", "check2-square", T("我的待办", "My duties"), phone=True),
     Entry("/people", "person-vcard", T("找患者", "Find a person"), may="find_person", phone=True),
     Entry("/desk/receiving", "box-arrow-in-down", T("接诊台", "Receiving desk"), may="receive", phone=True),
-    Entry("/desk/reception", "person-check", T("到诊登记", "Arrivals"), roles=frozenset({"reception", "referral_desk"}), phone=True),
+    Entry(
+        "/desk/reception",
+        "person-check",
+        T("到诊登记", "Arrivals"),
+        roles=frozenset({"reception", "referral_desk"}),
+        phone=True,
+    ),
     Entry("/desk/down", "arrow-return-left", T("下转台", "Step-down desk"), may="receive"),
     Entry(
         "/followups",

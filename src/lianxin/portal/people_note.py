@@ -89,10 +89,10 @@ def codes_search(request: HttpRequest) -> HttpResponse:
 
 
 def _facts(
-    request: HttpRequest, person: Person, code: str, consortium: Any
+    request: HttpRequest, person: Person, code: str, here: Institution, consortium: Any
 ) -> tuple[dict[str, Any], forms.Form]:
     """Facts typed (measurements included) and the form that asks for the others."""
-    asked = catalogue.facts_for(code, consortium)
+    asked = catalogue.facts_for(code, consortium, tier=here.tier)
     given = {k[5:]: v for k, v in request.POST.items() if k.startswith("fact_")}
     given |= {
         n: request.POST[n]
@@ -115,7 +115,7 @@ def _context(request: HttpRequest, person: Person) -> dict[str, Any]:
     here = Institution.objects.get(pk=request.scope.institution_id)
     consortium = directory.consortia_of(here).first()
     code = request.POST.get("diagnosis_code", "").strip()
-    facts, form = _facts(request, person, code, consortium)
+    facts, form = _facts(request, person, code, here, consortium)
     found = catalogue.answer(code, facts, here, consortium) if code else None
     carried = {f"fact_{k}": v for k, v in facts.items() if k != "age"}
     query = {"person": person.number, "diagnosis_code": code, **carried}

@@ -12,7 +12,7 @@ from django.utils.html import strip_tags
 
 from lianxin.access import break_glass, relationships, seal
 from lianxin.access import consent as consents
-from lianxin.access.models import Account, AuditEvent
+from lianxin.access.models import Account, AuditEvent, Client
 from lianxin.access.scope import Scope
 from lianxin.clinical.referral import pages_view, service
 from lianxin.clinical.referral.models import Followup
@@ -343,6 +343,9 @@ def looks(person: Person) -> list[dict[str, Any]]:
             "pk", "name"
         )
     )
+    systems = dict(
+        Client.objects.filter(pk__in={e.client_id for e in events if e.client_id}).values_list("pk", "name")
+    )
     places = {
         i.pk: i
         for i in Institution.objects.filter(pk__in={e.institution_id for e in events if e.institution_id})
@@ -351,7 +354,7 @@ def looks(person: Person) -> list[dict[str, Any]]:
     for e in events:
         line: dict[str, Any] = {
             "at": e.at,
-            "who": names.get(e.account_id or 0) or str(T("系统", "System")),
+            "who": names.get(e.account_id or 0) or systems.get(e.client_id or 0) or str(T("系统", "System")),
             "where": str(pages_view.named(places.get(e.institution_id or 0), True)),
             "whats": [_what(e.what)],
             "outcome": e.outcome,

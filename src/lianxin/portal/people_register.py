@@ -21,7 +21,12 @@ from lianxin.standards.text import T
 SYSTEM = "http://lianxin.example/desk"
 RESIDENT_ID = "01"
 
-SEXES = [("", T("请选择", "Choose")), ("male", T("男", "Male")), ("female", T("女", "Female")), ("unknown", T("未说明", "Not stated"))]
+SEXES = [
+    ("", T("请选择", "Choose")),
+    ("male", T("男", "Male")),
+    ("female", T("女", "Female")),
+    ("unknown", T("未说明", "Not stated")),
+]
 ID_TYPES_FALLBACK = [
     (RESIDENT_ID, T("居民身份证", "Resident identity card")),
     ("02", T("居民户口簿", "Household register")),

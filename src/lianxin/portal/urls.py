@@ -51,14 +51,22 @@ urlpatterns = [
         manage_institutions.department_edit,
         name="manage_department",
     ),
-    path("manage/institutions/<str:code>/capabilities", manage_institutions.capability_add, name="manage_capability_add"),
-    path("manage/capabilities/<int:pk>/end", manage_institutions.capability_end, name="manage_capability_end"),
+    path(
+        "manage/institutions/<str:code>/capabilities",
+        manage_institutions.capability_add,
+        name="manage_capability_add",
+    ),
+    path(
+        "manage/capabilities/<int:pk>/end", manage_institutions.capability_end, name="manage_capability_end"
+    ),
     path("manage/consortia", manage_consortia.consortia, name="manage_consortia"),
     path("manage/consortia/new", manage_consortia.consortium_edit, name="manage_consortium_new"),
     path("manage/consortia/<str:code>", manage_consortia.consortium_edit, name="manage_consortium"),
     path("manage/consortia/<str:code>/rules", manage_rules.rules, name="manage_rules"),
     path("manage/consortia/<str:code>/members", manage_consortia.member_add, name="manage_member_add"),
-    path("manage/consortia/<str:code>/agreements", manage_consortia.agreement_add, name="manage_agreement_add"),
+    path(
+        "manage/consortia/<str:code>/agreements", manage_consortia.agreement_add, name="manage_agreement_add"
+    ),
     path("manage/members/<int:pk>/end", manage_consortia.member_end, name="manage_member_end"),
     path("manage/agreements/<int:pk>/end", manage_consortia.agreement_end, name="manage_agreement_end"),
     path("manage/people", manage_people.people, name="manage_people"),

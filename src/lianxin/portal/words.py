@@ -85,6 +85,8 @@ def moment(value: dt.datetime | dt.date | None, *, with_time: bool = True) -> st
     if isinstance(value, dt.datetime):
         local = value.astimezone(clock.ZONE)
         day = local.strftime("%m-%d" if local.year == clock.today().year else "%Y-%m-%d")
-        whole_day = not (local.hour or local.minute or local.second)  # recorded by the day: no invented midnight
+        whole_day = not (
+            local.hour or local.minute or local.second
+        )  # recorded by the day: no invented midnight
         return f"{day} {local:%H:%M}" if with_time and not whole_day else day
     return value.isoformat()

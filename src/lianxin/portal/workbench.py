@@ -42,7 +42,9 @@ def workbench(request: HttpRequest) -> HttpResponse:
     context = tabs(scope) | {"here": "mine", "kind": kind, "everyone": everyone}
     items = worklist.worklist(scope, limit=LIMIT, kind=kind, everyone=everyone)
     context["lines"] = lines.of_items(items, scope)
-    context["climbed"] = lines.of_items(worklist.escalated(scope), scope, masked=not scope.clinical) if not kind else []
+    context["climbed"] = (
+        lines.of_items(worklist.escalated(scope), scope, masked=not scope.clinical) if not kind else []
+    )
     context["full"] = len(items) == LIMIT
     context["shortcuts"] = [e for e in nav.entries(scope) if e.path != "/"]
     context["soon_total"] = sum(line.clock_state == "soon" for line in context["lines"])

@@ -70,3 +70,8 @@ class Blueprint:
             }
         )
         return code
+
+
+def english(place: str) -> str:
+    """A place in pinyin without its kind: 白鹤镇 → Baihe."""
+    return pinyin.term(place.rstrip("街道镇乡村")).capitalize()

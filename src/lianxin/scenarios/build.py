@@ -84,6 +84,8 @@ def stand_up(plan: Blueprint) -> Consortium:
         },
     )  # fmt: skip
     for code, institution in found.items():
+        if institution.kind == "village":  # belongs through its township centre
+            continue
         Membership.objects.get_or_create(
             consortium=consortium, institution=institution, until=None,
             defaults={"role": plan.roles.get(code, "member"), "since": SINCE},

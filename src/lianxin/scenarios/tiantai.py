@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from lianxin.scenarios.blueprint import Blueprint
+from lianxin.scenarios.blueprint import Blueprint, english
 from lianxin.scenarios.population import Village
 
 DIVISION = "331023"
@@ -100,7 +100,7 @@ def blueprint(seed: int) -> Blueprint:
         kind = "community" if "社区" in centre else "township"
         plan.institution(
             code, f"天台县{centre}", short_name=centre.replace("社区卫生服务中心", "社区").replace("中心卫生院", "卫生院"),
-            name_en="", kind=kind, tier="township", level="乙级" if kind == "township" else "一级甲等", lon=lon, lat=lat,
+            name_en=f"{english(town)} {'Township Health Centre' if kind == 'township' else 'Community Health Centre'}", kind=kind, tier="township", level="乙级" if kind == "township" else "一级甲等", lon=lon, lat=lat,
             address=f"天台县{town}", **common,
         )  # fmt: skip
         plan.department(code, "QK", "全科", "General Practice", "02")
@@ -110,7 +110,8 @@ def blueprint(seed: int) -> Blueprint:
         plan.staff(rng, code, "reception", "护师")
         for clinic in clinics(code):
             plan.institution(
-                clinic.clinic, f"{town}{clinic.name}卫生室", short_name=f"{clinic.name}卫生室", name_en="", kind="village", tier="village",
+                clinic.clinic, f"{town}{clinic.name}卫生室", short_name=f"{clinic.name}卫生室",
+                name_en=f"{english(clinic.name)} Village Clinic", kind="village", tier="village",
                 level="", parent=code, lon=round(lon + rng.uniform(-0.03, 0.03), 4), lat=round(lat + rng.uniform(-0.03, 0.03), 4),
                 address=f"天台县{town}{clinic.name}", **common,
             )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from lianxin.scenarios.blueprint import Blueprint
+from lianxin.scenarios.blueprint import Blueprint, english
 from lianxin.scenarios.population import Village
 
 DIVISION = "630121"  # 大通回族土族自治县
@@ -72,7 +72,8 @@ def blueprint(seed: int) -> Blueprint:
         plan.staff(rng, HEAD, role, "集团管理部")
     for code, town, lon, lat in TOWNSHIPS:
         plan.institution(
-            code, f"大通县{town}卫生院", short_name=f"{town}卫生院", name_en="", kind="township", tier="township", level="乙级", lon=lon, lat=lat,
+            code, f"大通县{town}卫生院", short_name=f"{town}卫生院",
+            name_en=f"{english(town)} Township Health Centre", kind="township", tier="township", level="乙级", lon=lon, lat=lat,
             address=f"大通县{town}", division=DIVISION, **public,
         )  # fmt: skip
         plan.department(code, "QK", "全科", "General Practice", "02")
@@ -86,7 +87,8 @@ def blueprint(seed: int) -> Blueprint:
             )
         clinic = f"{code}-C01"
         plan.institution(
-            clinic, f"{town}上庄村卫生室", short_name="上庄卫生室", name_en="", kind="village", tier="village", level="", parent=code,
+            clinic, f"{town}上庄村卫生室", short_name="上庄卫生室",
+            name_en=f"Shangzhuang Village Clinic, {english(town)}", kind="village", tier="village", level="", parent=code,
             lon=lon + 0.01, lat=lat + 0.01, address=f"大通县{town}上庄村", division=DIVISION, **public,
         )  # fmt: skip
         plan.staff(rng, clinic, "village_doctor", "乡村医生")

@@ -71,6 +71,9 @@ class Answer:
         }
 
 
+GRASSROOTS_TIERS = frozenset({"village", "township"})
+
+
 def rules_for(diagnosis_code: str, consortium: Any = None, on: dt.date | None = None) -> list[CatalogueRule]:
     """Rules in force whose ICD-10 range holds the diagnosis; a consortium's own catalogue replaces the common one of its kind."""
     code = rules.icd(diagnosis_code)
@@ -90,12 +93,19 @@ def rules_for(diagnosis_code: str, consortium: Any = None, on: dt.date | None = 
     ]
 
 
-def facts_for(diagnosis_code: str, consortium: Any = None, on: dt.date | None = None) -> list[rules.Fact]:
-    """The questions to ask at diagnosis entry, in the order of the fact list."""
+def facts_for(
+    diagnosis_code: str, consortium: Any = None, on: dt.date | None = None, *, tier: str = "county"
+) -> list[rules.Fact]:
+    """The questions to ask at diagnosis entry at an institution of ``tier``, in the order of the fact list.
+
+    Whether somebody may go down is asked where people are sent down from; the grassroots are asked about going up only.
+    """
     wanted: set[str] = set()
     for rule in rules_for(diagnosis_code, consortium, on):
-        for condition in [*rule.must_refer_when, *rule.may_down_when]:
-            wanted |= rules.check_expression(condition["when"])
+        down = rule.may_down_when if tier not in GRASSROOTS_TIERS else []
+        for condition in [*rule.must_refer_when, *down]:
+            if tier in condition.get("at", TIER_ORDER):
+                wanted |= rules.check_expression(condition["when"])
     return [fact for code, fact in rules.FACTS.items() if code in wanted]
 
 

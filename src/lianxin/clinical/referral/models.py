@@ -107,7 +107,7 @@ class Referral(ScopedModel):
     scope_person: ClassVar[str] = "person_id"
     scope_institutions: ClassVar[tuple[str, ...]] = ("from_institution_id", "to_institution_id")
 
-    objects = ReferralManager()
+    objects: ClassVar[ReferralManager] = ReferralManager()
 
     class Meta:
         constraints = [

@@ -46,10 +46,10 @@ def _filters(request: HttpRequest) -> tuple[FilterForm, dict[str, Any]]:
     here = Institution.objects.get(pk=request.scope.institution_id)
     mine = list(directory.consortia_of(here))
     form = FilterForm(request.GET or None)
-    form.fields["consortium"].choices = [
+    form.fields["consortium"].choices = [  # type: ignore[attr-defined]
         ("", T("全部", "All")),
         *((c.code, str(pages_view.named(c))) for c in mine),
-    ]  # type: ignore[attr-defined]
+    ]
     data = form.cleaned_data if form.is_bound and form.is_valid() else {}
     days = int(data.get("days") or 90)
     end = clock.now()

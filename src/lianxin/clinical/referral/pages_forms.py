@@ -104,6 +104,11 @@ def specialties() -> list[tuple[str, Any]]:
     return list(codes.choices("specialty"))
 
 
+def _tier(referral: Referral) -> str:
+    """The tier at which the patient is treated: whether somebody may go down is asked there."""
+    return referral.to_institution.tier if referral.to_institution is not None else "county"
+
+
 def dress(form: django_forms.Form, move: str, referral: Referral, scope: Scope) -> django_forms.Form:
     """Give a move's form the widgets and prefilled words of a page (in place; returns it)."""
     fields = form.fields
@@ -128,7 +133,11 @@ def dress(form: django_forms.Form, move: str, referral: Referral, scope: Scope) 
         fields["followup_institution"].widget = django_forms.HiddenInput()
     if "facts" in fields:
         fields["facts"].widget = django_forms.HiddenInput()
-        fields.update(fact_fields(catalogue.facts_for(referral.diagnosis_code, referral.consortium)))
+        fields.update(
+            fact_fields(
+                catalogue.facts_for(referral.diagnosis_code, referral.consortium, tier=_tier(referral))
+            )
+        )
     if "pack" in fields:
         fields["pack"].widget = django_forms.HiddenInput()
         direction = "down" if move == "propose_down" else referral.direction

@@ -54,9 +54,11 @@ def _known_age(person: Person) -> int | None:
     )
 
 
-def _facts_form(code: str, consortium: Any, data: dict[str, Any], person: Person) -> django_forms.Form:
+def _facts_form(
+    code: str, here: Institution, consortium: Any, data: dict[str, Any], person: Person
+) -> django_forms.Form:
     form = django_forms.Form()
-    fields = pages_forms.fact_fields(catalogue.facts_for(code, consortium))
+    fields = pages_forms.fact_fields(catalogue.facts_for(code, consortium, tier=here.tier))
     fields.pop("fact_age", None)  # known from the person; never asked
     form.fields.update(fields)
     form.initial = {k: data.get(k) for k in fields if data.get(k)}
@@ -89,7 +91,7 @@ def _parts(request: HttpRequest, person: Person, data: dict[str, Any]) -> dict[s
         and not emergency
         and catalogue.override_needed(found.kind, bool(found.rule), direction),
         "override_reason": data.get("override_reason", ""),
-        "facts": _facts_form(code, consortium, data, person) if code else django_forms.Form(),
+        "facts": _facts_form(code, here, consortium, data, person) if code else django_forms.Form(),
         "specialty": specialty,
         "specialties": pages_forms.specialties(),
         "receivers": _receivers(scope, person, here, direction, specialty, code, emergency),

@@ -194,10 +194,10 @@ def beside(move: str, referral: Referral, scope: Scope) -> list[Line]:
     """What somebody has to have read before filling in the form of a move: the question, the letter, why down."""
     if move == "answer_info":
         asked = [m for m in conversation(referral, scope) if m.kind == "question"][-1:]
-        return [Line(m.code_label or T("问题", "Question"), m.text) for m in asked]
+        return [Line(getattr(m, "code_label", "") or T("问题", "Question"), m.text) for m in asked]
     if move == "acknowledge":
         sent = [letter for letter in letters(referral, scope) if letter.kind == "outcome"][:1]
-        return sent[0].lines if sent else []
+        return letter_lines(sent[0]) if sent else []
     if move == "propose_down" and referral.down_proposal.get("why"):
         return [Line(KINDS["ready_down"], text_of(referral.down_proposal["why"]))]
     return []

@@ -16,6 +16,7 @@ from lianxin.clinical.referral.models import Leg, Letter, Message, Referral
 from lianxin.duty.machine import Ctx
 from lianxin.network.models import Institution, Practitioner
 from lianxin.record import publish as record
+from lianxin.standards import codes
 
 CS = "http://lianxin.example/cs"
 LOINC = "http://loinc.org"
@@ -217,6 +218,23 @@ def appointment(subject: Referral, case: Any, status: str) -> dict[str, Any]:
     )
 
 
+def discharge_condition(subject: Referral, case: Any) -> dict[str, Any]:
+    """The diagnosis with which the visit ended, as the hospital stated it."""
+    code, name = subject.down_proposal["diagnosis_code"], subject.down_proposal["diagnosis_name"]
+    status = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+    return {
+        "resourceType": "Condition",
+        "id": f"{case.number}-D",
+        "clinicalStatus": {"coding": [{"system": status, "code": "active"}]},
+        "code": {"coding": [{"system": codes.ICD10, "code": code, "display": name}], "text": name},
+        "subject": patient(subject),
+        "encounter": {"reference": f"Encounter/{case.number}-E"},
+        "recordedDate": subject.discharged_at.isoformat(timespec="seconds")
+        if subject.discharged_at
+        else None,
+    }
+
+
 def encounter(subject: Referral, case: Any) -> dict[str, Any]:
     """The visit that the referral led to."""
     code, display = ENCOUNTER_CLASS.get(
@@ -393,6 +411,8 @@ def publish(ctx: Ctx) -> None:
         theirs.append(appointment(subject, case, APPOINTMENT_AFTER[name]))
     if subject.arrived_at is not None:
         theirs.append(encounter(subject, case))
+    if name == "discharge" and subject.down_proposal.get("diagnosis_code"):
+        theirs.append(trim(discharge_condition(subject, case)))
     for letter in ctx.extra.get("letters", []):
         made = letter_documents(subject, case, letter)
         (ours if letter.institution_id == subject.from_institution_id else theirs).extend(made)

@@ -146,7 +146,7 @@ def diagnose(
     if person is not None:
         facts = {**intent.person_facts(_person_id(person), clock.today()), **facts}
     answer = catalogue.answer(diagnosis_code, facts, here, consortium)
-    return answer, catalogue.facts_for(diagnosis_code, consortium), errors
+    return answer, catalogue.facts_for(diagnosis_code, consortium, tier=here.tier), errors
 
 
 # ---------------------------------------------------------------- for pages

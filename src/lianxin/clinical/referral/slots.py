@@ -65,7 +65,7 @@ def keep(ctx: Ctx, minutes: int) -> None:
 
 def _confirm(subject: Referral) -> None:
     try:
-        place = booking.confirm(subject.place_id)
+        place = booking.confirm(subject.place_id or 0)
     except booking.NotPossible as error:
         raise Refused({"session": error.text}) from error
     session = place.session

@@ -167,7 +167,10 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
         raw = source.read(int(length)) if length else source.read(limit + 1)
     except OSError:  # the sender paused too long, or has gone
         raise refuse(
-            408, "timeout", "内容发送过慢，连接已关闭，请检查网络后重发", "the body came too slowly; check the network and send it again"
+            408,
+            "timeout",
+            "内容发送过慢，连接已关闭，请检查网络后重发",
+            "the body came too slowly; check the network and send it again",
         ) from None
     if length and len(raw) < int(length):
         raise refuse(400, "structure", "内容未发送完整，请重发", "the body was cut off; send it again")

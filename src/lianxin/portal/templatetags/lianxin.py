@@ -82,7 +82,11 @@ def sourced(words: str) -> str:
     """A source note whose author left it open (``to confirm``) says so in the reader's language."""
     text = str(words or "")
     for mark in ("(to confirm)", "（to confirm）", ",to confirm", "，to confirm", "to confirm"):
-        open_ = T("（出处待核）", " (source to be checked)") if "(" in mark or "（" in mark else T("，出处待核", ", source to be checked")
+        open_ = (
+            T("（出处待核）", " (source to be checked)")
+            if "(" in mark or "（" in mark
+            else T("，出处待核", ", source to be checked")
+        )
         text = text.replace(mark, str(open_))
     return text
 
