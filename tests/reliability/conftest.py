@@ -59,7 +59,9 @@ def town(site: Installation) -> Town:
     facts: dict[str, Any] = site.shell(FACTS)
     town = Town(site, facts["township"], facts["head"], [], facts["accounts"])
     entries = [resident(n) for n in range(PEOPLE)]
-    answer = site.fhir(town.township, "POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    answer = site.fhir(
+        town.township, "POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    )
     assert answer.status == 200, answer.raw.decode()[:800]
     town.people = [entry["resource"]["id"] for entry in entries]
     return town

@@ -149,7 +149,9 @@ class Installation:
             stderr=subprocess.DEVNULL,
         )
         self.started.append(self.server.pid)
-        eventually(lambda: self.server is None or self.server.poll() is not None or self.ready(), what="the server")
+        eventually(
+            lambda: self.server is None or self.server.poll() is not None or self.ready(), what="the server"
+        )
         assert self.server.poll() is None, "the server ended"
 
     def ready(self) -> bool:
@@ -200,7 +202,10 @@ class Installation:
         assert pid is not None
         self.started.append(pid)
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: postgres.server_pid(place) not in (None, pid) and postgres.healthy(place), what="the database")
+        eventually(
+            lambda: postgres.server_pid(place) not in (None, pid) and postgres.healthy(place),
+            what="the database",
+        )
 
     def stop(self) -> None:
         """Stop all in good order, delete the database, and see that no process is left."""
@@ -223,7 +228,9 @@ class Installation:
         def ask() -> list[tuple[Any, ...]] | None:
             place = postgres.layout(self.home)
             try:
-                with psycopg.connect(host=str(place.run), dbname="lianxin", user="lianxin", connect_timeout=5) as own:
+                with psycopg.connect(
+                    host=str(place.run), dbname="lianxin", user="lianxin", connect_timeout=5
+                ) as own:
                     return own.execute(statement, values or None).fetchall() or [()]  # type: ignore[call-overload]
             except psycopg.OperationalError:
                 return None
@@ -242,12 +249,19 @@ class Installation:
     # ---------------------------------------------------------------------------------------------------------- wire
 
     def http(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, seconds: float = 30
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        seconds: float = 30,
     ) -> Answer:
         """One request on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         try:
-            with contextlib.suppress(BrokenPipeError):  # refused before all of it was sent: the answer is there to be read
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # refused before all of it was sent: the answer is there to be read
                 connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
@@ -257,11 +271,23 @@ class Installation:
             connection.close()
 
     def fhir(
-        self, token: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, seconds: float = 30
+        self,
+        token: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        seconds: float = 30,
     ) -> Answer:
         """One FHIR request."""
-        raw = body if isinstance(body, bytes) or body is None else json.dumps(body, ensure_ascii=False).encode()
-        sent = {"Authorization": f"Bearer {token}", "Content-Type": "application/fhir+json", **(headers or {})}
+        raw = (
+            body if isinstance(body, bytes) or body is None else json.dumps(body, ensure_ascii=False).encode()
+        )
+        sent = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/fhir+json",
+            **(headers or {}),
+        }
         return self.http(method, f"/fhir/{path}", raw, sent, seconds)
 
     def insist(self, token: str, method: str, path: str, body: Any, tries: list[int] | None = None) -> Answer:
@@ -289,11 +315,16 @@ class Browser:
 
     def go(self, method: str, path: str, form: dict[str, str] | None = None) -> Answer:
         """One request; cookies are kept, redirects are not followed."""
-        headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items()), "Accept-Language": "zh-CN"}
+        headers = {
+            "Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items()),
+            "Accept-Language": "zh-CN",
+        }
         body = None
         if form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-            body = urllib.parse.urlencode(form | {"csrfmiddlewaretoken": self.cookies.get("csrftoken", "")}).encode()
+            body = urllib.parse.urlencode(
+                form | {"csrfmiddlewaretoken": self.cookies.get("csrftoken", "")}
+            ).encode()
         connection = http.client.HTTPConnection("127.0.0.1", self.site.port, timeout=60)
         try:
             connection.request(method, path, body, headers)

@@ -10,7 +10,13 @@ from lianxin.standards import clock
 from tests.reliability.conftest import Town
 from tests.reliability.installation import HEAD, Answer
 
-PACK = {"impression": "甲状腺结节", "present": "颈前肿物半年", "past": "无特殊", "treatment": "未治疗", "imaging": "TI-RADS 4"}
+PACK = {
+    "impression": "甲状腺结节",
+    "present": "颈前肿物半年",
+    "past": "无特殊",
+    "treatment": "未治疗",
+    "imaging": "TI-RADS 4",
+}
 
 
 def parameters(**values: Any) -> dict[str, Any]:
@@ -59,7 +65,9 @@ class Client:
     def refer(self, person: str) -> str:
         """Open and send; the case's number."""
         key = f"{self.name}-{person}-refer"
-        return str(self.step(self.town.township, "ServiceRequest/$refer", referral(person, key), key).value("number"))
+        return str(
+            self.step(self.town.township, "ServiceRequest/$refer", referral(person, key), key).value("number")
+        )
 
     def act(self, token: str, number: str, move: str, **form: Any) -> Answer:
         """A move on the case."""

@@ -26,7 +26,13 @@ CHINESE = re.compile(r"[㐀-鿿]")
 
 
 def patient(**more: Any) -> dict[str, Any]:
-    return {"resourceType": "Patient", "name": [{"text": "查无错"}], "gender": "male", "birthDate": "1980-05-06", **more}
+    return {
+        "resourceType": "Patient",
+        "name": [{"text": "查无错"}],
+        "gender": "male",
+        "birthDate": "1980-05-06",
+        **more,
+    }
 
 
 def told(answer: Answer, *statuses: int) -> dict[str, Any]:
@@ -103,7 +109,9 @@ def test_sizes_and_wrappings(town: Town) -> None:
     site, sound = town.site, json.dumps(patient()).encode()
 
     def post(body: bytes, path: str = "Patient", **headers: str) -> Answer:
-        return site.fhir(town.head, "POST", path, body, {k.replace("_", "-"): v for k, v in headers.items()}, seconds=BOUND)
+        return site.fhir(
+            town.head, "POST", path, body, {k.replace("_", "-"): v for k, v in headers.items()}, seconds=BOUND
+        )
 
     told(post(b" " * (10 * MEGABYTE + 1)), 413)
     told(post(gzip.compress(b" " * (60 * MEGABYTE)), Content_Encoding="gzip"), 413)
@@ -129,7 +137,10 @@ def bundle(kind: str, *resources: dict[str, Any]) -> dict[str, Any]:
 
 def flags(n: int, subject: str) -> list[dict[str, Any]]:
     about = {"reference": f"Patient/{subject}"}
-    return [{"resourceType": "Flag", "status": "active", "code": {"text": f"f{i}"}, "subject": about} for i in range(n)]
+    return [
+        {"resourceType": "Flag", "status": "active", "code": {"text": f"f{i}"}, "subject": about}
+        for i in range(n)
+    ]
 
 
 def test_a_bundle_of_ten_thousand_with_one_bad_entry(town: Town) -> None:
@@ -138,7 +149,9 @@ def test_a_bundle_of_ten_thousand_with_one_bad_entry(town: Town) -> None:
     many[9_999]["status"] = "nonsense"
     issue = told(site.fhir(town.township, "POST", "", bundle("transaction", *many), seconds=90), 422)
     assert issue["expression"] == ["Bundle.entry[9999].resource.Flag.status"]
-    assert site.count("SELECT count(*) FROM record_resource WHERE rtype = 'Flag'") == 0, "something of it was written"
+    assert site.count("SELECT count(*) FROM record_resource WHERE rtype = 'Flag'") == 0, (
+        "something of it was written"
+    )
     told(site.fhir(town.township, "POST", "", bundle("transaction", *many, many[0]), seconds=BOUND), 413)
 
     some = flags(60, subject)
@@ -208,14 +221,26 @@ def test_counts_operations_and_addresses_that_make_no_sense(town: Town) -> None:
         told(site.fhir(town.head, "GET", path, seconds=BOUND), 400, 404, 405)
         told(site.fhir(town.head, "POST", path, patient(), seconds=BOUND), 400, 404, 405, 422)
     for method in ("PATCH", "TRACE", "PROPFIND", "OPTIONS"):
-        answer = site.fhir(town.head, method, "Patient/1", b"{}" if method == "PATCH" else None, seconds=BOUND)
-        assert 400 <= answer.status < 500 or (method == "OPTIONS" and answer.status < 300), (method, answer.status)
+        answer = site.fhir(
+            town.head, method, "Patient/1", b"{}" if method == "PATCH" else None, seconds=BOUND
+        )
+        assert 400 <= answer.status < 500 or (method == "OPTIONS" and answer.status < 300), (
+            method,
+            answer.status,
+        )
     for header in ({"If-Match": "nonsense"}, {"If-Match": 'W/"x"'}, {"Prefer": "x" * 5000}, {"If-None-Exist": "&&&=%%"}, {"If-None-Exist": "name"},
                    {"If-Modified-Since": "yesterday"}, {"Authorization": "Basic eDp5"}, {"Accept-Encoding": "x" * 2000}):  # fmt: skip
         for method, body in (("PUT", patient(id="rel-bad")), ("POST", patient()), ("GET", None)):
             path = "Patient" if method == "POST" else "Patient/rel-bad"
-            assert site.fhir(town.head, method, path, body, header, seconds=BOUND).status < 500, (header, method)
-    assert site.fhir(town.head, "GET", "Patient?name=" + "x" * 200_000, seconds=BOUND).status in (400, 414, 431)
+            assert site.fhir(town.head, method, path, body, header, seconds=BOUND).status < 500, (
+                header,
+                method,
+            )
+    assert site.fhir(town.head, "GET", "Patient?name=" + "x" * 200_000, seconds=BOUND).status in (
+        400,
+        414,
+        431,
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,7 +259,16 @@ def test_a_referral_with_a_bad_field_names_it(town: Town, changes: dict[str, Any
     kept = [p for p in body["parameter"] if p["name"] not in changes]
     body["parameter"] = kept + parameters(**changes)["parameter"]
     answer = site.fhir(town.township, "POST", "ServiceRequest/$refer", body, seconds=BOUND)
-    if answer.status == 201 and set(changes) <= {"diagnosisCode", "specialty", "send", "emergency", "facts", "toDepartment", "expectedVersion", "pack"}:
+    if answer.status == 201 and set(changes) <= {
+        "diagnosisCode",
+        "specialty",
+        "send",
+        "emergency",
+        "facts",
+        "toDepartment",
+        "expectedVersion",
+        "pack",
+    }:
         return  # taken as text, or as advice that was not understood
     told(answer, 400, 403, 404, 409, 422)
     assert site.count("SELECT count(*) FROM duty_case") == cases, "a refused referral left a case"
@@ -266,7 +300,12 @@ def test_a_body_in_chunks_without_a_length(town: Town) -> None:
     assert b" 201 " in said.split(b"\r\n")[0], said[:300]
     said = spoken(town.site, chunked([b" " * MEGABYTE] * 12, town))
     assert said == b"" or b" 413 " in said.split(b"\r\n")[0], said[:300]
-    assert b" 4" in spoken(town.site, b"POST /fhir/Patient HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n")[:16]
+    assert (
+        b" 4"
+        in spoken(
+            town.site, b"POST /fhir/Patient HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n"
+        )[:16]
+    )
 
 
 def test_what_is_no_http_at_all(town: Town) -> None:
@@ -294,7 +333,9 @@ def test_slow_senders_are_survived(town: Town) -> None:
     for number in (WORKER_THREADS - 1, 24):
         with contextlib.ExitStack() as stack:
             for _ in range(number):
-                wire = stack.enter_context(socket.create_connection(("127.0.0.1", town.site.port), timeout=BOUND))
+                wire = stack.enter_context(
+                    socket.create_connection(("127.0.0.1", town.site.port), timeout=BOUND)
+                )
                 wire.sendall(head.encode())
             if number < WORKER_THREADS:
                 for _ in range(8):

@@ -54,7 +54,9 @@ def generate(folder: Path) -> Counter[str]:
             }
             for k, r in enumerate(resources)
         ]  # fmt: skip
-        (folder / f"b{n:04d}.json").write_text(json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}))
+        (folder / f"b{n:04d}.json").write_text(
+            json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+        )
         counts.update(r["resourceType"] for r in resources)
     for n in range(LISTS):
         pid = f"load-{n}"
@@ -69,12 +71,16 @@ def generate(folder: Path) -> Counter[str]:
 
 def held(site: Installation) -> Counter[str]:
     """How many live resources there are by type."""
-    return Counter(dict(site.query("SELECT rtype, count(*) FROM record_resource WHERE NOT deleted GROUP BY 1")))
+    return Counter(
+        dict(site.query("SELECT rtype, count(*) FROM record_resource WHERE NOT deleted GROUP BY 1"))
+    )
 
 
 def done(site: Installation) -> set[str]:
     """Names of the members noted as loaded."""
-    return {name for (name,) in site.query("SELECT name FROM exchange_loadrun WHERE name ~ '^[bn][0-9]{4}[.]'")}
+    return {
+        name for (name,) in site.query("SELECT name FROM exchange_loadrun WHERE name ~ '^[bn][0-9]{4}[.]'")
+    }
 
 
 def interrupted(site: Installation, source: Path, more: int, blow: str) -> set[str]:
@@ -115,10 +121,16 @@ def test_a_killed_load_is_resumed_to_exact_counts(town: Town, tmp_path: Path) ->
     interrupted(site, tmp_path, 20, "serve")
 
     report = json.loads(site.run("load", str(tmp_path), "--institution", "XN-QT", "--json"))
-    assert (report["members"], report["skipped"], report["refused"]) == (BUNDLES + LISTS, BUNDLES + LISTS, 0), "all was there already"
+    assert (report["members"], report["skipped"], report["refused"]) == (
+        BUNDLES + LISTS,
+        BUNDLES + LISTS,
+        0,
+    ), "all was there already"
     assert held(site) - before == wanted
     assert site.count("SELECT count(*) FROM index_person") == people + BUNDLES + LISTS
-    assert site.count("SELECT count(*) FROM exchange_loadrun WHERE name ~ '^[bn][0-9]{4}[.]'") == BUNDLES + LISTS
+    assert (
+        site.count("SELECT count(*) FROM exchange_loadrun WHERE name ~ '^[bn][0-9]{4}[.]'") == BUNDLES + LISTS
+    )
     twice = site.count("SELECT count(*) FROM record_resource WHERE id LIKE 'load-%%' AND version > 1")
     assert twice == 0, "a resource was written twice"
     assert site.count("SELECT count(*) FROM exchange_deadletter WHERE replayed_at IS NULL") == 0
@@ -143,10 +155,16 @@ def test_what_is_left_of_a_half_loaded_set_is_named(town: Town, tmp_path: Path) 
 def test_the_synthea_bundles_survive_the_death_of_the_database(town: Town, tmp_path: Path) -> None:
     site = town.site
     chosen = tmp_path / "some.zip"
-    with zipfile.ZipFile(settings.SHARED / "data/fhir/synthea-100-bundles.zip") as whole, zipfile.ZipFile(chosen, "w") as some:
+    with (
+        zipfile.ZipFile(settings.SHARED / "data/fhir/synthea-100-bundles.zip") as whole,
+        zipfile.ZipFile(chosen, "w") as some,
+    ):
         names = sorted(i.filename for i in whole.infolist() if i.filename.endswith(".json"))
         first = [n for n in names if "hospital" in n.lower() or "practitioner" in n.lower()]
-        kept = first + sorted((n for n in names if n not in first), key=lambda n: whole.getinfo(n).file_size)[:24]
+        kept = (
+            first
+            + sorted((n for n in names if n not in first), key=lambda n: whole.getinfo(n).file_size)[:24]
+        )
         for name in kept:
             some.writestr(name, whole.read(name))
     before = held(site)
@@ -165,7 +183,11 @@ def test_the_synthea_bundles_survive_the_death_of_the_database(town: Town, tmp_p
     with zipfile.ZipFile(chosen) as some:
         for name in kept:
             document = json.loads(some.read(name))
-            inside = [entry["resource"] for entry in document["entry"]] if document["resourceType"] == "Bundle" else [document]
+            inside = (
+                [entry["resource"] for entry in document["entry"]]
+                if document["resourceType"] == "Bundle"
+                else [document]
+            )
             expected.update(resource["resourceType"] for resource in inside)
     grown = held(site) - before
     assert {t: n for t, n in grown.items() if t not in ("Organization", "Practitioner", "Location")} == {

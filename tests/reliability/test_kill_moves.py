@@ -51,7 +51,9 @@ def test_every_acknowledged_move_survives_and_none_happens_twice(town: Town) -> 
         ]
 
         def until(share: float) -> None:
-            eventually(lambda: acknowledged() >= total * share or any(w.done() for w in work), what="progress")
+            eventually(
+                lambda: acknowledged() >= total * share or any(w.done() for w in work), what="progress"
+            )
 
         until(0.15)
         assert site.kill_workers() == 2
@@ -92,7 +94,9 @@ def test_every_acknowledged_move_survives_and_none_happens_twice(town: Town) -> 
         task = site.fhir(town.head, "GET", f"Task/{number}-1").json
         assert task["businessStatus"]["coding"][0]["code"] == "booked"
         assert site.fhir(town.township, "GET", f"Appointment/{number}-A").status == 200
-    published = site.query("SELECT id, count(*) FROM record_resource WHERE rtype = 'ServiceRequest' GROUP BY 1 HAVING count(*) > 1")
+    published = site.query(
+        "SELECT id, count(*) FROM record_resource WHERE rtype = 'ServiceRequest' GROUP BY 1 HAVING count(*) > 1"
+    )
     assert published == []
     site.check()
 
@@ -119,7 +123,10 @@ def test_sixty_clients_on_ten_numbers_get_ten(town: Town) -> None:
         statuses = list(pool.map(book, wanted))
     assert sorted(set(statuses)) == [200, 409], statuses
     assert statuses.count(200) == 10
-    assert site.count("SELECT count(*) FROM pool_place WHERE session_id = %s AND state = 'booked'", session) == 10
+    assert (
+        site.count("SELECT count(*) FROM pool_place WHERE session_id = %s AND state = 'booked'", session)
+        == 10
+    )
     seats = site.query("SELECT seat_no FROM pool_place WHERE session_id = %s ORDER BY 1", session)
     assert [seat for (seat,) in seats] == list(range(1, 11))
     site.check()
