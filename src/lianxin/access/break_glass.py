@@ -6,11 +6,13 @@ import datetime as dt
 from collections.abc import Callable
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from lianxin.access import audit, relationships
 from lianxin.access.errors import Invalid, NotPermitted
 from lianxin.access.models import BreakGlass
 from lianxin.access.scope import Scope
+from lianxin.network import roles
 from lianxin.standards import clock
 from lianxin.standards.text import T
 
@@ -85,12 +87,17 @@ def open(scope: Scope, person_id: int, reason: str, hours: float = 4.0) -> Break
     return row
 
 
+def within(scope: Scope) -> QuerySet[BreakGlass]:
+    """The openings a reviewer answers for: the security administrator all, a consortium office those of its members."""
+    if scope.everything or scope.has(roles.SECURITY_ADMIN):
+        return BreakGlass.objects.all()
+    return BreakGlass.objects.filter(institution_id__in=scope.oversight_ids | scope.institution_ids)
+
+
 def pending_reviews(scope: Scope) -> list[BreakGlass]:
     """Openings nobody has reviewed yet, oldest first (permission ``review_break_glass``); one's own are left out."""
     scope.demand("review_break_glass")
-    rows = BreakGlass.objects.filter(reviewed_at__isnull=True).select_related("account", "institution")
-    if scope.oversight_ids:
-        rows = rows.filter(institution_id__in=scope.oversight_ids | scope.institution_ids)
+    rows = within(scope).filter(reviewed_at__isnull=True).select_related("account", "institution")
     return list(rows.exclude(account_id=scope.account_id or 0).order_by("opened_at"))
 
 
@@ -98,7 +105,7 @@ def pending_reviews(scope: Scope) -> list[BreakGlass]:
 def review(scope: Scope, row_id: int, verdict: str, note: str = "") -> BreakGlass:
     """Record a verdict ("justified" or "unjustified", the latter with a note) on somebody else's opening, once."""
     scope.demand("review_break_glass")
-    row = BreakGlass.objects.select_for_update().filter(pk=row_id).first()
+    row = within(scope).select_for_update().filter(pk=row_id).first()
     errors = {}
     if row is None:
         raise Invalid({"id": T("没有这条紧急调阅记录。", "There is no such emergency opening.")})

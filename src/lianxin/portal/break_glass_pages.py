@@ -45,11 +45,8 @@ def _numbers(rows: list[BreakGlass]) -> dict[int, str]:
 
 
 def _reviewed(scope: Scope) -> Any:
-    rows = BreakGlass.objects.filter(reviewed_at__isnull=False).select_related(
-        "account", "institution", "reviewer"
-    )
-    if scope.oversight_ids:
-        rows = rows.filter(institution_id__in=scope.oversight_ids | scope.institution_ids)
+    rows = break_glass.within(scope).filter(reviewed_at__isnull=False)
+    rows = rows.select_related("account", "institution", "reviewer")
     return rows.order_by("-reviewed_at")
 
 
