@@ -79,7 +79,7 @@ MACHINE = Machine(
         State("reading", T("阅片中", "Reading"), owes=Owes("read", T("出具报告", "Report"), "reader", "clinician", "read", "report", since="pathway")),
         State("reported", T("已报告", "Reported"), owes=Owes("confirm", T("确认报告", "Confirm"), "asker", "gp", "confirm", "confirm")),
         State("returned", T("已退回", "Returned"), owes=Owes("plan", T("另行安排", "Plan on"), "asker", "gp", "confirm", "give_up")),
-        State("done", T("已完成", "Done"), terminal=True),
+        State("done", T("已完成", "Done"), terminal=True, access_days=7),
         State("dropped", T("已终止", "Dropped"), terminal=True),
     ),
     moves=(

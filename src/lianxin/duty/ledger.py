@@ -146,7 +146,7 @@ def _grant_access(ctx: Ctx, plan: Plan, before: set[int]) -> None:
     for institution in sorted(before - after):
         relationships.end(access_source(case.pk, institution), at=ctx.now)
     if plan.target.terminal:
-        later = clocks.due(ctx.now, f"{ctx.machine.access_days_after_close}d")
+        later = clocks.due(ctx.now, f"{plan.target.access_days}d")
         for institution in sorted(after):
             relationships.end(access_source(case.pk, institution), at=later)
 

@@ -57,7 +57,10 @@ class Owes:
 
 @dataclass(frozen=True)
 class State:
-    """A place where a case can stand. ``owes`` is the duty of whoever has the ball there (None only when terminal)."""
+    """A place where a case can stand. ``owes`` is the duty of whoever has the ball there (None only when terminal).
+
+    ``access_days``: how long the parties still read the record after a case ended here (to answer what is asked about it).
+    """
 
     code: str
     label: Text
@@ -65,6 +68,7 @@ class State:
     fhir_status: str = ""
     business: str = ""
     owes: Owes | None = None
+    access_days: int = 0
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,6 @@ class Machine:
     summary: Callable[[Ctx], Text] | None = None
     pause_max: str = "5wd"
     escalation: tuple[str, ...] = ("0m", "4wh", "1wd", "2wd")
-    access_days_after_close: int = 30
     onlookers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

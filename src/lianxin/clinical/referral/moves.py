@@ -81,7 +81,7 @@ STATES = (
           owes=owes("plan", "处置退回的转诊", "Decide what to do now it came back", "referrer", "plan", "settle_return")),
     State("no_show", T("爽约", "No-show"), fhir_status="in-progress", business="no-show",
           owes=owes("rebook", "联系患者并重新预约", "Call the patient and book again", "receiver", "rebook", "rebook")),
-    State("closed", T("已闭环", "Closed"), terminal=True, fhir_status="completed", business="closed"),
+    State("closed", T("已闭环", "Closed"), terminal=True, fhir_status="completed", business="closed", access_days=7),
     State("cancelled", T("已取消", "Cancelled"), terminal=True, fhir_status="cancelled", business="cancelled"),
     State("closed_no_return", T("无回转结案", "Closed without return"), terminal=True, fhir_status="cancelled",
           business="closed-no-return"),
