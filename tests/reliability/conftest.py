@@ -12,7 +12,7 @@ import pytest
 from lianxin.standards.identifiers import resident_id_make
 from tests.reliability.installation import HEAD, TOWNSHIP, Installation
 
-PEOPLE = 76
+PEOPLE = 84  # 12 + 60 for the crowds, the last dozen for tests that want somebody of their own
 FACTS = f"""
 import json
 from lianxin.access import tokens
