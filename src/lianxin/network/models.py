@@ -182,6 +182,11 @@ class Institution(Named):
         return self.short_name or self.name
 
     @property
+    def short_label(self) -> Text:
+        """Short name in Chinese, the English name where there is one."""
+        return Text(self.short, self.name_en or self.short)
+
+    @property
     def kind_label(self) -> Text:
         """Kind in words."""
         return kinds.KINDS[self.kind]

@@ -132,10 +132,16 @@ def counts(scope: Scope, chosen: Period) -> dict[str, int]:
     return dict(zip(FIGURES, row, strict=True))
 
 
+def _named(alias: str) -> str:
+    """SQL of an institution's short name in the reader's language (English where there is one)."""
+    zh = f"coalesce(nullif({alias}.short_name, ''), {alias}.name)"
+    return str(T(zh, f"coalesce(nullif({alias}.name_en, ''), {zh})"))
+
+
 def links(scope: Scope, chosen: Period) -> list[Link]:
     """From → to (the receiver now), by direction, largest first."""
     sql = f"""
-    SELECT f.id, coalesce(nullif(f.short_name, ''), f.name), f.tier, t.id, coalesce(nullif(t.short_name, ''), t.name), t.tier,
+    SELECT f.id, {_named("f")}, f.tier, t.id, {_named("t")}, t.tier,
            x.direction, count(*), count(*) FILTER (WHERE x.state = 'closed')
       FROM ({BASE}) x JOIN network_institution f ON f.id = x.a JOIN network_institution t ON t.id = x.b
      GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 8 DESC, f.code, t.code"""

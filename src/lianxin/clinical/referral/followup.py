@@ -270,7 +270,7 @@ def summary(ctx: Ctx) -> Text:
         return T("慢病随访", "Long-term follow-up")
     return T("{what} · {where}转回后", "{what}, after {where}").format(
         what=referral.diagnosis_name,
-        where=ctx.subject.origin_institution.short if ctx.subject.origin_institution else "—",
+        where=ctx.subject.origin_institution.short_label if ctx.subject.origin_institution else "—",
     )
 
 

@@ -326,8 +326,8 @@ def summary(ctx: Ctx) -> Text:
     return T("{way} {what} {a}→{b}", "{way}: {what}, {a} → {b}").format(
         way=words[subject.direction],
         what=subject.diagnosis_name,
-        a=subject.from_institution.short,
-        b=to.short if to else "?",
+        a=subject.from_institution.short_label,
+        b=to.short_label if to else "?",
     )
 
 
