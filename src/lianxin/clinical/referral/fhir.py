@@ -199,8 +199,14 @@ def act(scope: Scope, request: Request) -> Response:
             "Parameters.parameter",
         )
     key = _key(scope, request, data.pop("key", None))
-    run = lambda: kernel.execute(move, case.number, scope, data, version, key)  # noqa: E731
-    return _answer(_run(scope, case, "Parameters.parameter", run))
+    return _answer(
+        _run(
+            scope,
+            case,
+            "Parameters.parameter",
+            lambda: kernel.execute(move, case.number, scope, data, version, key),
+        )
+    )
 
 
 def allowed(scope: Scope, request: Request) -> Response:
