@@ -138,17 +138,73 @@ def base_path(path: str) -> str:
     return re.sub(r"\.where\(resolve\(\) is \w+\)$", "", path)
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a parameter's values are indexed: the number of the rows, and the only target type that counts ("": any)."""
+
+    number: int
+    only: str = ""
+
+
+def _only(path: str) -> str:
+    found = re.search(r"resolve\(\) is (\w+)", path)
+    return found[1] if found else ""
+
+
+def _shape(param: Param) -> tuple[str, ...]:
+    return tuple(expression for _, expression in param.components)
+
+
 @cache
-def stored_number(rtype: str, code: str) -> tuple[int, str]:
-    """(number of the rows, only this target type or ""): ``patient`` is ``subject`` narrowed to Patient where both exist."""
+def sources(rtype: str, code: str) -> tuple[Source, ...]:
+    """Where the values of a parameter are: mostly under its own number.
+
+    A parameter that is another of its type narrowed to one target (``patient`` = ``subject`` where it is a Patient), or the
+    union of others (``combo-code`` = ``code`` or ``component-code``), has no rows of its own: it reads theirs.
+    """
     param = params(rtype)[code]
-    if param.kind == "reference" and len(param.paths) == 1 and "resolve()" in param.paths[0]:
-        only = re.search(r"resolve\(\) is (\w+)", param.paths[0])
-        for other in params(rtype).values():
-            if (
-                other.code != code
-                and other.kind == "reference"
-                and other.paths == (base_path(param.paths[0]),)
-            ):
-                return other.number, only.group(1) if only else ""
-    return param.number, ""
+    mine = frozenset((base_path(p), _only(p)) for p in param.paths)
+    others = []
+    for other in params(rtype).values():
+        if other.kind != param.kind or other.code == code or _shape(other) != _shape(param):
+            continue
+        theirs = frozenset((base_path(p), _only(p)) for p in other.paths)
+        if theirs == mine:
+            if other.number < param.number:
+                return sources(rtype, other.code)
+        elif theirs < mine:
+            others.append((theirs, other, ""))
+        elif len(mine) == 1 and len(theirs) == 1:
+            (path, only), (wide, none) = next(iter(mine)), next(iter(theirs))
+            if path == wide and only and not none:
+                return tuple(Source(s.number, only) for s in sources(rtype, other.code))
+    if others and frozenset().union(*(t for t, _, _ in others)) == mine:
+        found: list[Source] = []
+        left = set(mine)
+        for theirs, other, _ in sorted(others, key=lambda o: (-len(o[0]), o[1].number)):
+            if theirs & left:
+                left -= theirs
+                found += sources(rtype, other.code)
+        return tuple(dict.fromkeys(found))
+    return (Source(param.number),)
+
+
+_MAIN_DATES = {
+    "Condition": "onset-date", "MedicationRequest": "authoredon", "Task": "authored-on", "ServiceRequest": "authored",
+    "Communication": "sent", "MedicationDispense": "whenhandedover", "MedicationAdministration": "effective-time",
+    "MedicationStatement": "effective", "ChargeItem": "occurrence", "ClaimResponse": "created", "DeviceRequest": "authored-on",
+    "Goal": "start-date", "DetectedIssue": "identified", "VisionPrescription": "datewritten",
+    "Patient": "", "Person": "", "RelatedPerson": "", "Medication": "", "Substance": "",
+}  # fmt: skip
+_MAIN_ORDER = ("date", "effective", "created", "authored", "issued", "recorded", "started", "period", "start", "collected",
+               "datetime", "timestamp")  # fmt: skip
+
+
+@cache
+def main_date(rtype: str) -> str | None:
+    """The date parameter whose range stands in the resource's own row (``at``, ``till``); None when the type has none."""
+    table = params(rtype)
+    wanted = _MAIN_DATES.get(rtype)
+    if wanted is not None:
+        return wanted if wanted in table else None
+    return next((c for c in _MAIN_ORDER if c in table and table[c].kind == "date"), None)
