@@ -37,14 +37,25 @@ def _sm4() -> algorithms.SM4:
     return algorithms.SM4(key("seal", 16))
 
 
-def seal(text: str) -> str:
-    """Encrypt ``text``; "" stays "". Two seals of one text differ."""
-    if not text:
-        return ""
+def seal_bytes(data: bytes) -> bytes:
+    """Encrypt bytes: nonce, ciphertext and tag. Two seals of the same bytes differ."""
     nonce = os.urandom(_NONCE)
     box = Cipher(_sm4(), modes.GCM(nonce)).encryptor()
-    body = box.update(text.encode()) + box.finalize()
-    return _PREFIX + base64.b64encode(nonce + body + box.tag).decode()
+    return nonce + box.update(data) + box.finalize() + box.tag
+
+
+def unseal_bytes(data: bytes) -> bytes:
+    """Decrypt what :func:`seal_bytes` made; raises :class:`SealBroken` when it was altered or the key is another's."""
+    try:
+        box = Cipher(_sm4(), modes.GCM(data[:_NONCE], data[-_TAG:])).decryptor()
+        return box.update(data[_NONCE:-_TAG]) + box.finalize()
+    except (InvalidTag, ValueError) as broken:
+        raise SealBroken("sealed value altered, or sealed under another root secret") from broken
+
+
+def seal(text: str) -> str:
+    """Encrypt ``text``; "" stays "". Two seals of one text differ."""
+    return _PREFIX + base64.b64encode(seal_bytes(text.encode())).decode() if text else ""
 
 
 def unseal(text: str) -> str:
@@ -54,10 +65,8 @@ def unseal(text: str) -> str:
     if not text.startswith(_PREFIX):
         raise SealBroken("not a sealed value")
     try:
-        raw = base64.b64decode(text[len(_PREFIX) :], validate=True)
-        box = Cipher(_sm4(), modes.GCM(raw[:_NONCE], raw[-_TAG:])).decryptor()
-        return (box.update(raw[_NONCE:-_TAG]) + box.finalize()).decode()
-    except (InvalidTag, ValueError) as broken:
+        return unseal_bytes(base64.b64decode(text[len(_PREFIX) :], validate=True)).decode()
+    except ValueError as broken:
         raise SealBroken("sealed value altered, or sealed under another root secret") from broken
 
 

@@ -1,37 +1,66 @@
-"""From a resource to its index rows: which values each search parameter finds, and whose record it belongs to."""
+"""From a resource to what it can be found by: keys, side rows, its main date, and the patient it belongs to.
+
+What is emitted for which parameter is compiled once per type from the official expressions (:mod:`lianxin.record.paths`);
+the keys themselves are those of :mod:`lianxin.record.keys`.
+"""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from lianxin.record import definitions, values
-from lianxin.record.keys import IMPLIED_SYSTEM, PATIENTS, blind_key, code_key, ref_key, system_key
-from lianxin.record.paths import Unsupported, compile_path, walk
+from lianxin.record.keys import (
+    PATIENTS,
+    blind,
+    code_key32,
+    key_below,
+    key_code,
+    key_of_type,
+    key_pair,
+    key_present,
+    key_ref,
+    key_ref_identifier,
+    key_scoped,
+    key_system,
+    key_system_code,
+    key_target,
+    key_text,
+    ref_key,
+    system_key,
+)
+from lianxin.record.paths import Leaf, Unsupported, compile_path, walk
 
 RELATIVE = re.compile(
     r"^(?:https?://[^?#]+/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?$"
 )
-LIMIT = 2000  # index rows of one parameter of one resource
+UCUM = "http://unitsofmeasure.org"
+LIMIT = 2000  # values of one parameter of one resource that are indexed
+
+Date = tuple[str, str, int | None, int, int]  # lo, hi, ctx, number, item
+Quantity = tuple[float, float | None, int | None, int, int, int, int, int]  # lo, hi, ctx, code, name, sys, number, item
+String = tuple[int | None, int, int, int, str, str | None]  # ctx, number, item, kind, val, raw
 
 
 @dataclass(slots=True)
 class Rows:
-    """Index rows of one resource, without its rid."""
+    """All that a resource is found by; ``texts`` (key, number, text) and ``units`` are words every resource shares."""
 
-    tokens: list[tuple[int, int, int]] = field(default_factory=list)  # tok, sys, pid
-    refs: list[tuple[int, int, int]] = field(default_factory=list)  # target, pid, type number
-    dates: list[tuple[str, str, int]] = field(default_factory=list)  # lo, hi, pid
-    quantities: list[tuple[int, int, int, int, str, str]] = field(
-        default_factory=list
-    )  # unit, name, sys, pid, lo, hi
-    strings: list[tuple[int, int, str, str | None]] = field(default_factory=list)  # pid, kind, val, raw
+    keys: list[int] = field(default_factory=list)
+    dates: list[Date] = field(default_factory=list)
+    quantities: list[Quantity] = field(default_factory=list)
+    strings: list[String] = field(default_factory=list)
+    texts: list[tuple[int, int, str]] = field(default_factory=list)
+    units: list[str] = field(default_factory=list)
+    at: str | None = None
+    till: str | None = None
 
 
 Emit = Callable[[Any, int, Rows, bool], None]
 
 
+@lru_cache(maxsize=100_000)
 def split_reference(text: str) -> tuple[str, str] | None:
     """(type, id) of a literal reference, relative or absolute, version removed; None for anything else."""
     match = RELATIVE.match(text)
@@ -40,169 +69,217 @@ def split_reference(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _text(v: Any, pid: int, rows: Rows) -> None:
+def _text(v: Any, n: int, rows: Rows) -> None:
     if type(v) is not str or not v:
         return
     folded = values.fold(v)
-    rows.strings.append((pid, 0, folded, None if folded == v else v))
+    rows.strings.append((None, n, 0, 0, folded, None if folded == v else v))
     if not v.isascii():
         for reading in values.readings(v):
-            rows.strings.append((pid, 1, reading, None))
+            rows.strings.append((None, n, 0, 1, reading, None))
 
 
-def _string_human_name(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _string_human_name(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     parts = [v.get("text"), v.get("family"), *v.get("given", ()), *v.get("prefix", ()), *v.get("suffix", ())]
     family, given = v.get("family"), v.get("given") or ()
     if family and values.HAN.search(family) and not v.get("text"):
         parts.append(family + "".join(g for g in given if g))
     for part in dict.fromkeys(parts):
-        _text(part, pid, rows)
+        _text(part, n, rows)
 
 
-def _string_address(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    parts = [v.get(k) for k in ("text", "city", "district", "state", "country", "postalCode")] + list(
-        v.get("line", ())
-    )
-    for part in dict.fromkeys(parts):
-        _text(part, pid, rows)
+def _string_address(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    parts = [v.get(k) for k in ("text", "city", "district", "state", "country", "postalCode")]
+    for part in dict.fromkeys([*parts, *v.get("line", ())]):
+        _text(part, n, rows)
 
 
-def _string(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    _text(v, pid, rows)
+def _string(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    _text(v, n, rows)
 
 
-def _token_code(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    if type(v) is str:
-        rows.tokens.append((code_key(v), IMPLIED_SYSTEM, pid))
+@lru_cache(maxsize=50_000)
+def _words(n: int, text: str) -> tuple[int, int, str]:
+    folded = values.fold(text)
+    return key_text(n, folded), n, folded
 
 
-def _token_string(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    if type(v) is str:
-        rows.tokens.append((code_key(v), 0, pid))
+def _word(n: int, text: Any, rows: Rows) -> None:
+    if type(text) is str and text:
+        found = _words(n, text)
+        rows.keys.append(found[0])
+        rows.texts.append(found)
 
 
-def _token_boolean(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    if type(v) is bool:
-        rows.tokens.append((code_key("true" if v else "false"), IMPLIED_SYSTEM, pid))
-
-
-def _token_coding(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    code = v.get("code")
+@lru_cache(maxsize=100_000)
+def _coding(n: int, system: str, code: str) -> tuple[int, ...]:
+    keys = []
     if code:
-        rows.tokens.append((code_key(code), system_key(v.get("system") or ""), pid))
+        keys += [key_code(n, code), key_system_code(n, system, code)]
+    if system:
+        keys.append(key_system(n, system))
+    return tuple(keys)
 
 
-def _token_concept(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _token_code(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    if type(v) is str:
+        rows.keys.append(key_code(n, v))
+
+
+def _token_boolean(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    if type(v) is bool:
+        rows.keys.append(key_code(n, "true" if v else "false"))
+
+
+def _token_coding(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    get = v.get
+    rows.keys += _coding(n, get("system") or "", get("code") or "")
+    display = get("display")
+    if display:
+        _word(n, display, rows)
+
+
+def _token_concept(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     for coding in v.get("coding", ()):
-        code = coding.get("code")
-        if code:
-            rows.tokens.append((code_key(code), system_key(coding.get("system") or ""), pid))
+        _token_coding(coding, n, rows, sealed)
+    text = v.get("text")
+    if text:
+        _word(n, text, rows)
 
 
-def _token_identifier(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _token_identifier(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    value, system = v.get("value"), v.get("system") or ""
+    if value and sealed:
+        value = blind(value)
+    rows.keys += (key_code(n, value), key_system_code(n, system, value)) if value else ()
+    if system:
+        rows.keys.append(key_system(n, system))
+    kind = v.get("type")
+    if kind:
+        if value:
+            for coding in kind.get("coding", ()):
+                rows.keys.append(key_of_type(n, coding.get("system") or "", coding.get("code") or "", value))
+        _word(n, kind.get("text"), rows)
+
+
+def _token_contact(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     value = v.get("value")
     if value:
-        key = blind_key(value) if sealed else code_key(value)
-        rows.tokens.append((key, system_key(v.get("system") or ""), pid))
+        rows.keys.append(key_code(n, blind(value) if sealed else value))
 
 
-def _token_contact(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    value = v.get("value")
-    if value:
-        rows.tokens.append((blind_key(value) if sealed else code_key(value), 0, pid))
-
-
-def _date(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _date(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     if type(v) is str:
         low, high = values.date_texts(v)
-        rows.dates.append((low, high, pid))
+        rows.dates.append((low, high, None, n, 0))
 
 
-def _date_period(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _date_period(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     start, end = v.get("start"), v.get("end")
     if start or end:
         low = values.date_texts(start)[0] if start else values.FIRST
         high = values.date_texts(end)[1] if end else values.LAST
-        rows.dates.append((low, high, pid))
+        rows.dates.append((low, high, None, n, 0))
 
 
-def _date_timing(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _date_timing(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     events = [values.date_range(e) for e in v.get("event", ()) if type(e) is str]
     if events:
-        rows.dates.append((min(e[0] for e in events).isoformat(), max(e[1] for e in events).isoformat(), pid))
+        low, high = min(e[0] for e in events), max(e[1] for e in events)
+        rows.dates.append((low.isoformat(), high.isoformat(), None, n, 0))
     bounds = v.get("repeat", {}).get("boundsPeriod")
     if bounds:
-        _date_period(bounds, pid, rows, sealed)
+        _date_period(bounds, n, rows, sealed)
 
 
-def _number(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _number(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     if type(v) in (int, float):
-        text = repr(v)
-        rows.quantities.append((0, 0, 0, pid, text, text))
+        rows.quantities.append((float(v), None, None, 0, 0, 0, n, 0))
 
 
-def _quantity(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _unit(v: Any, rows: Rows) -> tuple[int, int, int]:
+    code, unit = v.get("code") or v.get("currency") or "", v.get("unit") or ""
+    system = v.get("system") or ("urn:iso:std:iso:4217" if "currency" in v else "")
+    if system == UCUM and code:
+        rows.units.append(code)
+    return code_key32(code), code_key32(unit), system_key(system)
+
+
+def _quantity(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     value = v.get("value")
     if value is None:
         return
-    code, unit = v.get("code") or v.get("currency") or "", v.get("unit") or ""
-    system = v.get("system") or ("urn:iso:std:iso:4217" if "currency" in v else "")
-    low = high = repr(value)
-    if v.get("comparator") in ("<", "<="):
-        low = "-Infinity"
-    elif v.get("comparator") in (">", ">="):
-        high = "Infinity"
-    rows.quantities.append(
-        (code_key(code) if code else 0, code_key(unit) if unit else 0, system_key(system), pid, low, high)
-    )
+    low, high = float(value), None
+    comparator = v.get("comparator")
+    if comparator in ("<", "<="):
+        low, high = float("-inf"), low
+    elif comparator in (">", ">="):
+        high = float("inf")
+    rows.quantities.append((low, high, None, *_unit(v, rows), n, 0))
 
 
-def _quantity_range(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
-    low, high = v.get("low", {}), v.get("high", {})
-    some = low or high
-    code, unit = some.get("code") or "", some.get("unit") or ""
-    rows.quantities.append(
-        (
-            code_key(code) if code else 0,
-            code_key(unit) if unit else 0,
-            system_key(some.get("system") or ""),
-            pid,
-            repr(low["value"]) if "value" in low else "-Infinity",
-            repr(high["value"]) if "value" in high else "Infinity",
-        )
-    )
+def _quantity_range(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    low, high = v.get("low") or {}, v.get("high") or {}
+    if "value" in low or "value" in high:
+        first, last = float(low.get("value", "-inf")), float(high.get("value", "inf"))
+        rows.quantities.append((first, last, None, *_unit(low or high, rows), n, 0))
 
 
-def _uri(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+@lru_cache(maxsize=20_000)
+def _uri_keys(n: int, uri: str) -> tuple[int, ...]:
+    keys = [key_code(n, uri)]
+    bare = uri.partition("|")[0].partition("#")[0]
+    if bare != uri:
+        keys.append(key_code(n, bare))
+    return (*keys, *(key_below(n, prefix) for prefix in uri_prefixes(bare)))
+
+
+def uri_prefixes(uri: str) -> list[str]:
+    """A uri without its trailing slash, and each shorter one that ends before a path segment."""
+    uri = uri.rstrip("/")
+    found = [uri] if uri else []
+    head = uri.find("://") + 3 if "://" in uri else len(uri)
+    cut = uri.rfind("/")
+    while cut >= head:
+        found.append(uri[:cut])
+        cut = uri.rfind("/", 0, cut)
+    return found
+
+
+def _uri(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     if type(v) is str and v:
-        rows.tokens.append((code_key(v), 0, pid))
-        if "|" in v:
-            rows.tokens.append((code_key(v.partition("|")[0]), 0, pid))
+        rows.keys += _uri_keys(n, v)
 
 
-def _ref_canonical(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _ref_canonical(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     if type(v) is str and v:
         for text in {v, v.partition("|")[0]}:
-            rows.refs.append((ref_key(text), pid, 0))
+            rows.keys.append(key_ref(n, ref_key(text)))
 
 
-def _ref(v: Any, pid: int, rows: Rows, sealed: bool) -> None:
+def _ref(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     text = v.get("reference")
     if text and text[0] != "#":
         found = split_reference(text)
         if found:
-            rows.refs.append((ref_key(f"{found[0]}/{found[1]}"), pid, definitions.type_number(found[0])))
-        else:
-            rows.refs.append((ref_key(text), pid, 0))
+            rows.keys += (key_ref(n, ref_key(f"{found[0]}/{found[1]}")), key_target(n, found[0]))
+        if not found or "://" in text:
+            rows.keys.append(key_ref(n, ref_key(text)))
     identifier = v.get("identifier")
     if identifier and identifier.get("value"):
-        rows.tokens.append((blind_key(identifier["value"]), system_key(identifier.get("system") or ""), pid))
+        value = blind(identifier["value"])
+        rows.keys += (key_code(n, value), key_ref_identifier(n, identifier.get("system") or "", value))
+
+
+def _ref_resource(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    if v.get("resourceType") and v.get("id"):
+        rows.keys.append(key_ref(n, ref_key(f"{v['resourceType']}/{v['id']}")))
 
 
 EMITTERS: dict[str, dict[str, Emit]] = {
     "token": {
-        "code": _token_code, "boolean": _token_boolean, "string": _token_string, "id": _token_string, "uri": _token_string,
-        "canonical": _token_string, "url": _token_string, "Coding": _token_coding, "CodeableConcept": _token_concept,
+        "code": _token_code, "boolean": _token_boolean, "string": _token_code, "id": _token_code, "uri": _token_code,
+        "canonical": _token_code, "url": _token_code, "Coding": _token_coding, "CodeableConcept": _token_concept,
         "Identifier": _token_identifier, "ContactPoint": _token_contact,
     },
     "string": {"string": _string, "markdown": _string, "HumanName": _string_human_name, "Address": _string_address},
@@ -211,27 +288,36 @@ EMITTERS: dict[str, dict[str, Emit]] = {
     "quantity": {"Quantity": _quantity, "Age": _quantity, "Duration": _quantity, "Money": _quantity, "Range": _quantity_range,
                  "Distance": _quantity, "Count": _quantity, "SimpleQuantity": _quantity},
     "uri": dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), _uri),
-    "reference": {"Reference": _ref, "canonical": _ref_canonical, "uri": _ref_canonical},
+    "reference": {"Reference": _ref, "canonical": _ref_canonical, "uri": _ref_canonical, "Resource": _ref_resource},
 }  # fmt: skip
 
 
+def _own(rtype: str, code: str) -> bool:
+    """Whether a parameter has rows of its own."""
+    return definitions.sources(rtype, code) == (definitions.Source(definitions.params(rtype)[code].number),)
+
+
+Step = tuple[tuple[tuple[Emit, tuple[Any, ...]], ...], int, int]  # what to emit from where, number, key_present
+
+
 @cache
-def plan(rtype: str) -> dict[str, tuple[tuple[Emit, int, tuple[Any, ...]], ...]]:
-    """First key -> what to emit from the values below it."""
-    made: dict[str, list[tuple[Emit, int, tuple[Any, ...]]]] = {}
+def plan(rtype: str) -> dict[str, tuple[Step, ...]]:
+    """First member -> the sources below it."""
+    made: dict[str, dict[int, list[tuple[Emit, tuple[Any, ...]]]]] = {}
     for code, param in definitions.params(rtype).items():
-        if (
-            code not in supported(rtype)
-            or param.kind == "composite"
-            or definitions.stored_number(rtype, code)[0] != param.number
-        ):
+        if param.kind == "composite" or code not in supported(rtype) or not _own(rtype, code):
+            continue
+        if (rtype, code) == ("Patient", "deceased"):
             continue
         for path in param.paths:
             for leaf in compile_path(rtype, path):
                 emit = EMITTERS[param.kind].get(leaf.type)
                 if emit is not None:
-                    made.setdefault(leaf.steps[0], []).append((emit, param.number, leaf.steps[1:]))
-    return {k: tuple(v) for k, v in made.items()}
+                    made.setdefault(leaf.steps[0], {}).setdefault(param.number, []).append((emit, leaf.steps[1:]))
+    return {
+        first: tuple((tuple(leaves), n, key_present(n)) for n, leaves in numbers.items())
+        for first, numbers in made.items()
+    }
 
 
 @cache
@@ -239,45 +325,167 @@ def supported(rtype: str) -> frozenset[str]:
     """Codes of the parameters that are indexed, and so can be searched."""
     good = set()
     for code, param in definitions.params(rtype).items():
+        if param.kind == "composite":
+            if all(c in definitions.params(rtype) for c, _ in param.components):
+                good.add(code)
+            continue
         try:
             leaves = [leaf for path in param.paths for leaf in compile_path(rtype, path)]
         except Unsupported:
             continue
-        if param.kind == "composite":
-            if all(leaf.steps == () for leaf in leaves) and all(
-                c[0] in definitions.params(rtype) for c in param.components
-            ):
-                good.add(code)
-        elif any(leaf.type in EMITTERS.get(param.kind, {}) for leaf in leaves):
+        if any(leaf.type in EMITTERS.get(param.kind, {}) for leaf in leaves):
             good.add(code)
     return frozenset(good)
 
 
-def index_rows(resource: dict[str, Any]) -> Rows:
-    """Every index row of a (valid) resource."""
+@dataclass(frozen=True)
+class _Part:
+    """One component of a composite: where its values are, below the item or (``root``) below the resource."""
+
+    emits: tuple[tuple[Emit, tuple[Any, ...]], ...]
+    number: int
+    kind: str
+    root: bool
+
+
+@cache
+def _composites(rtype: str) -> tuple[tuple[int, tuple[Any, ...], tuple[_Part, ...]], ...]:
+    """(number, steps to the items, components) of composites whose items repeat."""
+    made = []
+    for code, param in definitions.params(rtype).items():
+        if param.kind != "composite" or not _own(rtype, code):
+            continue
+        for base in param.paths:
+            for leaf in compile_path(rtype, base):
+                if leaf.steps:
+                    parts = tuple(_part(rtype, leaf, code, expr, param) for code, expr in param.components)
+                    made.append((param.number, leaf.steps, parts))
+    return tuple(made)
+
+
+def _part(rtype: str, base: Leaf, code: str, expression: str, composite: definitions.Param) -> _Part:
+    component = definitions.params(rtype)[code]
+    known = EMITTERS[component.kind]
+    # DocumentReference.relationship has its two expressions swapped: the one whose type fits the component counts.
+    for text in (expression, *(other for _, other in composite.components)):
+        root = text.startswith("%resource.")
+        leaves = [
+            leaf
+            for option in text.split(" | ")
+            for leaf in compile_path(rtype if root else base.type, option.removeprefix("%resource."))
+            if leaf.type in known
+        ]
+        if leaves:
+            emits = tuple((known[leaf.type], leaf.steps) for leaf in leaves)
+            return _Part(emits, definitions.sources(rtype, code)[0].number, component.kind, root)
+    raise Unsupported(f"{rtype}.{composite.code}")
+
+
+def _variants(resource: dict[str, Any], item: Any, part: _Part, sealed: bool) -> Rows:
+    found = Rows()
+    for emit, steps in part.emits:
+        for value in walk(resource if part.root else item, steps)[:LIMIT]:
+            emit(value, part.number, found, sealed)
+    return found
+
+
+def _pairs(resource: dict[str, Any], rows: Rows, sealed: bool) -> None:
+    """Index rows of composites: keys of pairs, or side rows that name the first component."""
+    for number, steps, parts in _composites(resource["resourceType"]):
+        items = walk(resource, steps)[:LIMIT]
+        if items:
+            rows.keys.append(key_present(number))
+        for ordinal, item in enumerate(items):
+            firsts = dict.fromkeys(_variants(resource, item, parts[0], sealed).keys)
+            for place, part in enumerate(parts[1:], 1):
+                seconds = _variants(resource, item, part, sealed)
+                at = min(ordinal, 8000) * 4 + place
+                for first in firsts:
+                    rows.keys += [key_pair(number, first, second) for second in dict.fromkeys(seconds.keys)]
+                    rows.dates += [(lo, hi, first, number, at) for lo, hi, *_ in seconds.dates]
+                    rows.quantities += [(*q[:2], first, *q[3:6], number, at) for q in seconds.quantities]
+                    rows.strings += [(first, number, at, *s[3:]) for s in seconds.strings]
+
+
+@cache
+def _scoped(rtype: str) -> frozenset[int]:
+    """Numbers of the sources whose codes are also keyed together with the patient."""
+    if rtype in definitions.OPEN_TYPES or rtype in PATIENTS:
+        return frozenset()
+    table = definitions.params(rtype)
+    codes = [c for c in ("code", "combo-code") if c in table and table[c].kind == "token" and c in supported(rtype)]
+    return frozenset(source.number for code in codes for source in definitions.sources(rtype, code))
+
+
+@cache
+def _main_numbers(rtype: str) -> tuple[int, ...]:
+    code = definitions.main_date(rtype)
+    return tuple(s.number for s in definitions.sources(rtype, code)) if code else ()
+
+
+def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
+    """Everything a (valid) resource is found by; ``subj`` is the key of the patient it belongs to."""
     rtype = resource["resourceType"]
     rows = Rows()
     steps = plan(rtype)
+    scoped = _scoped(rtype) if subj is not None else ()
     sealed = rtype in PATIENTS
-    for key, value in resource.items():
-        for emit, number, rest in steps.get(key, ()):
-            if rest:
-                found = (
-                    walk(value, rest)
-                    if type(value) is not list
-                    else [w for v in value for w in walk(v, rest)]
-                )
+    for member, value in resource.items():
+        for leaves, number, present in steps.get(member, ()):
+            some = False
+            for emit, rest in leaves:
+                if rest:
+                    found = walk(value, rest) if type(value) is not list else [w for v in value for w in walk(v, rest)]
+                elif type(value) is list:
+                    found = value
+                else:
+                    found = (value,)  # type: ignore[assignment]
                 for one in found[:LIMIT]:
-                    emit(one, number, rows, sealed)
-            elif type(value) is list:
-                for one in value[:LIMIT]:
                     if one is not None:
+                        some = True
                         emit(one, number, rows, sealed)
-            else:
-                emit(value, number, rows, sealed)
-    if rtype in ("Patient",) and "deceasedDateTime" in resource:
-        rows.tokens.append((code_key("true"), IMPLIED_SYSTEM, definitions.params(rtype)["deceased"].number))
+                        if number in scoped:
+                            _key_scoped(one, subj, number, rows)
+            if some:
+                rows.keys.append(present)
+    if rtype == "Patient":
+        _deceased(resource, rows)
+    if rtype in _with_composites():
+        _pairs(resource, rows, sealed)
+    _main_date(resource, rtype, rows)
     return rows
+
+
+@cache
+def _with_composites() -> frozenset[str]:
+    return frozenset(t for t in definitions.types() if _composites(t))
+
+
+def _key_scoped(v: Any, subj: Any, n: int, rows: Rows) -> None:
+    if type(v) is dict:
+        for coding in v.get("coding", (v,)):
+            code = coding.get("code")
+            if code:
+                rows.keys.append(key_scoped(subj, n, code))
+
+
+def _deceased(resource: dict[str, Any], rows: Rows) -> None:
+    """``Patient.deceased.exists() and Patient.deceased != false``: true or false for everybody."""
+    number = definitions.params("Patient")["deceased"].number
+    dead = "deceasedDateTime" in resource or resource.get("deceasedBoolean") is True
+    rows.keys += (key_code(number, "true" if dead else "false"), key_present(number))
+
+
+def _main_date(resource: dict[str, Any], rtype: str, rows: Rows) -> None:
+    """Lift the main date out of the side rows when it is one plain range; else only the timeline's time is set."""
+    numbers = _main_numbers(rtype)
+    if numbers and rows.dates:
+        own = [d for d in rows.dates if d[3] in numbers]
+        if len(own) == 1 and own[0][0] != values.FIRST:
+            rows.at, rows.till = own[0][:2]
+            rows.dates.remove(own[0])
+            return
+    rows.at = clinical_time(resource)
 
 
 @cache
@@ -285,16 +493,9 @@ def _patient_paths(rtype: str) -> tuple[tuple[Any, ...], ...]:
     table = definitions.params(rtype)
     for code in ("patient", "subject", "beneficiary", "individual", "for"):
         param = table.get(code)
-        if (
-            param is not None
-            and param.kind == "reference"
-            and (not param.targets or "Patient" in param.targets)
-        ):
+        if param is not None and param.kind == "reference" and (not param.targets or "Patient" in param.targets):
             return tuple(
-                leaf.steps
-                for path in param.paths
-                for leaf in compile_path(rtype, path)
-                if leaf.type == "Reference"
+                leaf.steps for path in param.paths for leaf in compile_path(rtype, path) if leaf.type == "Reference"
             )
     return ()
 
