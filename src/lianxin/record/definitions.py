@@ -164,7 +164,10 @@ def sources(rtype: str, code: str) -> tuple[Source, ...]:
     """
     param = params(rtype)[code]
     mine = frozenset((base_path(p), _only(p)) for p in param.paths)
-    others = []
+    narrow = next(iter(mine))[1] if len({only for _, only in mine}) == 1 else ""
+    bases = frozenset((path, "") for path, _ in mine)
+    others: list[tuple[frozenset[tuple[str, str]], Param, str]] = []
+    wider: list[tuple[frozenset[tuple[str, str]], Param, str]] = []
     for other in params(rtype).values():
         if other.kind != param.kind or other.code == code or _shape(other) != _shape(param):
             continue
@@ -174,18 +177,17 @@ def sources(rtype: str, code: str) -> tuple[Source, ...]:
                 return sources(rtype, other.code)
         elif theirs < mine:
             others.append((theirs, other, ""))
-        elif len(mine) == 1 and len(theirs) == 1:
-            (path, only), (wide, none) = next(iter(mine)), next(iter(theirs))
-            if path == wide and only and not none:
-                return tuple(Source(s.number, only) for s in sources(rtype, other.code))
-    if others and frozenset().union(*(t for t, _, _ in others)) == mine:
+        elif narrow and theirs <= bases:
+            wider.append((theirs, other, narrow))
+    for parts, whole in ((others, mine), (wider, bases)):
+        left = set(whole)
         found: list[Source] = []
-        left = set(mine)
-        for theirs, other, _ in sorted(others, key=lambda o: (-len(o[0]), o[1].number)):
+        for theirs, other, only in sorted(parts, key=lambda o: (-len(o[0]), o[1].number)):
             if theirs & left:
                 left -= theirs
-                found += sources(rtype, other.code)
-        return tuple(dict.fromkeys(found))
+                found += [Source(s.number, only or s.only) for s in sources(rtype, other.code)]
+        if not left:
+            return tuple(dict.fromkeys(found))
     return (Source(param.number),)
 
 

@@ -2,7 +2,8 @@
 
 Every function gives a signed number that is stored, and so stays the same for ever.  ``n`` is the number of the *source*, the
 search parameter whose rows these are (``definitions.sources``).  Texts are hashed (BLAKE2b, 64 bits) together with what
-they are and ``n``; keys made of other keys are mixed by arithmetic, which costs less.  Two different values meet with a
+they are and ``n``; keys made of other keys are mixed by arithmetic, which costs less
+and which SQL can do and undo.  Two different values meet with a
 chance of 1 in 2**64; the values of persons' identifiers pass through :func:`blind` first.
 """
 
@@ -16,7 +17,6 @@ _HALF = 1 << 63
 _FULL = 1 << 64
 _NUMBER = 0x9E3779B97F4A7C15  # odd multipliers, so that no bit of the parts is lost
 _SECOND = 0xC2B2AE3D27D4EB4F
-_SCOPED = 0x165667B19E3779F9
 _PAIR = 0xD6E8FEB86659FD93
 
 
@@ -31,11 +31,6 @@ def _hash32(text: str) -> int:
     return int.from_bytes(
         blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big", signed=True
     )
-
-
-def _signed(value: int) -> int:
-    value &= _ALL
-    return value - _FULL if value >= _HALF else value
 
 
 @lru_cache(maxsize=100_000)
@@ -82,7 +77,10 @@ def key_below(n: int, prefix: str) -> int:
 
 @lru_cache(maxsize=100_000)
 def key_ref_identifier(n: int, system: str, value: str) -> int:
-    """A logical reference by identifier (``:identifier``); ``system`` is empty when none was given."""
+    """A logical reference by identifier (``:identifier``); ``system`` is empty when none was given.
+
+    Extraction writes each once with its system and once with ``*``, which any system matches.
+    """
     return hash64(f"i{n}\0{system}\0{value}")
 
 
@@ -98,21 +96,26 @@ def key_present(n: int) -> int:
     return hash64(f"p{n}")
 
 
+@lru_cache(maxsize=5_000)
+def ref_mask(n: int) -> int:
+    """What :func:`key_ref` mixes in, so that SQL can do the same both ways: ``target # mask`` and ``key # mask``."""
+    return hash64(f"r{n}")
+
+
 def key_ref(n: int, target: int) -> int:
     """A reference; ``target`` is the :func:`ref_key` of what it points at."""
-    value = (target + n * _NUMBER) & _ALL
-    return value - _FULL if value >= _HALF else value
+    return target ^ ref_mask(n)
 
 
 def key_scoped(subj: int, n: int, code: str) -> int:
-    """A code together with the patient (their ``ref_key``) whose resource has it."""
-    value = (subj * _SCOPED + key_code(n, code)) & _ALL
-    return value - _FULL if value >= _HALF else value
+    """A code together with the patient (their ``ref_key``) whose resource has it (in SQL: ``subj # key_code``)."""
+    return subj ^ key_code(n, code)
 
 
 def key_pair(n: int, first: int, second: int) -> int:
     """Two component keys of one item, for composite parameters."""
-    return _signed(first * _PAIR + second * _SECOND + n * _NUMBER)
+    value = (first * _PAIR + second * _SECOND + n * _NUMBER) & _ALL
+    return value - _FULL if value >= _HALF else value
 
 
 @lru_cache(maxsize=10_000)
