@@ -135,23 +135,22 @@ def search(resources: list[dict[str, Any]], names: list[str], old: dict[str, Any
     given = {(t, c): row[0] for t, table in old.items() for c, row in table.items()}
     next_number = max(given.values(), default=0) + 1
     table: dict[str, Any] = {}
-    params = [r for r in resources if r["resourceType"] == "SearchParameter" and r.get("expression")]
+    params = [
+        r
+        for r in resources
+        if r["resourceType"] == "SearchParameter" and r.get("expression") and r.get("base")
+    ]
     by_url = {p["url"]: p for p in params}
     for param in sorted(params, key=lambda p: p["id"]):
-        if (
-            "'http" in param["expression"]
-            or param["type"] == "special"
-            or param.get("xpathUsage") == "phonetic"
-        ):
-            continue
+        if param["code"] in {"_id", "_lastUpdated", "_text", "_content"}:
+            continue  # the engine's own
         bases = names if param["base"] in (["Resource"], ["DomainResource"]) else param["base"]
         for base in bases:
-            parts = [
-                p
-                for p in split_union(param["expression"])
-                if re.match(rf"\(?({base}|Resource|DomainResource)\b(\.|$)", p)
-            ]
-            if not parts or param["code"] in {"_id", "_lastUpdated"}:
+            union = split_union(param["expression"])
+            if len(bases) == 1:  # one expression is written without its type: name | alias
+                union = [p if re.match(r"\(?[A-Z]", p) else f"{base}.{p}" for p in union]
+            parts = [p for p in union if re.match(rf"\(?({base}|Resource|DomainResource)\b(\.|$)", p)]
+            if not parts:
                 continue
             targets = [] if len(param.get("target", [])) > 60 else param.get("target", [])
             key = (base, param["code"])

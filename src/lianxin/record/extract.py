@@ -268,7 +268,7 @@ def _ref(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     identifier = v.get("identifier")
     if identifier and identifier.get("value"):
         value = blind(identifier["value"])
-        rows.keys += (key_code(n, value), key_ref_identifier(n, identifier.get("system") or "", value))
+        rows.keys += (key_ref_identifier(n, identifier.get("system") or "", value), key_ref_identifier(n, "*", value))
 
 
 def _ref_resource(v: Any, n: int, rows: Rows, sealed: bool) -> None:

@@ -1,7 +1,7 @@
 """Search-parameter expressions compiled to plain walks over the JSON tree.
 
-The R4 expressions use a small part of FHIRPath: member steps, ``as``, ``where(field='value')``, ``where(resolve() is T)``,
-``[0]`` and one ``exists()``.  Each becomes leaves: keys to follow, the FHIR type found there, and a filter.
+The R4 expressions use a small part of FHIRPath: member steps, ``as``, ``ofType``, ``where(field='value')``,
+``where(resolve() is T)``, ``where(hasExtension(url))``, ``extension(url)``, ``[0]`` and one ``exists()``.  Each becomes leaves: keys to follow, the FHIR type found there, and a filter.
 """
 
 import re
@@ -11,12 +11,19 @@ from typing import Any
 
 from lianxin.record import definitions
 
-STEP = re.compile(r"\.?(?:(where|as|ofType)\(([^()]*(?:\(\))?[^()]*)\)|\[(\d+)\]|(\w+))")
+STEP = re.compile(
+    r"\.?(?:(where|as|ofType|extension)\(((?:[^()']|'[^']*'|\([^()]*\))*)\)|\[(\d+)\]|(\w+))"
+)
+EXISTS = re.compile(r"^(\w+)\.(\w+)\.exists\(\) and \1\.\2 != false$")
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """Where values of one FHIR type are found: a step is a key, ``("=", field, value)`` or ``("[", n)``."""
+    """Where values of one FHIR type are found.
+
+    A step is a key, ``("=", field, value)``, ``("[", n)``, ``("ext", url)`` (the item has this extension) or ``("?", keys)``
+    (whether one of the keys has a value other than false).  ``only``: references to this type alone count.
+    """
 
     steps: tuple[Any, ...]
     type: str
@@ -41,10 +48,15 @@ def _options(type_name: str, key: str) -> list[tuple[str, str]]:
 
 @cache
 def compile_path(root: str, expression: str) -> tuple[Leaf, ...]:
-    """Leaves of one expression whose first name is ``root`` (or Resource/DomainResource, or a bare element)."""
+    """Leaves of one expression (a part of a union) that starts at ``root``, the name of a resource or data type.
+
+    Raises :class:`Unsupported` for anything outside the part of FHIRPath compiled here.
+    """
     text = expression.strip()
-    if "exists()" in text:
-        text = re.split(r"\.exists\(\)", text)[0] + ".as(boolean)"
+    exists = EXISTS.match(text)
+    if exists:
+        keys = tuple(key for key, _ in _options(root, exists[2]))
+        return (Leaf((("?", keys),), "boolean"),)
     cast = re.match(r"^\((.+) as (\w+)\)(.*)$", text)
     if cast:
         text = f"{cast[1]}.as({cast[2]}){cast[3]}"
@@ -65,16 +77,66 @@ def compile_path(root: str, expression: str) -> tuple[Leaf, ...]:
         elif function in ("as", "ofType"):
             wanted = argument[0].lower() + argument[1:] if argument == "DateTime" else argument
             found = [(steps, t) for steps, t in found if t == wanted]
+        elif function == "extension":
+            url = argument.strip("'")
+            found = [
+                ((*steps, "extension", ("=", "url", url), k), t)
+                for steps, _ in found
+                for k, t in _options("Extension", "value")
+            ]
         elif argument.startswith("resolve() is "):
             only = argument.removeprefix("resolve() is ").strip()
         else:
-            equal = re.match(r"^(\w+)='([^']*)'$", argument)
-            if not equal:
+            equal = re.match(r"^(\w+)\s*=\s*'([^']*)'$", argument)
+            extension = re.match(r"^hasExtension\('([^']*)'\)$", argument)
+            if equal:
+                found = [((*steps, ("=", equal[1], equal[2])), t) for steps, t in found]
+            elif extension:
+                found = [((*steps, ("ext", extension[1])), t) for steps, t in found]
+            else:
                 raise Unsupported(expression)
-            found = [((*steps, ("=", equal[1], equal[2])), t) for steps, t in found]
     if end != len(text):
         raise Unsupported(expression)
     return tuple(Leaf(steps, t, only) for steps, t in found)
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of a composite parameter: its kind and where its values are, seen from the item."""
+
+    code: str
+    kind: str
+    leaves: tuple[Leaf, ...]
+
+
+@dataclass(frozen=True)
+class Composite:
+    """A composite whose components must meet in one item of a repeating element."""
+
+    number: int
+    items: tuple[Any, ...]  # steps to the items
+    components: tuple[Component, ...]
+
+
+@cache
+def composite(rtype: str, code: str) -> Composite | None:
+    """How a composite parameter is indexed; None: its components stand alone, so that nothing of its own is written.
+
+    That is so where the parts are single elements of the resource (``code-value-quantity``), for unions of others
+    (``combo-code-value-quantity``), and for MolecularSequence's coordinates, whose numbers carry their item.
+    """
+    table = definitions.params(rtype)
+    param = table[code]
+    if definitions.sources(rtype, code) != (definitions.Source(param.number),) or len(param.components) > 2:
+        return None
+    (leaf,) = compile_path(rtype, param.paths[0])
+    if not leaf.steps:
+        return None
+    parts = []
+    for name, expression in param.components:
+        leaves = [found for p in expression.split("|") for found in compile_path(leaf.type, p)]
+        parts.append(Component(name, table[name].kind, tuple(leaves)))
+    return Composite(param.number, leaf.steps, tuple(parts))
 
 
 def walk(node: Any, steps: tuple[Any, ...]) -> list[Any]:
@@ -94,6 +156,14 @@ def walk(node: Any, steps: tuple[Any, ...]) -> list[Any]:
             nodes = following
         elif step[0] == "=":
             nodes = [n for n in nodes if type(n) is dict and n.get(step[1]) == step[2]]
+        elif step[0] == "ext":
+            nodes = [
+                n
+                for n in nodes
+                if type(n) is dict and any(e.get("url") == step[1] for e in n.get("extension", ()))
+            ]
+        elif step[0] == "?":
+            nodes = [any(n.get(key) not in (None, False) for key in step[1]) for n in nodes]
         else:
             nodes = nodes[step[1] : step[1] + 1]
         if not nodes:

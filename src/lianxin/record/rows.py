@@ -1,4 +1,4 @@
-"""Putting resources and their index rows into the tables: one statement for a few, COPY for many."""
+"""Putting resources and their side rows into the tables: one statement for a few, COPY for many."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,34 +12,26 @@ from lianxin.record.extract import Rows
 COPY_FROM = 12  # resources from which COPY is cheaper than one statement with arrays
 
 RESOURCE = (
-    "rid",
-    "key",
-    "person_id",
-    "subj",
-    "updated",
-    "at",
-    "institution_id",
-    "version",
-    "platform",
-    "rtype",
-    "id",
-    "body",
-)
-TABLES: dict[str, tuple[tuple[str, str], ...]] = {
-    "record_token": (("tok", "bigint"), ("subj", "bigint"), ("rid", "bigint"), ("sys", "integer"), ("pid", "smallint")),
-    "record_ref": (("target", "bigint"), ("rid", "bigint"), ("pid", "smallint"), ("ttype", "smallint")),
-    "record_date": (("lo", "timestamptz"), ("hi", "timestamptz"), ("rid", "bigint"), ("pid", "smallint")),
-    "record_quantity": (
-        ("rid", "bigint"), ("unit", "bigint"), ("name", "bigint"), ("sys", "integer"), ("pid", "smallint"),
-        ("lo", "numeric"), ("hi", "numeric"),
-    ),
-    "record_string": (("rid", "bigint"), ("pid", "smallint"), ("kind", "smallint"), ("val", "text"), ("raw", "text")),
+    ("rid", "bigint"), ("key", "bigint"), ("person_id", "bigint"), ("subj", "bigint"), ("updated", "timestamptz"),
+    ("at", "timestamptz"), ("till", "timestamptz"), ("institution_id", "integer"), ("version", "integer"),
+    ("platform", "boolean"), ("deleted", "boolean"), ("rtype", "text"), ("id", "text"), ("keys", "text"), ("body", "bytea"),
+)  # fmt: skip
+SIDE: dict[str, tuple[tuple[str, str], ...]] = {
+    "record_date": (("rid", "bigint"), ("lo", "timestamptz"), ("hi", "timestamptz"), ("ctx", "bigint"), ("number", "smallint"),
+                    ("item", "smallint")),
+    "record_quantity": (("rid", "bigint"), ("lo", "float8"), ("hi", "float8"), ("ctx", "bigint"), ("code", "integer"),
+                        ("name", "integer"), ("sys", "integer"), ("number", "smallint"), ("item", "smallint")),
+    "record_string": (("rid", "bigint"), ("ctx", "bigint"), ("number", "smallint"), ("item", "smallint"), ("kind", "smallint"),
+                      ("val", "text"), ("raw", "text")),
 }  # fmt: skip
+_NAMES = ",".join(name for name, _ in RESOURCE)
+_UNNEST = ", ".join(f"%s::{kind}[]" for _, kind in RESOURCE)
+_VALUES = ", ".join("u.keys::bigint[]" if name == "keys" else f"u.{name}" for name, _ in RESOURCE)
 
 
 @dataclass(slots=True)
 class Stored:
-    """One resource as it goes into the tables."""
+    """One version as it goes into the tables; ``body`` is packed (record.bodies), empty for a deletion."""
 
     rid: int
     key: int
@@ -47,19 +39,20 @@ class Stored:
     id: str
     version: int
     updated: datetime
-    body: str
+    body: bytes
     rows: Rows
     person_id: int | None = None
     subj: int | None = None
-    at: str | None = None
     institution_id: int | None = None
     platform: bool = False
+    deleted: bool = False
 
     def columns(self) -> tuple[Any, ...]:
         """Values in the order of ``RESOURCE``."""
+        rows = self.rows
         return (
-            self.rid, self.key, self.person_id, self.subj, self.updated, self.at, self.institution_id, self.version,
-            self.platform, self.rtype, self.id, self.body,
+            self.rid, self.key, self.person_id, self.subj, self.updated, rows.at, rows.till, self.institution_id, self.version,
+            self.platform, self.deleted, self.rtype, self.id, "{" + ",".join(map(str, set(rows.keys))) + "}", self.body,
         )  # fmt: skip
 
 
@@ -70,39 +63,28 @@ def server_cursor(cur: Any) -> psycopg.Cursor[Any]:
 
 
 def new_rids(cur: Any, count: int) -> list[int]:
-    """Fresh row numbers."""
-    cur.execute("SELECT nextval('record_rid') FROM generate_series(1, %s)", [count])
-    return [row[0] for row in cur.fetchall()]
+    """Fresh version numbers, ascending."""
+    cur.execute("SELECT nextval('record_rid') FROM generate_series(1, %s)", [count], prepare=True)
+    return sorted(row[0] for row in cur.fetchall())
 
 
-def index_tuples(batch: Iterable[Stored]) -> dict[str, list[tuple[Any, ...]]]:
-    """Index rows of a batch, table by table (each row once)."""
-    tokens: list[tuple[Any, ...]] = []
-    refs: list[tuple[Any, ...]] = []
+def side_tuples(batch: Iterable[Stored]) -> dict[str, list[tuple[Any, ...]]]:
+    """Side rows of a batch, table by table (each row once)."""
     dates: list[tuple[Any, ...]] = []
     quantities: list[tuple[Any, ...]] = []
     strings: list[tuple[Any, ...]] = []
     for one in batch:
-        rid, subj, rows = one.rid, one.subj or 0, one.rows
-        tokens += [(tok, subj, rid, sys, pid) for tok, sys, pid in dict.fromkeys(rows.tokens)]
-        refs += [(target, rid, pid, ttype) for target, pid, ttype in dict.fromkeys(rows.refs)]
-        dates += [(lo, hi, rid, pid) for lo, hi, pid in rows.dates]
-        quantities += [
-            (rid, unit, name, sys, pid, lo, hi) for unit, name, sys, pid, lo, hi in rows.quantities
-        ]
-        strings += [(rid, pid, kind, val, raw) for pid, kind, val, raw in dict.fromkeys(rows.strings)]
-    return {
-        "record_token": tokens, "record_ref": refs, "record_date": dates, "record_quantity": quantities,
-        "record_string": strings,
-    }  # fmt: skip
+        rid, rows = one.rid, one.rows
+        dates += [(rid, *row) for row in dict.fromkeys(rows.dates)]
+        quantities += [(rid, *row) for row in dict.fromkeys(rows.quantities)]
+        strings += [(rid, *row) for row in dict.fromkeys(rows.strings)]
+    return {"record_date": dates, "record_quantity": quantities, "record_string": strings}
 
 
 def escape(text: str) -> str:
-    """Text as COPY wants it."""
-    if "\\" in text:
-        text = text.replace("\\", "\\\\")
-    if "\n" in text or "\r" in text or "\t" in text:
-        text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    """Text as a field of COPY."""
+    if "\\" in text or "\n" in text or "\t" in text or "\r" in text:
+        text = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     return text
 
 
@@ -111,15 +93,14 @@ def _field(value: Any) -> str:
         return "\\N"
     if type(value) is str:
         return escape(value)
+    if type(value) is bytes:
+        return "\\\\x" + value.hex()
     return str(value)
 
 
-def copy(
-    cur: Any, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]], *, plain: bool = False
-) -> None:
-    """COPY rows into a table; ``plain``: no value is None or needs escaping."""
-    show = str if plain else _field
-    text = "\n".join(["\t".join(map(show, row)) for row in rows])
+def copy(cur: Any, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """COPY rows into a table."""
+    text = "\n".join(["\t".join(map(_field, row)) for row in rows])
     if not text:
         return
     with cur.copy(f"COPY {table} ({','.join(columns)}) FROM STDIN") as out:
@@ -129,35 +110,33 @@ def copy(
 
 
 def insert(cur: Any, batch: Sequence[Stored]) -> None:
-    """Insert new resources with their index rows (psycopg cursor)."""
+    """Insert new resources with their side rows (psycopg cursor)."""
     if not batch:
         return
     if len(batch) >= COPY_FROM:
-        copy(cur, "record_resource", RESOURCE, [s.columns() for s in batch])
+        copy(cur, "record_resource", [name for name, _ in RESOURCE], [s.columns() for s in batch])
     else:
         columns = [list(c) for c in zip(*(s.columns() for s in batch), strict=True)]
         cur.execute(
-            f"INSERT INTO record_resource ({','.join(RESOURCE)}) SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[],"
-            " %s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::bigint[], %s::int[], %s::bool[], %s::text[], %s::text[],"
-            " %s::text[])",
+            f"INSERT INTO record_resource ({_NAMES}) SELECT {_VALUES} FROM unnest({_UNNEST}) AS u({_NAMES})",
             columns,
             prepare=True,
         )
-    insert_index(cur, batch)
+    insert_side(cur, batch)
 
 
-def insert_index(cur: Any, batch: Sequence[Stored]) -> None:
-    """Insert only the index rows of a batch."""
-    tables = index_tuples(batch)
+def insert_side(cur: Any, batch: Sequence[Stored]) -> None:
+    """Insert only the side rows of a batch."""
+    tables = side_tuples(batch)
     if len(batch) >= COPY_FROM:
         for table, rows in tables.items():
-            copy(cur, table, [c for c, _ in TABLES[table]], rows, plain=table != "record_string")
+            copy(cur, table, [c for c, _ in SIDE[table]], rows)
         return
     parts, params = [], []
     for table, rows in tables.items():
         if rows:
-            names = ",".join(c for c, _ in TABLES[table])
-            casts = ",".join(f"%s::{t}[]" for _, t in TABLES[table])
+            names = ",".join(c for c, _ in SIDE[table])
+            casts = ",".join(f"%s::{t}[]" for _, t in SIDE[table])
             parts.append(f"INSERT INTO {table} ({names}) SELECT * FROM unnest({casts})")
             params += [list(c) for c in zip(*rows, strict=True)]
     if parts:
@@ -165,7 +144,24 @@ def insert_index(cur: Any, batch: Sequence[Stored]) -> None:
         cur.execute((f"WITH {body} " if body else "") + parts[-1], params, prepare=True)
 
 
-def clear_index(cur: Any, rids: Sequence[int]) -> None:
-    """Remove the index rows of resources."""
-    body = ", ".join(f"d{i} AS (DELETE FROM {t} WHERE rid = ANY(%s::bigint[]))" for i, t in enumerate(TABLES))
-    cur.execute(f"WITH {body} SELECT 1", [list(rids)] * len(TABLES), prepare=True)
+def replace(cur: Any, batch: Sequence[Stored]) -> None:
+    """Put new versions in the place of those with the same keys: the old ones go to the history, side rows are made anew."""
+    keys = [s.key for s in batch]
+    gone = ", ".join(f"d{i} AS (DELETE FROM {t} WHERE rid = ANY(SELECT rid FROM old))" for i, t in enumerate(SIDE))
+    cur.execute(
+        "WITH old AS (SELECT rid FROM record_resource WHERE key = ANY(%s::bigint[])), "
+        f"{gone} INSERT INTO record_history (rid, key, person_id, updated, institution_id, version, deleted, rtype, id, body)"
+        " SELECT rid, key, person_id, updated, institution_id, version, deleted, rtype, id, body FROM record_resource"
+        " WHERE key = ANY(%s::bigint[])",
+        [keys, keys],
+        prepare=True,
+    )
+    columns = [list(c) for c in zip(*(s.columns() for s in batch), strict=True)]
+    cur.execute(
+        "UPDATE record_resource r SET rid = u.rid, person_id = u.person_id, subj = u.subj, updated = u.updated, at = u.at,"
+        " till = u.till, institution_id = u.institution_id, version = u.version, platform = u.platform, deleted = u.deleted,"
+        f" keys = u.keys::bigint[], body = u.body FROM unnest({_UNNEST}) AS u({_NAMES}) WHERE r.key = u.key",
+        columns,
+        prepare=True,
+    )
+    insert_side(cur, [s for s in batch if not s.deleted])

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lianxin.access import relationships, seal
+from lianxin.access import relationships
 from lianxin.access.scope import Scope
-from lianxin.record import extract, persons, rows, text, validate, visible
+from lianxin.record import bodies, extract, persons, rows, text, validate, visible, words
+from lianxin.record import definitions
 from lianxin.record.definitions import OPEN_TYPES, types
-from lianxin.record.keys import PATIENTS, hash64, ref_key
+from lianxin.record.keys import hash64, ref_key
 from lianxin.record.problems import Problem, refuse
 from lianxin.record.rows import Stored
 from lianxin.standards import clock
@@ -88,14 +89,9 @@ def stamp(instant: datetime) -> str:
     return instant.astimezone(clock.ZONE).isoformat(timespec="milliseconds")
 
 
-def opened(rtype: str, body: str) -> str:
-    """A stored body as plain text (bodies about persons are sealed)."""
-    return seal.unseal(body) if rtype in PATIENTS and body else body
-
-
-def closed(rtype: str, body: str) -> str:
-    """A body as it is stored."""
-    return seal.seal(body) if rtype in PATIENTS else body
+def opened(rtype: str, body: bytes) -> str:
+    """A stored body as its exact text ("" for a deletion)."""
+    return bodies.unpack(body).decode()
 
 
 def lock(cur: Any, names: Sequence[str]) -> None:
@@ -334,62 +330,39 @@ def _store(
     source: int | None,
     platform: bool,
 ) -> None:
-    fresh = [job for job in jobs if job.old is None]
-    rids = rows.new_rids(cur, len(fresh)) if fresh else []
-    for job in jobs:
+    rids = rows.new_rids(cur, len(jobs)) if jobs else []
+    shown = stamp(now)
+    for job, rid in zip(jobs, rids, strict=True):
         write, old = job.write, job.old
         version = old.version + 1 if old else 1
-        rid = old.rid if old else rids.pop()
-        place = people.get(ref_key(f"Patient/{job.patient[0]}")) if job.patient else None
         if write.method == "delete":
             assert old is not None
-            job.stored = Stored(rid, job.key, write.rtype, job.id, version, now, "", extract.Rows(), old.person_id, None, None,
-                                old.institution_id, old.platform)  # fmt: skip
+            job.stored = Stored(rid, job.key, write.rtype, job.id, version, now, b"", extract.Rows(), old.person_id, None,
+                                old.institution_id, old.platform, True)  # fmt: skip
             job.result = Result(204, write.rtype, job.id, version, now, "", old.person_id, rid, True)
             continue
         assert write.resource is not None
         raw = write.raw if write.raw is not None else text.dumps(write.resource)
-        body = text.splice(raw, job.id, version, stamp(now))
+        body = text.splice(raw, job.id, version, shown)
+        subj = ref_key(f"Patient/{job.patient[0]}") if job.patient else None
+        place = people.get(subj) if subj is not None else None
         try:
-            index, at = extract.index_rows(write.resource), extract.clinical_time(write.resource)
+            index = extract.index_rows(write.resource, subj if place else None)
         except (ValueError, OverflowError) as error:
             problem = refuse(
                 422, "value", f"日期或数值超出范围：{error}", f"a date or number is out of range: {error}"
             )
             raise problem.at(write.place) if write.place else problem from None
         person = place.person_id if place else None
-        job.stored = Stored(rid, job.key, write.rtype, job.id, version, now, closed(write.rtype, body), index, person,
-                            ref_key(f"Patient/{job.patient[0]}") if place and job.patient else None, at,
-                            old.institution_id if old and not platform else source, platform)  # fmt: skip
+        job.stored = Stored(rid, job.key, write.rtype, job.id, version, now, bodies.pack(write.rtype, body.encode()), index, person,
+                            subj if place else None, old.institution_id if old and not platform else source, platform)  # fmt: skip
         status = 201 if old is None or old.deleted else 200
         job.result = Result(status, write.rtype, job.id, version, now, body, person, rid)
+    words.remember([job.stored.rows for job in jobs if job.stored])
     changed = [job.stored for job in jobs if job.old is not None and job.stored]
     if changed:
-        _change(cur, changed, {job.key for job in jobs if job.write.method == "delete"})
-    rows.insert(cur, [job.stored for job in fresh if job.stored])
-
-
-def _change(cur: Any, changed: list[Stored], deleted: set[int]) -> None:
-    """Keep the old versions in the history, put the new ones in place, and index them anew."""
-    rids = [s.rid for s in changed]
-    cur.execute(
-        "INSERT INTO record_history (rid, version, updated, institution_id, deleted, body)"
-        " SELECT rid, version, updated, institution_id, deleted, body FROM record_resource WHERE rid = ANY(%s::bigint[])",
-        [rids],
-        prepare=True,
-    )
-    rows.clear_index(cur, rids)
-    columns = [list(c) for c in zip(*((*s.columns(), s.key in deleted) for s in changed), strict=True)]
-    cur.execute(
-        "UPDATE record_resource r SET person_id = u.person_id, subj = u.subj, updated = u.updated, at = u.at,"
-        " institution_id = u.institution_id, version = u.version, platform = u.platform, body = u.body, deleted = u.deleted"
-        " FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::bigint[],"
-        " %s::int[], %s::bool[], %s::text[], %s::text[], %s::text[], %s::bool[])"
-        f" AS u({','.join(rows.RESOURCE)}, deleted) WHERE r.rid = u.rid",
-        columns,
-        prepare=True,
-    )
-    rows.insert_index(cur, [s for s in changed if s.key not in deleted])
+        rows.replace(cur, changed)
+    rows.insert(cur, [job.stored for job in jobs if job.old is None and job.stored])
 
 
 _COLUMNS = "r.rtype, r.id, r.version, r.updated, r.body, r.person_id, r.rid, r.deleted"
@@ -436,31 +409,29 @@ def history(
 ) -> tuple[list[Result], tuple[datetime, int, int] | None]:
     """Versions of an instance, a type or everything, newest first, and where to go on (None: the end)."""
     condition, params = visible.condition(scope, "r", rtype)
-    which, more = [condition], list(params)
-    if rtype and rid:
-        which.append("r.key = %s")
-        more.append(ref_key(f"{rtype}/{rid}"))
-    elif rtype:
-        which.append("r.rtype = %s")
-        more.append(rtype)
-    limits: list[str] = ["TRUE"]
-    limit_params: list[Any] = []
+    which, given = [condition], list(params)
     for text_, value in (
+        ("v.key = %s", ref_key(f"{rtype}/{rid}") if rtype and rid else None),
         ("v.updated >= %s", since),
         ("(v.updated, v.rid, v.version) < (%s, %s, %s)", before),
         ("v.version = %s", version),
     ):
         if value is not None:
-            limits.append(text_)
-            limit_params += list(value) if isinstance(value, tuple) else [value]
-    order = "ORDER BY v.updated DESC, v.rid DESC, v.version DESC LIMIT %s"
-    where = f"{' AND '.join(which)} AND {' AND '.join(limits)}"
+            which.append(text_)
+            given += list(value) if isinstance(value, tuple) else [value]
+    # Type by type: each is a short walk down the index (rtype, updated, rid), however large the record is.
+    kinds = [rtype] if rtype else sorted(definitions.types())
+    newest = "ORDER BY v.updated DESC, v.rid DESC, v.version DESC LIMIT %s"
+    part = (
+        "SELECT h.* FROM unnest(%s::text[]) AS k(rtype) CROSS JOIN LATERAL (SELECT v.rtype, v.id, v.version, v.updated, v.body,"
+        " r.person_id, v.rid, v.deleted FROM {table} v JOIN record_resource r ON r.key = v.key"
+        f" WHERE v.rtype = k.rtype AND {' AND '.join(which)} {newest}) h"
+    )
+    args = [kinds, *given, count + 1]
     cur.execute(
-        f"(SELECT r.rtype, r.id, v.version, v.updated, v.body, r.person_id, v.rid, v.deleted FROM record_resource v"
-        f" JOIN record_resource r ON r.rid = v.rid WHERE {where} {order}) UNION ALL"
-        f" (SELECT r.rtype, r.id, v.version, v.updated, v.body, r.person_id, v.rid, v.deleted FROM record_history v"
-        f" JOIN record_resource r ON r.rid = v.rid WHERE {where} {order}) ORDER BY 4 DESC, 7 DESC, 3 DESC LIMIT %s",
-        [*more, *limit_params, count + 1, *more, *limit_params, count + 1, count + 1],
+        f"({part.format(table='record_resource')}) UNION ALL ({part.format(table='record_history')})"
+        " ORDER BY updated DESC, rid DESC LIMIT %s",
+        [*args, *args, count + 1],
     )
     found = [_result(row) for row in cur.fetchall()]
     last = found[count - 1] if len(found) > count else None

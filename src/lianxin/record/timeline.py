@@ -13,8 +13,8 @@ from django.db import connection, transaction
 
 from lianxin.access import audit, relationships
 from lianxin.access.scope import Scope
-from lianxin.record.definitions import params
-from lianxin.record.keys import code_key
+from lianxin.record.definitions import sources
+from lianxin.record.keys import key_scoped
 from lianxin.record.store import opened
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
@@ -156,18 +156,6 @@ _MEASURED = f"""
 SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r LEFT JOIN network_institution i ON i.id = r.institution_id
  WHERE r.person_id = %s AND r.rtype = 'Observation' AND NOT r.deleted AND r.at IS NOT NULL ORDER BY r.at DESC LIMIT {WINDOW}"""
 
-# The last two of each code among the same measurements, found by the index rows: when the last says nothing, the one before
-# does. Bodies of the others are not read.
-_LATEST = f"""
-SELECT r.rtype, r.id, r.at, r.body, i.name FROM (
-  SELECT DISTINCT n.rid FROM (
-    SELECT w.rid, row_number() OVER (PARTITION BY t.tok ORDER BY w.at DESC) AS place
-      FROM (SELECT rid, at FROM record_resource WHERE person_id = %s AND rtype = 'Observation' AND NOT deleted AND at IS NOT NULL
-             ORDER BY at DESC LIMIT {WINDOW}) w
-      JOIN record_token t ON t.rid = w.rid AND t.pid = %s) n
-   WHERE n.place <= 2) p JOIN record_resource r USING (rid)
-  LEFT JOIN network_institution i ON i.id = r.institution_id ORDER BY r.at DESC"""
-
 
 def summary(scope: Scope, person_id: int, *, trends: bool = False) -> Summary:
     """Active problems, current medicines, allergies, alerts, and the latest value of each measured code.
@@ -180,10 +168,7 @@ def summary(scope: Scope, person_id: int, *, trends: bool = False) -> Summary:
     with connection.cursor() as cur:
         cur.execute(_LISTED, [person_id, ["Condition", "MedicationRequest", "AllergyIntolerance", "Flag"]])
         listed = cur.fetchall()
-        if trends:
-            cur.execute(_MEASURED, [person_id])
-        else:
-            cur.execute(_LATEST, [person_id, params("Observation")["code"].number])
+        cur.execute(_MEASURED, [person_id])
         measured = cur.fetchall()
     for row in listed:
         _list_one(made, *row)
@@ -213,16 +198,18 @@ def series(scope: Scope, person_id: int, code: str, *, limit: int = 500) -> list
     """Values of one code of a person, oldest first, from the whole record."""
     relationships.require(scope, person_id)
     with connection.cursor() as cur:
+        cur.execute("SELECT subj FROM record_patient WHERE person_id = %s", [person_id])
+        numbers = [source.number for source in sources("Observation", "combo-code")]
+        keys = [key_scoped(subj, n, code) for (subj,) in cur.fetchall() for n in numbers]
         cur.execute(
-            "SELECT r.id, r.at, r.body FROM record_patient p JOIN record_token t ON t.tok = %s AND t.pid = %s AND t.subj = p.subj"
-            " JOIN record_resource r ON r.rid = t.rid WHERE p.person_id = %s AND r.person_id = %s AND NOT r.deleted AND r.at IS NOT NULL"
-            " ORDER BY r.at DESC LIMIT %s",
-            [code_key(code), params("Observation")["combo-code"].number, person_id, person_id, limit],
+            "SELECT r.id, r.at, r.body FROM record_resource r WHERE r.keys && %s::bigint[] AND r.person_id = %s AND NOT r.deleted"
+            " AND r.at IS NOT NULL ORDER BY r.at DESC LIMIT %s",
+            [keys, person_id, limit],
         )
         rows = cur.fetchall()
     found: list[Point] = []
     for rid, at, body in rows:
-        found += [p for c, p in _points(orjson.loads(body), at, f"Observation/{rid}") if c == code]
+        found += [p for c, p in _points(orjson.loads(opened("Observation", body)), at, f"Observation/{rid}") if c == code]
     _note(scope, person_id, "series", len(found))
     return sorted(set(found), key=lambda p: p.date)
 
@@ -246,7 +233,7 @@ def _status(resource: dict[str, Any], name: str) -> str:
     return next((c.get("code", "") for c in resource.get(name, {}).get("coding", ())), "")
 
 
-def _entry(rtype: str, rid: str, at: datetime | None, body: str, institution: str | None) -> Entry:
+def _entry(rtype: str, rid: str, at: datetime | None, body: bytes, institution: str | None) -> Entry:
     resource = orjson.loads(opened(rtype, body))
     title = ""
     for name in ("code", "medicationCodeableConcept", "vaccineCode", "type", "category", "serviceType"):
@@ -325,7 +312,7 @@ def _short(number: Any) -> str:
 
 
 def _list_one(
-    made: Summary, rtype: str, rid: str, at: datetime | None, body: str, institution: str | None
+    made: Summary, rtype: str, rid: str, at: datetime | None, body: bytes, institution: str | None
 ) -> None:
     resource = orjson.loads(body)
     line = {

@@ -1,4 +1,4 @@
-"""The door's own connections: autocommit, for reads; one pool per process and database."""
+"""Autocommit connections beside Django's: for reads at the door, and for words that every resource shares. One pool per process and database."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ def _pool() -> ConnectionPool:
                     timeout=WAIT,
                     configure=_prepare,
                     open=True,
-                    name="fhir-door",
+                    name="record",
                     max_idle=300,
                 )
                 _pools[name] = found
