@@ -152,6 +152,10 @@ def search(resources: list[dict[str, Any]], names: list[str], old: dict[str, Any
             parts = [p for p in union if re.match(rf"\(?({base}|Resource|DomainResource)\b(\.|$)", p)]
             if not parts:
                 continue
+            if parts == [
+                "Bundle.entry[0].resource"
+            ]:  # composition and message: the resource itself, of one type
+                parts = [f"{parts[0]}.where(resolve() is {param['target'][0]})"]
             targets = [] if len(param.get("target", [])) > 60 else param.get("target", [])
             key = (base, param["code"])
             if key not in given:

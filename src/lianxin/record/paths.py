@@ -11,9 +11,7 @@ from typing import Any
 
 from lianxin.record import definitions
 
-STEP = re.compile(
-    r"\.?(?:(where|as|ofType|extension)\(((?:[^()']|'[^']*'|\([^()]*\))*)\)|\[(\d+)\]|(\w+))"
-)
+STEP = re.compile(r"\.?(?:(where|as|ofType|extension)\(((?:[^()']|'[^']*'|\([^()]*\))*)\)|\[(\d+)\]|(\w+))")
 EXISTS = re.compile(r"^(\w+)\.(\w+)\.exists\(\) and \1\.\2 != false$")
 
 
