@@ -146,7 +146,7 @@ def show(request: HttpRequest, number: str) -> HttpResponse:
         tab = "overview"
     live = request.headers.get("HX-Request") == "true" and request.headers.get("HX-Target") == "chart"
     if tab in ("overview", "results"):
-        summary = timeline.summary(scope, person.pk, trends=tab == "results")
+        summary = timeline.summary(scope, person.pk)
     else:
         summary = timeline.Summary() if live else timeline.banner(scope, person.pk, noted=True)
     if tab not in RECORD_AUDITS:

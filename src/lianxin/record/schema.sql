@@ -32,7 +32,7 @@ ALTER TABLE record_resource SET (autovacuum_vacuum_insert_scale_factor = 0.05, a
 CREATE UNIQUE INDEX record_resource_key ON record_resource (key);
 CREATE INDEX record_resource_person ON record_resource (person_id, rtype, at) WHERE person_id IS NOT NULL;
 CREATE INDEX record_resource_updated ON record_resource (rtype, updated, rid);
-CREATE INDEX record_resource_keys ON record_resource USING gin (keys) WITH (fastupdate = off);
+CREATE INDEX record_resource_keys ON record_resource USING gin (keys) WITH (fastupdate = on, gin_pending_list_limit = 128);
 
 -- Versions that are no longer current, and deletions.
 CREATE TABLE record_history (

@@ -157,10 +157,10 @@ SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r LEFT JOIN netw
  WHERE r.person_id = %s AND r.rtype = 'Observation' AND NOT r.deleted AND r.at IS NOT NULL ORDER BY r.at DESC LIMIT {WINDOW}"""
 
 
-def summary(scope: Scope, person_id: int, *, trends: bool = False) -> Summary:
+def summary(scope: Scope, person_id: int) -> Summary:
     """Active problems, current medicines, allergies, alerts, and the latest value of each measured code.
 
-    ``trends`` also reads every one of the last measurements, for ``series``. Raises NoRelationship unless the scope has a
+    Raises NoRelationship unless the scope has a
     relationship with the person.
     """
     relationships.require(scope, person_id)
@@ -314,7 +314,7 @@ def _short(number: Any) -> str:
 def _list_one(
     made: Summary, rtype: str, rid: str, at: datetime | None, body: bytes, institution: str | None
 ) -> None:
-    resource = orjson.loads(body)
+    resource = orjson.loads(opened(rtype, body))
     line = {
         "ref": f"{rtype}/{rid}", "date": at, "institution": institution or "", "title": concept(resource.get("code")), "resource": resource,
     }  # fmt: skip
@@ -349,7 +349,7 @@ def _results(made: Summary, measured: list[tuple[Any, ...]]) -> None:
     points: dict[str, list[Point]] = defaultdict(list)
     seen: set[str] = set()
     for _, rid, at, body, institution in measured:
-        resource = orjson.loads(body)
+        resource = orjson.loads(opened("Observation", body))
         ref = f"Observation/{rid}"
         for code, point in _points(resource, at, ref):
             points[code].append(point)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from django.db import connection
 
-from lianxin.record import connections
+from lianxin.access import connections
 from lianxin.record.extract import Rows
 
 MOST = 500_000  # words remembered; beyond, the process begins anew

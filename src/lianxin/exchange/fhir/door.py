@@ -18,7 +18,8 @@ from django.db.utils import InterfaceError
 from lianxin.access import audit, tokens
 from lianxin.access.errors import AccessError
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import bundles, capability, handlers, http, pool
+from lianxin.access import connections as pool
+from lianxin.exchange.fhir import bundles, capability, handlers, http
 from lianxin.exchange.fhir.http import Incoming, Reply
 from lianxin.record import bundle as bundling
 from lianxin.record import definitions, rows, search, store, values
