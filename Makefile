@@ -74,7 +74,13 @@ format: $(DONE)/python
 types: $(DONE)/python
 	$(BIN)/mypy
 
-test: setup lint types
+# Other people's FHIR clients, which only tests use: make demo does without them.
+CLIENTS := tests/clients/js
+$(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json | $(DONE)/python
+	$(BIN)/python scripts/provide.py node -- npm ci --prefix $(CLIENTS) --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch $@
+
+test: setup lint types $(CLIENTS)/node_modules/.package-lock.json
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n $(JOBS)
 
@@ -85,7 +91,7 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv node_modules staticfiles src/lianxin/portal/static/dist build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv node_modules $(CLIENTS)/node_modules staticfiles src/lianxin/portal/static/dist build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 distclean:
 	@test ! -x $(BIN)/python || $(BIN)/python -c "from pathlib import Path; from lianxin.config import postgres; postgres.destroy(Path('.lianxin'))"

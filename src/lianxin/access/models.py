@@ -7,6 +7,7 @@ adds the foreign keys. Append-only tables are guarded by triggers in the migrati
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -14,7 +15,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
 
-from lianxin.network.models import Institution, Practitioner
+from lianxin.network.models import Institution, Post, Practitioner
 from lianxin.standards import clock
 
 
@@ -67,30 +68,151 @@ class Account(AbstractBaseUser):
         return self.name
 
 
+def client_key() -> str:
+    """A public client identifier nobody else has (it is no secret)."""
+    return f"lx-{secrets.token_hex(8)}"
+
+
 class Client(models.Model):
-    """A machine that calls the doors: an institution's own system, or a platform-wide one (no institution)."""
+    """A machine that calls the doors: an institution's own system, or a platform-wide one (no institution).
+
+    ``key`` is the ``client_id`` of OAuth. A ``backend`` asks for tokens by itself; an ``app`` is opened by a person (SMART App
+    Launch). It proves itself by ``jwks`` or ``jwks_url`` (a signed assertion) or by a secret; an app with none of them is public.
+    """
+
+    KINDS = ("backend", "app")
 
     name = models.CharField(max_length=120, unique=True)
     institution = models.ForeignKey(Institution, null=True, blank=True, on_delete=models.PROTECT)
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=clock.now)
+    key = models.CharField(max_length=80, unique=True, default=client_key)
+    kind = models.CharField(max_length=8, default="backend")
+    scope = models.TextField(blank=True)
+    jwks = models.JSONField(null=True, blank=True)
+    jwks_url = models.URLField(max_length=500, blank=True)
+    secret_hash = models.BinaryField(max_length=32, null=True, blank=True)
+    redirect_uris = models.JSONField(default=list, blank=True)
+    launch_url = models.URLField(max_length=500, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(kind__in=("backend", "app")), name="access_client_kind"),
+            models.CheckConstraint(
+                condition=Q(jwks__isnull=True) | Q(jwks_url=""), name="access_client_one_key_source"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def public(self) -> bool:
+        """Whether it has nothing to prove itself with (then PKCE alone protects its codes)."""
+        return self.jwks is None and not self.jwks_url and self.secret_hash is None
+
+
+class Grant(models.Model):
+    """What one person allowed one app, in one post, once: the root of a code and of all tokens that follow from it."""
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="grants")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+")
+    scope = models.TextField()
+    person_id = models.BigIntegerField(null=True, blank=True)
+    context = models.JSONField(default=dict, blank=True)
+    session = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(default=clock.now)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    code_hash = models.BinaryField(max_length=32, unique=True)
+    code_expires_at = models.DateTimeField()
+    code_used_at = models.DateTimeField(null=True, blank=True)
+    redirect_uri = models.CharField(max_length=500)
+    challenge = models.CharField(max_length=128)
+    nonce = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.client_id}:{self.account_id}"
+
 
 class Token(models.Model):
-    """A bearer token of a client; only its SM3 hash is kept."""
+    """A bearer token of a client; only its SM3 hash is kept. With ``grant``: on behalf of the person who allowed it."""
 
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="tokens")
     hash = models.BinaryField(max_length=32, unique=True)
     scope = models.TextField()
     created_at = models.DateTimeField(default=clock.now)
-    expires_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    grant = models.ForeignKey(Grant, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
 
     def __str__(self) -> str:
         return f"{self.client_id}:{self.scope}"
+
+
+class RefreshToken(models.Model):
+    """A refresh token: good for one use; a second use of it revokes its whole grant."""
+
+    grant = models.ForeignKey(Grant, on_delete=models.CASCADE, related_name="refresh_tokens")
+    hash = models.BinaryField(max_length=32, unique=True)
+    created_at = models.DateTimeField(default=clock.now)
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.grant_id}"
+
+
+class Launch(models.Model):
+    """An app opened from a person's page: the context waits here until the app asks for it, minutes at most."""
+
+    hash = models.BinaryField(max_length=32, unique=True)
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="+")
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    post = models.ForeignKey(Post, on_delete=models.CASCADE, related_name="+")
+    person_id = models.BigIntegerField()
+    encounter = models.CharField(max_length=64, blank=True)
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.client_id}:{self.account_id}"
+
+
+class Assertion(models.Model):
+    """A signed client assertion that was accepted: its ``jti`` is refused until it would have expired anyway."""
+
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="+")
+    jti = models.BinaryField(max_length=32)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["client", "jti"], name="access_assertion_once")]
+
+    def __str__(self) -> str:
+        return f"{self.client_id}"
+
+
+class SigningKey(models.Model):
+    """A key of ours that signs identity tokens; the private half is sealed."""
+
+    kid = models.CharField(max_length=64, unique=True)
+    algorithm = models.CharField(max_length=8)
+    private = models.TextField()
+    created_at = models.DateTimeField(default=clock.now)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["algorithm"], condition=Q(retired_at__isnull=True), name="access_signing_key_one_live"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.kid
 
 
 class Relationship(models.Model):
@@ -185,7 +307,11 @@ class BreakGlass(models.Model):
 
 
 class Consent(models.Model):
-    """A person's agreement to one purpose, for one institution or the whole consortium (PIPL art. 29)."""
+    """A person's word on one purpose, for one institution or all of them (PIPL art. 29): an agreement, or a refusal.
+
+    A refusal (``decision`` "deny", kind "share") keeps what ``source`` sent (None: any other institution) from ``institution``
+    (None: from all others), whole or only what is marked confidential (``sensitive``). See :mod:`lianxin.access.sharing`.
+    """
 
     person_id = models.BigIntegerField()
     kind = models.CharField(max_length=24)
@@ -201,14 +327,37 @@ class Consent(models.Model):
     )
     withdrawn_at = models.DateTimeField(null=True, blank=True)
     withdrawn_reason = models.CharField(max_length=200, blank=True)
+    decision = models.CharField(max_length=6, default="permit")
+    source = models.ForeignKey(Institution, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    sensitive = models.BooleanField(default=False)
 
     class Meta:
-        indexes = [models.Index(fields=["person_id", "kind"], name="access_consent_person")]
+        indexes = [
+            models.Index(fields=["person_id", "kind"], name="access_consent_person"),
+            models.Index(
+                fields=["person_id"],
+                condition=Q(decision="deny", withdrawn_at__isnull=True),
+                name="access_consent_denied",
+            ),
+            models.Index(
+                fields=["person_id", "institution"],
+                condition=Q(decision="permit", kind="share", withdrawn_at__isnull=True),
+                name="access_consent_shared",
+            ),
+        ]
         constraints = [
+            models.CheckConstraint(
+                condition=Q(decision__in=("permit", "deny")), name="access_consent_decision"
+            ),
+            models.CheckConstraint(
+                condition=Q(decision="deny", kind="share")
+                | Q(decision="permit", source__isnull=True, sensitive=False),
+                name="access_consent_refusal_is_of_sharing",
+            ),
             models.CheckConstraint(
                 condition=Q(withdrawn_at__isnull=True) | Q(withdrawn_at__gte=F("given_at")),
                 name="access_consent_period",
-            )
+            ),
         ]
 
     def __str__(self) -> str:

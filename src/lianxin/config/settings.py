@@ -6,6 +6,7 @@
 ``LIANXIN_SECRET``    root secret (32+ bytes hex) from which signing, sealing and blind-index keys are derived
 ``LIANXIN_HOSTS``     comma-separated host names served (default: loopback)
 ``LIANXIN_LOG_JSON``  "1": logs are JSON lines; ``LIANXIN_LOG`` sets the level (default WARNING)
+``LIANXIN_BULK_DIR``  where bulk exports and uploads wait (default: ``bulk`` in LIANXIN_HOME); ``LIANXIN_BULK_*``: docs/how-to/bulk.md
 ``LIANXIN_HTTPS``     "1": served behind a proxy that ends TLS: secure cookies, HSTS, trusted X-Forwarded-Proto
 """
 
@@ -136,6 +137,16 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": ["'self'"],
     }
 }
+
+# Bulk data: where files wait and for how many hours, lines a file, worker processes under ``lianxin serve``, jobs under way at
+# once, the largest upload, and the addresses (beginnings of URLs, separated by blanks) that imports may be fetched from.
+LIANXIN_BULK_DIR = Path(os.environ.get("LIANXIN_BULK_DIR", HOME / "bulk"))
+LIANXIN_BULK_HOURS = int(os.environ.get("LIANXIN_BULK_HOURS", "72"))
+LIANXIN_BULK_FILE_LINES = int(os.environ.get("LIANXIN_BULK_FILE_LINES", "100000"))
+LIANXIN_BULK_WORKERS = int(os.environ.get("LIANXIN_BULK_WORKERS", max(1, (os.cpu_count() or 2) // 2)))
+LIANXIN_BULK_JOBS = int(os.environ.get("LIANXIN_BULK_JOBS", "4"))
+LIANXIN_BULK_UPLOAD_BYTES = int(os.environ.get("LIANXIN_BULK_UPLOAD_MB", "20000")) * 1024 * 1024
+LIANXIN_BULK_SOURCES = os.environ.get("LIANXIN_BULK_SOURCES", "").split()
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 

@@ -2,6 +2,28 @@
 
 from django.db import models
 
+from lianxin.exchange.bulk.models import (
+    BulkBatch,
+    BulkFile,
+    BulkJob,
+    BulkLane,
+    BulkPerson,
+    BulkRefusal,
+    BulkUpload,
+)
+
+__all__ = [
+    "BulkBatch",
+    "BulkFile",
+    "BulkJob",
+    "BulkLane",
+    "BulkPerson",
+    "BulkRefusal",
+    "BulkUpload",
+    "DeadLetter",
+    "LoadRun",
+]
+
 
 class LoadRun(models.Model):
     """One member (file) of a load, known by the SHA-256 of its bytes; done members are not loaded again."""

@@ -22,6 +22,7 @@ class Problem(Exception):
     def __init__(self, status: int, *issues: Issue) -> None:
         self.status = status
         self.issues = list(issues)
+        self.headers: list[tuple[str, str]] = []
         super().__init__("; ".join(f"{i.expression} {i.text.en}".strip() for i in issues))
 
     def at(self, place: str) -> "Problem":
@@ -30,7 +31,9 @@ class Problem(Exception):
             Issue(i.code, i.text, f"{place}.{i.expression}" if i.expression else place, i.severity)
             for i in self.issues
         ]
-        return Problem(self.status, *moved)
+        told = Problem(self.status, *moved)
+        told.headers = list(self.headers)
+        return told
 
 
 def refuse(status: int, code: str, zh: str, en: str, expression: str = "") -> Problem:

@@ -40,7 +40,7 @@ def register() -> None:
     handlers.register_operation("ServiceRequest", "refer", refer)
     for rtype in ("Task", "ServiceRequest"):
         handlers.register_operation(rtype, "act", act)
-        handlers.register_operation(rtype, "allowed", allowed)
+        handlers.register_operation(rtype, "allowed", allowed, affects_state=False)
     handlers.register_write("Task", write_task)
 
 

@@ -10,9 +10,10 @@ from lianxin.record.store import moment, stamp
 BUILT_IN = {("Patient", "everything"): "http://hl7.org/fhir/OperationDefinition/Patient-everything"}
 
 
-def _operation(rtype: str, name: str) -> dict[str, Any]:
+def _operation(rtype: str, name: str, definition: str = "") -> dict[str, Any]:
     url = (
-        BUILT_IN.get((rtype, name))
+        definition
+        or BUILT_IN.get((rtype, name))
         or f"http://lianxin.example/OperationDefinition/{rtype or 'System'}-{name}"
     )
     return {"name": name, "definition": url}
@@ -21,13 +22,19 @@ def _operation(rtype: str, name: str) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def statement(base: str) -> bytes:
     """``GET /fhir/metadata``."""
-    registered = [*BUILT_IN, *handlers.operations()]
+    registered = [(t, n, url) for (t, n), url in BUILT_IN.items()]
+    registered += [(o.rtype, o.name, o.definition) for o in handlers.operations()]
+    if not any(n == "validate" for _, n, _ in registered):
+        registered.append(
+            (
+                handlers.EVERY_TYPE,
+                "validate",
+                "http://hl7.org/fhir/OperationDefinition/Resource-validate",
+            )
+        )
     resources = []
     for rtype in sorted(definitions.types()):
-        operations = [_operation(t, n) for t, n in registered if t == rtype]
-        operations.append(
-            {"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}
-        )
+        operations = [_operation(*one) for one in registered if one[0] in (rtype, handlers.EVERY_TYPE)]
         resources.append(capability.resource(rtype, operations=operations))
     made: dict[str, Any] = {
         "resourceType": "CapabilityStatement",
@@ -44,10 +51,17 @@ def statement(base: str) -> bytes:
                 "security": {"description": "Bearer token with SMART system scopes (v1 or v2)"},
                 "resource": resources,
                 "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
-                "operation": [_operation(t, n) for t, n in registered if t == ""],
+                "operation": [_operation(*one) for one in registered if one[0] == ""],
             }
         ],
     }
     if not made["rest"][0]["operation"]:
         del made["rest"][0]["operation"]
+    for add in handlers.capabilities():
+        add(made)
     return text.dumps(made)
+
+
+def forget() -> None:
+    """Make the statement anew at the next request (something was registered)."""
+    statement.cache_clear()

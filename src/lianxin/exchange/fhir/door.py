@@ -22,7 +22,7 @@ from lianxin.access import connections as pool
 from lianxin.exchange.fhir import bundles, capability, handlers, http
 from lianxin.exchange.fhir.http import Incoming, Reply
 from lianxin.record import bundle as bundling
-from lianxin.record import definitions, rows, search, store, values
+from lianxin.record import definitions, rows, search, store, text, values
 from lianxin.record.problems import Issue, Problem, refuse
 from lianxin.record.store import Result, Write
 from lianxin.standards.text import Text
@@ -77,7 +77,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 def refusal(problem: Problem) -> Reply:
     """The OperationOutcome of a refusal."""
-    reply = Reply(problem.status, http.outcome_text(problem.issues))
+    reply = Reply(problem.status, http.outcome_text(problem.issues), list(problem.headers))
     if problem.status == 401:
         reply.headers.append(("WWW-Authenticate", 'Bearer realm="lianxin"'))
     return reply
@@ -88,6 +88,9 @@ def answer(request: Incoming) -> Reply:
     path, method = request.path, "GET" if request.method == "HEAD" else request.method
     if path == ["metadata"] and method == "GET":
         return Reply(200, capability.statement(request.base))
+    route = handlers.route(path)
+    if route is not None:
+        return _routed(request, route)
     scope = authenticate(request)
     if not path:
         return _system(request, scope, method)
@@ -401,6 +404,7 @@ class _Rollback(Exception):
 
 
 def _handled(request: Incoming, scope: Scope, handler: handlers.Handler, asked: handlers.Request) -> Reply:
+    """Run a handler in a transaction; what it refuses is rolled back."""
     asked.key = request.header("Idempotency-Key")
 
     def work(cur: Any) -> handlers.Response:
@@ -413,42 +417,72 @@ def _handled(request: Incoming, scope: Scope, handler: handlers.Handler, asked: 
         response = writing(work)
     except _Rollback as refused:
         response = refused.response
+    return _reply(response)
+
+
+def _reply(response: handlers.Response) -> Reply:
     body = response.resource
-    text = (
-        body
-        if isinstance(body, str)
-        else json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        if body is not None
-        else ""
+    if isinstance(body, dict):
+        body = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Reply(response.status, body or "", list(response.headers.items()))
+
+
+def _routed(request: Incoming, route: handlers.Route) -> Reply:
+    """An address that another room registered."""
+    scope = None if route.public else authenticate(request)
+    raw = request.body(http.MAX_BUNDLE) if request.method in ("POST", "PUT") else b""
+    asked = handlers.Request(
+        request.method, "", None, None, request.params, _headers(request), None, raw, base=request.base
     )
-    return Reply(response.status, text, list(response.headers.items()))
+    close_old_connections()
+    return _reply(route.fn(scope, asked))
 
 
 def _operation(request: Incoming, scope: Scope, rtype: str, rid: str | None, name: str) -> Reply:
     if rtype == "Patient" and name == "$everything" and rid:
         return _everything(request, scope, rid)
-    handler = handlers.operation(rtype, name)
-    builtin = name == "$validate" and rtype
-    if handler is None and not builtin:
+    found = handlers.operation(rtype, name)
+    builtin = found is None and name == "$validate" and rtype
+    if (found is None and not builtin) or (
+        found is not None and rtype and not (found.instance if rid else found.type_level)
+    ):
         raise refuse(
             404,
             "not-supported",
             f"没有操作 {rtype}/{name[:60]}",
             f"there is no operation {rtype}/{name[:60]}",
         )
-    resource, raw = None, b""
-    if request.method == "POST":
-        http.check_type(request.environ)
-        raw = request.body(http.MAX_BUNDLE)
-        resource = bundling.parsed(raw) if raw else None
-    if handler is not None:
-        letter = "u" if request.method == "POST" else "r"
-        if rtype:
-            demand(scope, rtype, letter)
-        asked = handlers.Request(
-            request.method, rtype, rid, name.lstrip("$"), request.params, _headers(request), resource, raw
+    method = "GET" if request.method == "HEAD" else request.method
+    if method != "POST" and (method != "GET" or (found is not None and found.affects_state)):
+        problem = refuse(405, "not-supported", f"请用 POST 调用 {name}", f"call {name} with POST")
+        problem.headers.append(
+            ("Allow", "POST" if found is None or found.affects_state else "GET, HEAD, POST")
         )
-        return _handled(request, scope, handler, asked)
+        raise problem
+    resource, raw = None, b""
+    if method == "POST":
+        raw = request.body(http.MAX_BUNDLE)
+        if raw:
+            http.check_type(request.environ)
+            resource = text.parse(raw) if found is not None and not found.checked else bundling.parsed(raw)
+    if found is not None:
+        if rtype:
+            demand(scope, rtype, found.letter)
+        asked = handlers.Request(
+            method,
+            rtype,
+            rid,
+            found.name,
+            request.params,
+            _headers(request),
+            resource,
+            raw,
+            base=request.base,
+        )
+        if found.affects_state:
+            return _handled(request, scope, found.fn, asked)
+        close_old_connections()
+        return _reply(found.fn(scope, asked))
     if resource is None or resource.get("resourceType") not in (rtype, "Parameters"):
         raise refuse(400, "required", f"请用 POST 发送 {rtype}", f"send a {rtype} with POST")
     return Reply(200, http.information("结构正确", "the structure is valid"))
