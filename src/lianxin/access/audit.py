@@ -4,7 +4,8 @@ An event row is never changed. Its place in the chain is a *link*: ``hash = SM3(
 given under the row lock of the shard's head, so that two transactions cannot take one place and the chain cannot fork.
 All events of a transaction go to one shard (transaction number mod 8): one lock per transaction, hence no deadlock between
 chains. :func:`write` leaves the linking to a deferred trigger that runs at COMMIT (the lock is held for that moment only and
-raw SQL cannot forget it); :func:`append` links a batch itself, in Python, which is cheaper, for transactions about to end.
+raw SQL cannot forget it); :func:`append` gives a whole batch one link, which is far cheaper (``more`` names its other events).
+The FHIR door's busiest paths go further (:mod:`lianxin.access.journal`): their events are linked some milliseconds later.
 Triggers refuse UPDATE, DELETE and TRUNCATE; :func:`verify` finds what somebody did in spite of them. Heads are anchored daily
 with a MAC whose key is outside the database, so a cut tail shows even when the head was rewritten to fit.
 """
@@ -14,12 +15,13 @@ from __future__ import annotations
 import datetime as dt
 import hmac
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection
+import orjson
+from django.db import connection, transaction
 
 from lianxin.access import seal
 from lianxin.standards import clock
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 SHARDS = 8
 GENESIS = bytes(32)
+BATCH = 5_000  # events of one link at most
 ACTIONS = frozenset(
     [
         "read",
@@ -53,6 +56,19 @@ origin: ContextVar[str] = ContextVar("lianxin_audit_origin", default="")
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _COLUMNS = "at, action, outcome, account_id, client_id, practitioner_id, institution_id, person_id, what, detail, digest"
+_KINDS = (
+    "timestamptz",
+    "text",
+    "text",
+    "bigint",
+    "bigint",
+    "bigint",
+    "bigint",
+    "bigint",
+    "text",
+    "text",
+    "bytea",
+)
 _anchored: dt.date | None = None
 
 
@@ -86,7 +102,7 @@ def digest(e: Entry) -> bytes:
         micros, e.action, e.outcome, e.account_id, e.client_id, e.practitioner_id, e.institution_id,
         e.person_id, e.what, e.detail,
     ]  # fmt: skip
-    return seal.sm3(json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode())
+    return seal.sm3(orjson.dumps(content))
 
 
 def link_hash(previous: bytes, event_digest: bytes, seq: int, event_id: int) -> bytes:
@@ -151,43 +167,87 @@ def write_many(entries: Iterable[Entry], *, cursor: Any = None) -> None:
 
 
 def append(cur: Any, entries: Iterable[Entry]) -> None:
-    """Write and link a batch at once through any psycopg or Django cursor.
+    """Write a batch and give it one link, through any psycopg or Django cursor inside a transaction.
 
-    The shard's head stays locked until the caller's transaction ends: use it as the last statement before COMMIT (or on an
-    autocommit connection, where the whole is one statement batch wrapped by the caller's ``transaction()``).
+    The shard's head stays locked until the caller's transaction ends: use it as the last statement before COMMIT.
     """
     rows = [e.row() for e in entries]
-    if not rows:
-        return
-    ids = _insert(cur, rows)
+    if rows:
+        cur.execute("SELECT set_config('lianxin.audit_link', 'later', true)")
+        link(cur, list(zip(_insert(cur, rows), (row[-1] for row in rows), strict=True)))
+
+
+def link(cur: Any, events: Sequence[tuple[int, bytes]]) -> None:
+    """Give events (id, digest) their place: one link for all of them, in this order."""
+    ids = [event_id for event_id, _ in events]
     cur.execute("SELECT shard, seq, hash FROM access_lock_head()")
     shard, seq, previous = cur.fetchone()
-    previous = bytes(previous)
-    links = []
-    for event_id, row in zip(ids, rows, strict=True):
-        seq += 1
-        previous = link_hash(previous, row[-1], seq, event_id)
-        links.append((seq, event_id, previous))
+    value = link_hash(bytes(previous), batch_digest(events), seq + 1, ids[0])
     cur.execute(
-        "INSERT INTO access_chainlink (shard, seq, event_id, hash)"
-        " SELECT %s, s, e, h FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[]) AS l(s, e, h)",
-        [shard, *(list(c) for c in zip(*links, strict=True))],
+        "INSERT INTO access_chainlink (shard, seq, event_id, more, hash) VALUES (%s, %s, %s, %s, %s)",
+        [shard, seq + 1, ids[0], ids[1:] or None, value],
     )
-    cur.execute("UPDATE access_chainhead SET seq = %s, hash = %s WHERE shard = %s", [seq, previous, shard])
+    cur.execute("UPDATE access_chainhead SET seq = %s, hash = %s WHERE shard = %s", [seq + 1, value, shard])
 
 
-def _insert(cur: Any, rows: list[tuple[Any, ...]]) -> list[int]:
-    """Insert events; returns their ids in order. On a new day the heads are anchored first."""
+def batch_digest(events: Sequence[tuple[int, bytes]]) -> bytes:
+    """What a link says of its events: the digest of a single one; for several, SM3 of their ids and digests in order."""
+    if len(events) == 1:
+        return events[0][1]
+    return seal.sm3(b"".join(event_id.to_bytes(8, "big") + found for event_id, found in events))
+
+
+def link_rest(older_than: dt.timedelta = dt.timedelta(seconds=10)) -> int:
+    """Link what a process that died left without a link within the last day (periodic); returns how many events."""
+    now = clock.now()
+    with transaction.atomic(), connection.cursor() as cur:
+        cur.execute("SELECT pg_advisory_xact_lock(hashtext('lianxin.audit.link_rest'))")
+        cur.execute(
+            f"{_UNLINKED} AND e.at >= %s AND e.at < %s ORDER BY e.id LIMIT %s",
+            [now - dt.timedelta(days=1), now - older_than, BATCH],
+        )
+        rest = [(row[0], bytes(row[1])) for row in cur.fetchall()]
+        if rest:
+            link(cur, rest)
+    return len(rest)
+
+
+_UNLINKED = (
+    "SELECT e.id, e.digest FROM access_auditevent e"
+    " WHERE NOT EXISTS (SELECT 1 FROM access_chainlink l WHERE l.event_id = e.id)"
+    " AND e.id NOT IN (SELECT unnest(l.more) FROM access_chainlink l WHERE l.more IS NOT NULL)"
+)
+
+
+def insertion(cur: Any, event: Entry, *, source: str) -> tuple[str, list[Any]]:
+    """SQL that inserts one event for a row of ``source``, to be part of a larger statement, and its values.
+
+    On a connection with ``lianxin.audit_link = later`` the caller sees to the link (:mod:`lianxin.access.journal`).
+    """
+    _begin_day(cur)
+    return (
+        f"INSERT INTO access_auditevent ({_COLUMNS}) SELECT {', '.join(f'%s::{kind}' for kind in _KINDS)} FROM {source} RETURNING id",
+        list(event.row()),
+    )
+
+
+def _begin_day(cur: Any) -> None:
+    """On a new day the heads are anchored first."""
     global _anchored
     today = clock.today()
     if _anchored != today:
         anchor(cur, today)
         _anchored = today
+
+
+def _insert(cur: Any, rows: list[tuple[Any, ...]]) -> list[int]:
+    """Insert events; returns their ids in order."""
+    _begin_day(cur)
     columns = [list(c) for c in zip(*rows, strict=True)]
+    given = ", ".join(f"%s::{kind}[]" for kind in _KINDS)
     cur.execute(
-        f"WITH given AS (SELECT nextval('access_auditevent_id_seq') AS id, g.* FROM unnest(%s::timestamptz[], %s::text[],"
-        " %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[],"
-        f" %s::bytea[]) WITH ORDINALITY AS g({_COLUMNS}, n)), kept AS (INSERT INTO access_auditevent (id, {_COLUMNS})"
+        f"WITH given AS (SELECT nextval('access_auditevent_id_seq') AS id, g.* FROM unnest({given}) WITH ORDINALITY"
+        f" AS g({_COLUMNS}, n)), kept AS (INSERT INTO access_auditevent (id, {_COLUMNS})"
         f" SELECT id, {_COLUMNS} FROM given) SELECT id FROM given ORDER BY n",
         columns,
     )
@@ -236,10 +296,7 @@ def verify() -> list[str]:
             cur.execute("SET CONSTRAINTS access_auditevent_chain DEFERRED")
         cur.execute("SELECT shard, seq, hash FROM access_chainhead ORDER BY shard")
         heads = {shard: (seq, bytes(h)) for shard, seq, h in cur.fetchall()}
-        cur.execute(
-            "SELECT e.id FROM access_auditevent e LEFT JOIN access_chainlink l ON l.event_id = e.id"
-            " WHERE l.id IS NULL ORDER BY e.id LIMIT 100"
-        )
+        cur.execute(f"{_UNLINKED} ORDER BY e.id LIMIT 100")
         problems += [f"event {row[0]} has no place in the chain" for row in cur.fetchall()]
         cur.execute("SELECT DISTINCT shard FROM access_chainlink ORDER BY shard")
         shards = sorted({row[0] for row in cur.fetchall()} | set(heads))
@@ -248,14 +305,17 @@ def verify() -> list[str]:
     for shard in shards:
         places[shard] = {0: GENESIS} if 0 in wanted.get(shard, {}) else {}
         seq, previous = 0, GENESIS
-        for at, event_id, stored, found, event in _links(shard):
+        for at, stored, events in _links(shard):
             if at != seq + 1:
                 problems.append(f"shard {shard}: links {seq + 1}..{at - 1} are missing")
-            if event is None:
-                problems.append(f"shard {shard}/{at}: event {event_id} is missing")
-            elif digest(event) != found:
-                problems.append(f"shard {shard}/{at}: event {event_id} was altered")
-            elif at == seq + 1 and link_hash(previous, found, at, event_id) != stored:
+            wrong = [
+                f"shard {shard}/{at}: event {event_id} {'is missing' if event is None else 'was altered'}"
+                for event_id, found, event in events
+                if event is None or digest(event) != found
+            ]
+            problems += wrong
+            whole = batch_digest([(event_id, found) for event_id, found, _ in events])
+            if not wrong and at == seq + 1 and link_hash(previous, whole, at, events[0][0]) != stored:
                 problems.append(f"shard {shard}/{at}: link does not follow from the one before")
             seq, previous = at, stored
             if at in wanted.get(shard, {}):
@@ -284,21 +344,25 @@ def _anchored_places(problems: list[str]) -> dict[int, dict[int, tuple[dt.date, 
     return wanted
 
 
-def _links(shard: int) -> Iterator[tuple[int, int, bytes, bytes, Entry | None]]:
-    """Links of a shard in order with their events, read in slices."""
+def _links(shard: int) -> Iterator[tuple[int, bytes, list[tuple[int, bytes, Entry | None]]]]:
+    """Links of a shard in order: (place, hash, its events as (id, stored digest, event or None)), read in slices."""
     last = 0
     while True:
         with connection.cursor() as cur:
             cur.execute(
-                f"SELECT l.seq, l.event_id, l.hash, e.id, {_COLUMNS} FROM access_chainlink l"
-                " LEFT JOIN access_auditevent e ON e.id = l.event_id"
-                " WHERE l.shard = %s AND l.seq > %s ORDER BY l.seq LIMIT 2000",
+                "SELECT seq, hash, event_id, more FROM access_chainlink WHERE shard = %s AND seq > %s ORDER BY seq LIMIT 1000",
                 [shard, last],
             )
-            rows = cur.fetchall()
-        for seq, event_id, stored, present, *rest in rows:
-            event = Entry(*rest[:-1]) if present is not None else None
-            yield seq, event_id, bytes(stored), bytes(rest[-1] or b""), event
-        if len(rows) < 2000:
+            links = [
+                (seq, bytes(stored), [first, *(more or ())]) for seq, stored, first, more in cur.fetchall()
+            ]
+            cur.execute(
+                f"SELECT id, {_COLUMNS} FROM access_auditevent WHERE id = ANY(%s)",
+                [[i for *_, ids in links for i in ids]],
+            )
+            events = {row[0]: (bytes(row[-1]), Entry(*row[1:-1])) for row in cur.fetchall()}
+        for seq, stored, ids in links:
+            yield seq, stored, [(i, *events.get(i, (b"", None))) for i in ids]
+        if len(links) < 1000:
             return
-        last = rows[-1][0]
+        last = links[-1][0]

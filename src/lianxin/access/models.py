@@ -11,6 +11,8 @@ import secrets
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
@@ -384,8 +386,10 @@ class AuditEvent(models.Model):
             models.Index(
                 fields=["person_id", "at"], condition=Q(person_id__isnull=False), name="access_audit_person"
             ),
-            models.Index(fields=["account_id", "at"], name="access_audit_account"),
-            models.Index(fields=["at"], name="access_audit_at"),
+            models.Index(
+                fields=["account_id", "at"], condition=Q(account_id__isnull=False), name="access_audit_account"
+            ),
+            BrinIndex(fields=["at"], name="access_audit_at"),
         ]
 
     def __str__(self) -> str:
@@ -393,11 +397,15 @@ class AuditEvent(models.Model):
 
 
 class ChainLink(models.Model):
-    """The place of one event in its shard's chain: ``hash = SM3(previous hash ‖ digest ‖ seq ‖ event id)``."""
+    """The place of an event, or of a batch, in its shard's chain: ``hash = SM3(previous hash ‖ digest ‖ seq ‖ event id)``.
+
+    ``more`` are the other events of a batch; its digest is that of :func:`lianxin.access.audit.batch_digest`.
+    """
 
     shard = models.SmallIntegerField()
     seq = models.BigIntegerField()
     event_id = models.BigIntegerField(unique=True)
+    more = ArrayField(models.BigIntegerField(), null=True)
     hash = models.BinaryField(max_length=32)
 
     class Meta:

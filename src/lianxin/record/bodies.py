@@ -29,7 +29,9 @@ class _Tools(threading.local):
     """A compressor and decompressors of one thread (they are not to be shared)."""
 
     def __init__(self) -> None:
-        self.packer = zstandard.ZstdCompressor(level=LEVEL, dict_data=_dictionary(CURRENT), write_checksum=False)
+        self.packer = zstandard.ZstdCompressor(
+            level=LEVEL, dict_data=_dictionary(CURRENT), write_checksum=False
+        )
         self.unpackers = {CURRENT: zstandard.ZstdDecompressor(dict_data=_dictionary(CURRENT))}
 
 

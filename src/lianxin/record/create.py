@@ -60,7 +60,11 @@ def create(cur: Any, scope: Scope, rtype: str, resource: dict[str, Any], raw: by
         statement += f" FROM {_GUARD} AS guard"
         given += [subj, person]
     statement += " RETURNING rid)"
-    for table, side in (("record_date", index.dates), ("record_quantity", index.quantities), ("record_string", index.strings)):
+    for table, side in (
+        ("record_date", index.dates),
+        ("record_quantity", index.quantities),
+        ("record_string", index.strings),
+    ):
         if side:
             statement += _SIDES[table]
             given += [list(column) for column in zip(*dict.fromkeys(side), strict=True)]

@@ -39,7 +39,9 @@ UCUM = "http://unitsofmeasure.org"
 LIMIT = 2000  # values of one parameter of one resource that are indexed
 
 Date = tuple[str, str, int | None, int, int]  # lo, hi, ctx, number, item
-Quantity = tuple[float, float | None, int | None, int, int, int, int, int]  # lo, hi, ctx, code, name, sys, number, item
+Quantity = tuple[
+    float, float | None, int | None, int, int, int, int, int
+]  # lo, hi, ctx, code, name, sys, number, item
 String = tuple[int | None, int, int, int, str, str | None]  # ctx, number, item, kind, val, raw
 
 
@@ -268,7 +270,10 @@ def _ref(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     identifier = v.get("identifier")
     if identifier and identifier.get("value"):
         value = blind(identifier["value"])
-        rows.keys += (key_ref_identifier(n, identifier.get("system") or "", value), key_ref_identifier(n, "*", value))
+        rows.keys += (
+            key_ref_identifier(n, identifier.get("system") or "", value),
+            key_ref_identifier(n, "*", value),
+        )
 
 
 def _ref_resource(v: Any, n: int, rows: Rows, sealed: bool) -> None:
@@ -297,7 +302,9 @@ def _own(rtype: str, code: str) -> bool:
     return definitions.sources(rtype, code) == (definitions.Source(definitions.params(rtype)[code].number),)
 
 
-Step = tuple[tuple[tuple[Emit, tuple[Any, ...]], ...], int, int]  # what to emit from where, number, key_present
+Step = tuple[
+    tuple[tuple[Emit, tuple[Any, ...]], ...], int, int
+]  # what to emit from where, number, key_present
 
 
 @cache
@@ -313,7 +320,9 @@ def plan(rtype: str) -> dict[str, tuple[Step, ...]]:
             for leaf in compile_path(rtype, path):
                 emit = EMITTERS[param.kind].get(leaf.type)
                 if emit is not None:
-                    made.setdefault(leaf.steps[0], {}).setdefault(param.number, []).append((emit, leaf.steps[1:]))
+                    made.setdefault(leaf.steps[0], {}).setdefault(param.number, []).append(
+                        (emit, leaf.steps[1:])
+                    )
     return {
         first: tuple((tuple(leaves), n, key_present(n)) for n, leaves in numbers.items())
         for first, numbers in made.items()
@@ -413,7 +422,9 @@ def _scoped(rtype: str) -> frozenset[int]:
     if rtype in definitions.OPEN_TYPES or rtype in PATIENTS:
         return frozenset()
     table = definitions.params(rtype)
-    codes = [c for c in ("code", "combo-code") if c in table and table[c].kind == "token" and c in supported(rtype)]
+    codes = [
+        c for c in ("code", "combo-code") if c in table and table[c].kind == "token" and c in supported(rtype)
+    ]
     return frozenset(source.number for code in codes for source in definitions.sources(rtype, code))
 
 
@@ -435,7 +446,11 @@ def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
             some = False
             for emit, rest in leaves:
                 if rest:
-                    found = walk(value, rest) if type(value) is not list else [w for v in value for w in walk(v, rest)]
+                    found = (
+                        walk(value, rest)
+                        if type(value) is not list
+                        else [w for v in value for w in walk(v, rest)]
+                    )
                 elif type(value) is list:
                     found = value
                 else:
@@ -493,9 +508,16 @@ def _patient_paths(rtype: str) -> tuple[tuple[Any, ...], ...]:
     table = definitions.params(rtype)
     for code in ("patient", "subject", "beneficiary", "individual", "for"):
         param = table.get(code)
-        if param is not None and param.kind == "reference" and (not param.targets or "Patient" in param.targets):
+        if (
+            param is not None
+            and param.kind == "reference"
+            and (not param.targets or "Patient" in param.targets)
+        ):
             return tuple(
-                leaf.steps for path in param.paths for leaf in compile_path(rtype, path) if leaf.type == "Reference"
+                leaf.steps
+                for path in param.paths
+                for leaf in compile_path(rtype, path)
+                if leaf.type == "Reference"
             )
     return ()
 

@@ -147,7 +147,9 @@ def insert_side(cur: Any, batch: Sequence[Stored]) -> None:
 def replace(cur: Any, batch: Sequence[Stored]) -> None:
     """Put new versions in the place of those with the same keys: the old ones go to the history, side rows are made anew."""
     keys = [s.key for s in batch]
-    gone = ", ".join(f"d{i} AS (DELETE FROM {t} WHERE rid = ANY(SELECT rid FROM old))" for i, t in enumerate(SIDE))
+    gone = ", ".join(
+        f"d{i} AS (DELETE FROM {t} WHERE rid = ANY(SELECT rid FROM old))" for i, t in enumerate(SIDE)
+    )
     cur.execute(
         "WITH old AS (SELECT rid FROM record_resource WHERE key = ANY(%s::bigint[])), "
         f"{gone} INSERT INTO record_history (rid, key, person_id, updated, institution_id, version, deleted, rtype, id, body)"

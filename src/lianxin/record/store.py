@@ -13,8 +13,7 @@ from typing import Any
 
 from lianxin.access import relationships
 from lianxin.access.scope import Scope
-from lianxin.record import bodies, extract, persons, rows, text, validate, visible, words
-from lianxin.record import definitions
+from lianxin.record import bodies, definitions, extract, persons, rows, text, validate, visible, words
 from lianxin.record.definitions import OPEN_TYPES, types
 from lianxin.record.keys import hash64, ref_key
 from lianxin.record.problems import Problem, refuse
