@@ -281,6 +281,13 @@ def _ref_resource(v: Any, n: int, rows: Rows, sealed: bool) -> None:
         rows.keys.append(key_ref(n, ref_key(f"{v['resourceType']}/{v['id']}")))
 
 
+def _position(v: Any, n: int, rows: Rows, sealed: bool) -> None:
+    """A place on the globe: latitude as item 1, longitude as item 2."""
+    for item, name in ((1, "latitude"), (2, "longitude")):
+        if type(v.get(name)) in (int, float):
+            rows.quantities.append((float(v[name]), None, None, 0, 0, 0, n, item))
+
+
 EMITTERS: dict[str, dict[str, Emit]] = {
     "token": {
         "code": _token_code, "boolean": _token_boolean, "string": _token_code, "id": _token_code, "uri": _token_code,
@@ -293,6 +300,7 @@ EMITTERS: dict[str, dict[str, Emit]] = {
     "quantity": {"Quantity": _quantity, "Age": _quantity, "Duration": _quantity, "Money": _quantity, "Range": _quantity_range,
                  "Distance": _quantity, "Count": _quantity, "SimpleQuantity": _quantity},
     "uri": dict.fromkeys(("uri", "url", "canonical", "oid", "uuid"), _uri),
+    "special": {"Location.position": _position},
     "reference": {"Reference": _ref, "canonical": _ref_canonical, "uri": _ref_canonical, "Resource": _ref_resource},
 }  # fmt: skip
 
@@ -309,17 +317,19 @@ Step = tuple[
 
 @cache
 def plan(rtype: str) -> dict[str, tuple[Step, ...]]:
-    """First member -> the sources below it."""
+    """First member -> the sources below it ("": those of the resource as a whole)."""
     made: dict[str, dict[int, list[tuple[Emit, tuple[Any, ...]]]]] = {}
     for code, param in definitions.params(rtype).items():
         if param.kind == "composite" or code not in supported(rtype) or not _own(rtype, code):
             continue
-        if (rtype, code) == ("Patient", "deceased"):
-            continue
         for path in param.paths:
             for leaf in compile_path(rtype, path):
                 emit = EMITTERS[param.kind].get(leaf.type)
-                if emit is not None:
+                if (
+                    emit is not None and type(leaf.steps[0]) is not str
+                ):  # whether something is there: asked of the resource itself
+                    made.setdefault("", {}).setdefault(param.number, []).append((emit, leaf.steps))
+                elif emit is not None:
                     made.setdefault(leaf.steps[0], {}).setdefault(param.number, []).append(
                         (emit, leaf.steps[1:])
                     )
@@ -391,10 +401,17 @@ def _part(rtype: str, base: Leaf, code: str, expression: str, composite: definit
 
 
 def _variants(resource: dict[str, Any], item: Any, part: _Part, sealed: bool) -> Rows:
+    """What a component is found by within its item: codes with and without their system, not the bare system or text."""
     found = Rows()
     for emit, steps in part.emits:
         for value in walk(resource if part.root else item, steps)[:LIMIT]:
             emit(value, part.number, found, sealed)
+            if emit is _token_concept or emit is _token_coding:
+                for coding in value.get("coding", (value,)):
+                    if system := coding.get("system"):
+                        found.keys.remove(key_system(part.number, system))
+    words = {key for key, _, _ in found.texts}
+    found.keys = [key for key in dict.fromkeys(found.keys) if key not in words]
     return found
 
 
@@ -463,8 +480,11 @@ def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
                             _key_scoped(one, subj, number, rows)
             if some:
                 rows.keys.append(present)
-    if rtype == "Patient":
-        _deceased(resource, rows)
+    for leaves, number, present in steps.get("", ()):
+        for emit, whole in leaves:
+            for one in walk(resource, whole):
+                emit(one, number, rows, sealed)
+                rows.keys.append(present)
     if rtype in _with_composites():
         _pairs(resource, rows, sealed)
     _main_date(resource, rtype, rows)
@@ -482,13 +502,6 @@ def _key_scoped(v: Any, subj: Any, n: int, rows: Rows) -> None:
             code = coding.get("code")
             if code:
                 rows.keys.append(key_scoped(subj, n, code))
-
-
-def _deceased(resource: dict[str, Any], rows: Rows) -> None:
-    """``Patient.deceased.exists() and Patient.deceased != false``: true or false for everybody."""
-    number = definitions.params("Patient")["deceased"].number
-    dead = "deceasedDateTime" in resource or resource.get("deceasedBoolean") is True
-    rows.keys += (key_code(number, "true" if dead else "false"), key_present(number))
 
 
 def _main_date(resource: dict[str, Any], rtype: str, rows: Rows) -> None:
