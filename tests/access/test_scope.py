@@ -183,6 +183,7 @@ def test_consent(scope: Callable[..., Scope], person_id: int) -> None:
         ("system/Patient.read user/Observation.cruds", ("system/Patient.rs", "user/Observation.cruds")),
         ("system/*.*", ("system/*.cruds",)),
         ("system/Task.write", ("system/Task.cud",)),
+        ("system/Observation.rs?category=x", ("system/Observation.rs?category=x",)),
     ],
 )
 def test_smart_scopes(text: str, expected: tuple[str, ...]) -> None:
@@ -190,7 +191,16 @@ def test_smart_scopes(text: str, expected: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "patient/*.rs", "system/*.", "system/*.sr", "system/Observation.rs?category=x"]
+    "text",
+    [
+        "",
+        "patient/*.rs",
+        "system/*.",
+        "system/*.sr",
+        "system/Observation.rs?",
+        "system/*.rs?category=x",
+        "openid",
+    ],
 )
 def test_bad_smart_scopes_name_the_part(text: str) -> None:
     with pytest.raises(Invalid) as bad:

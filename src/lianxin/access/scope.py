@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lianxin.access import policies
+from lianxin.access import policies, sharing
 from lianxin.access.errors import NotPermitted
 from lianxin.access.models import Account
 from lianxin.network.models import Institution, Membership, Post
@@ -15,7 +15,12 @@ from lianxin.standards.text import T
 
 @dataclass(frozen=True)
 class Scope:
-    """Who acts, from which institution, in which roles. Immutable; made at the door and handed down."""
+    """Who acts, from which institution, in which roles. Immutable; made at the door and handed down.
+
+    ``smart``: a token's scopes, which only ever narrow. An app that a person opened has ``client_id`` *and* ``account_id``: it
+    sees what that person sees, within its scopes; ``person_id`` is the patient its ``patient/`` scopes are about.
+    ``partner_ids``: institutions of the same consortia (see :mod:`lianxin.access.sharing`).
+    """
 
     account_id: int | None = None
     client_id: int | None = None
@@ -29,6 +34,9 @@ class Scope:
     reason: str = ""
     name: str = ""
     oversight_ids: frozenset[int] = field(default=frozenset())
+    partner_ids: frozenset[int] = frozenset()
+    person_id: int | None = None
+    grant_id: int | None = None
 
     @classmethod
     def system(cls, reason: str) -> Scope:
@@ -38,14 +46,19 @@ class Scope:
         return cls(everything=True, reason=reason, name="system")
 
     @property
+    def machine(self) -> bool:
+        """Whether a client acts on its own, with nobody signed in behind it."""
+        return self.client_id is not None and self.account_id is None
+
+    @property
     def clinical(self) -> bool:
         """Whether records may be opened at all (still person by person): a clinical role, or a client acting for an institution."""
-        return self.everything or self.client_id is not None or bool(self.roles & CLINICAL)
+        return self.everything or self.machine or bool(self.roles & CLINICAL)
 
     @property
     def sees_institution_rows(self) -> bool:
         """Whether rows of the own institution (cases, sessions of care) are visible: everyone but the three administrators."""
-        return self.client_id is not None or bool(self.roles - ADMINS)
+        return self.machine or bool(self.roles - ADMINS)
 
     def has(self, *roles: str) -> bool:
         """Whether any of ``roles`` is held."""
@@ -53,7 +66,7 @@ class Scope:
 
     def may(self, permission: str) -> bool:
         """Whether the roles include ``permission`` (see :mod:`lianxin.access.policies`)."""
-        return self.everything or policies.permits(permission, self.roles, client=self.client_id is not None)
+        return self.everything or policies.permits(permission, self.roles, client=self.machine)
 
     def demand(self, permission: str) -> None:
         """Raise :class:`NotPermitted`, naming who may, unless :meth:`may`."""
@@ -122,15 +135,17 @@ def scope_for_account(
         roles = frozenset(
             p.role for p in posts if p.institution_id == chosen.institution_id and p.role not in ADMINS
         )
+    institutions = institutions_for(chosen.institution)
     return Scope(
         account_id=account.pk,
         practitioner_id=account.practitioner_id,
         post_id=chosen.pk,
         institution_id=chosen.institution_id,
-        institution_ids=institutions_for(chosen.institution),
+        institution_ids=institutions,
         roles=roles,
         name=account.name,
         oversight_ids=_oversight(chosen.institution, roles),
+        partner_ids=sharing.partners(institutions) if roles & CLINICAL else frozenset(),
     )
 
 
@@ -140,6 +155,7 @@ def scope_for_client(
     institution_id: int | None,
     smart: tuple[str, ...],
     villages: Iterable[int] = (),
+    partners: frozenset[int] = frozenset(),
 ) -> Scope:
     """The scope of a machine client: its institution (with village clinics), or the whole platform when it has none."""
     if institution_id is None:
@@ -150,4 +166,5 @@ def scope_for_client(
         institution_ids=frozenset({institution_id, *villages}),
         smart=smart,
         name=name,
+        partner_ids=partners,
     )

@@ -1,24 +1,25 @@
-"""Bearer tokens of machine clients: opaque, 32 random bytes, only the SM3 hash kept; SMART scopes v1 and v2.
+"""Bearer tokens: opaque, 32 random bytes, only the SM3 hash kept; what they may reach is their SMART scopes (see ``access.smart``).
 
-``system/*.rs``, ``user/Observation.cruds``, ``system/Patient.read``, ``system/*.*``; v2 query limits (``?category=…``) are
-refused rather than ignored. Checking is cached 30 seconds per process, so a revocation holds everywhere within 30 seconds.
+A token belongs to a client. A machine's own token acts for the client's institution (none: the whole platform); a token with a
+grant acts for the person who allowed it, in the post that person acted from, and never reaches more than that person does.
+Checking is cached 30 seconds per process, so a revocation, an ended post or a disabled account holds everywhere within 30 seconds.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import re
 import secrets
 import threading
 import time
+from functools import lru_cache
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import close_old_connections, connection, transaction
 
-from lianxin.access import audit
-from lianxin.access.errors import Invalid
-from lianxin.access.models import Client, Token
-from lianxin.access.scope import Scope, scope_for_client
+from lianxin.access import audit, sharing, smart
+from lianxin.access.errors import Invalid, NotPermitted
+from lianxin.access.models import Client, Grant, RefreshToken, Token
+from lianxin.access.scope import Scope, scope_for_account, scope_for_client
 from lianxin.access.seal import sm3
 from lianxin.network.models import Institution
 from lianxin.standards import clock
@@ -26,49 +27,33 @@ from lianxin.standards.text import T
 
 CACHE_SECONDS = 30.0
 _CACHE_SIZE = 10_000
-_SCOPE = re.compile(r"(system|user)/(\*|[A-Z][A-Za-z]{1,60})\.(\*|read|write|c?r?u?d?s?)")
-_V1 = {"read": "rs", "write": "cud", "*": "cruds"}
+_USED = dt.timedelta(minutes=5)  # how exactly a client's last use is kept
 
 _cache: dict[bytes, tuple[float, dt.datetime, Scope]] = {}
 _lock = threading.Lock()
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """Normalise a SMART scope string to ``("system/Patient.rs", …)``; raises :class:`Invalid` naming the bad part."""
-    parts = text.split()
-    out = []
-    for part in parts:
-        match = _SCOPE.fullmatch(part)
-        if not match or not match[3]:
-            raise Invalid(
-                {
-                    "scope": T(
-                        "授权范围“{part}”无法识别,应形如 system/*.rs 或 system/Patient.read。",
-                        "The scope “{part}” is not understood; write it like system/*.rs or system/Patient.read.",
-                    ).format(part=part)
-                }
-            )
-        out.append(f"{match[1]}/{match[2]}.{_V1.get(match[3], match[3])}")
-    if not out:
-        raise Invalid({"scope": T("请给出授权范围,如 system/*.rs。", "Give a scope, such as system/*.rs.")})
-    return tuple(dict.fromkeys(out))
+    """Normalise the scope string of a machine's token; raises :class:`Invalid` naming the bad part."""
+    return smart.parse(text, ("system", "user"))
 
 
 def allows(scope: Scope, resource_type: str, letter: str) -> bool:
-    """Whether ``scope`` may ``letter`` (c, r, u, d or s) resources of a type.
+    """Whether ``scope`` may ``letter`` (c, r, u, d or s) resources of a type (query limits are for the search conditions).
 
-    A client by its SMART scopes; a person by role: clinical roles read and search, those who write care also create and
-    update; the platform itself everything.
+    A machine by its SMART scopes; a person by role: clinical roles read and search, those who write care also create and
+    update; an app that a person opened needs both; the platform itself everything.
     """
-    if scope.client_id is None:
-        if scope.everything:
-            return True
-        return scope.clinical if letter in "rs" else letter in "cu" and scope.may("write_care")
-    for part in scope.smart:
-        name, _, letters = part.partition("/")[2].partition(".")
-        if letter in letters and name in ("*", resource_type):
-            return True
-    return False
+    if scope.client_id is not None and not _granted(scope.smart, resource_type, letter):
+        return False
+    if scope.machine or scope.everything:
+        return True
+    return scope.clinical if letter in "rs" else letter in "cu" and scope.may("write_care")
+
+
+@lru_cache(maxsize=16384)
+def _granted(given: tuple[str, ...], resource_type: str, letter: str) -> bool:
+    return bool(smart.matching(given, resource_type, letter))
 
 
 @transaction.atomic
@@ -107,29 +92,53 @@ def issue(
                 ).format(name=client_name)
             }
         )
-    bearer = secrets.token_urlsafe(32)
-    now = clock.now()
-    Token.objects.create(
-        client=client,
-        hash=sm3(bearer.encode()),
-        scope=" ".join(parsed),
-        created_at=now,
-        expires_at=now + dt.timedelta(hours=hours),
-    )
+    bearer = mint(client, parsed, dt.timedelta(hours=hours))
     by = scope or Scope.system("token issued")
     audit.write(by, "admin", what=f"client {client_name}", detail={"did": "token", "scope": " ".join(parsed)})
     return bearer
 
 
+def mint(client: Client, scopes: tuple[str, ...], life: dt.timedelta, grant: Grant | None = None) -> str:
+    """A new bearer token, valid for ``life`` from now (the caller has decided that the client may have it)."""
+    bearer = secrets.token_urlsafe(32)
+    now = clock.now()
+    Token.objects.create(
+        client=client,
+        hash=sm3(bearer.encode()),
+        scope=" ".join(scopes),
+        created_at=now,
+        expires_at=now + life,
+        grant=grant,
+    )
+    return bearer
+
+
 @transaction.atomic
 def revoke(scope: Scope, client_name: str) -> int:
-    """Revoke every token of a client (permission ``manage_accounts``); holds everywhere within 30 seconds."""
+    """Revoke every token and grant of a client (permission ``manage_accounts``); holds everywhere within 30 seconds."""
     scope.demand("manage_accounts")
-    count = Token.objects.filter(client__name=client_name, revoked_at__isnull=True).update(
-        revoked_at=clock.now()
-    )
+    now = clock.now()
+    count = Token.objects.filter(client__name=client_name, revoked_at__isnull=True).update(revoked_at=now)
+    Grant.objects.filter(client__name=client_name, revoked_at__isnull=True).update(revoked_at=now)
     audit.write(scope, "admin", what=f"client {client_name}", detail={"did": "revoked", "tokens": count})
     forget()
+    return count
+
+
+def revoke_grant(grant_id: int) -> None:
+    """Revoke a grant with everything that came of it, in the caller's transaction."""
+    now = clock.now()
+    Grant.objects.filter(pk=grant_id, revoked_at__isnull=True).update(revoked_at=now)
+    Token.objects.filter(grant_id=grant_id, revoked_at__isnull=True).update(revoked_at=now)
+    transaction.on_commit(forget)
+
+
+def tidy() -> int:
+    """Delete tokens, grants and refresh tokens that ended more than a month ago; returns how many tokens (a chore of the ticker)."""
+    old = clock.now() - dt.timedelta(days=31)
+    RefreshToken.objects.filter(expires_at__lt=old).delete()
+    count, _ = Token.objects.filter(expires_at__lt=old).delete()
+    Grant.objects.filter(expires_at__lt=old, tokens__isnull=True).delete()
     return count
 
 
@@ -163,17 +172,60 @@ def scope_for_token(bearer: str, *, cursor: Any = None) -> Scope | None:
 
 
 def _look_up(cur: Any, digest: bytes) -> tuple[dt.datetime, Scope] | None:
+    now = clock.now()
     cur.execute(
         "SELECT c.id, c.name, c.institution_id, t.scope, t.expires_at,"
         " CASE WHEN i.kind IN ('township', 'community') THEN ARRAY(SELECT v.id FROM network_institution v"
-        " WHERE v.parent_id = i.id AND v.kind = 'village') ELSE '{}' END"
+        " WHERE v.parent_id = i.id AND v.kind = 'village') ELSE '{}' END, t.grant_id, c.last_used_at"
         " FROM access_token t JOIN access_client c ON c.id = t.client_id"
         " LEFT JOIN network_institution i ON i.id = c.institution_id"
-        " WHERE t.hash = %s AND t.revoked_at IS NULL AND t.expires_at > %s AND c.active",
-        [digest, clock.now()],
+        " LEFT JOIN access_grant g ON g.id = t.grant_id"
+        " WHERE t.hash = %s AND t.revoked_at IS NULL AND t.expires_at > %s AND c.active"
+        " AND (t.grant_id IS NULL OR (g.revoked_at IS NULL AND g.expires_at > %s))",
+        [digest, now, now],
     )
     row = cur.fetchone()
     if row is None:
         return None
-    client_id, name, institution_id, smart, expires_at, villages = row
-    return expires_at, scope_for_client(client_id, name, institution_id, tuple(smart.split()), villages)
+    client_id, name, institution_id, given, expires_at, villages, grant_id, used = row
+    if used is None or now - used > _USED:
+        cur.execute("UPDATE access_client SET last_used_at = %s WHERE id = %s", [now, client_id])
+    scopes = tuple(given.split())
+    if grant_id is not None:
+        acting = _person_behind(grant_id, scopes)
+        return (expires_at, acting) if acting is not None else None
+    partners = (
+        sharing.partners([institution_id, *villages], cursor=cur) if institution_id else frozenset[int]()
+    )
+    return expires_at, scope_for_client(client_id, name, institution_id, scopes, villages, partners)
+
+
+def _person_behind(grant_id: int, scopes: tuple[str, ...]) -> Scope | None:
+    """The scope of whoever allowed the app, as it is now; None when the account or the post has ended."""
+    close_old_connections()
+    grant = Grant.objects.select_related("account", "post", "client").get(pk=grant_id)
+    return scope_of_grant(grant, scopes)
+
+
+def scope_of_grant(grant: Grant, scopes: tuple[str, ...]) -> Scope | None:
+    """What an app with ``scopes`` reaches on behalf of the person who allowed it; None when that person may no longer act."""
+    if not grant.account.is_active:
+        return None
+    try:
+        person = scope_for_account(grant.account, grant.post)
+    except NotPermitted:
+        return None
+    return Scope(
+        account_id=person.account_id,
+        client_id=grant.client_id,
+        practitioner_id=person.practitioner_id,
+        post_id=person.post_id,
+        institution_id=person.institution_id,
+        institution_ids=person.institution_ids,
+        roles=person.roles,
+        smart=scopes,
+        name=person.name,
+        partner_ids=person.partner_ids,
+        person_id=grant.person_id,
+        grant_id=grant.pk,
+    )

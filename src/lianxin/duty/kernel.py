@@ -100,10 +100,10 @@ def _who(ctx: Ctx, move: Move) -> Text | None:
         return T(
             "该操作由{who}办理，您所在机构不是。", "This is for the {who} to do; your institution is not."
         ).format(who=T("或".join(n.zh for n in names), " or ".join(n.en for n in names)))
-    if by.client_id is not None:
-        if tokens.allows(by, "Task", "u"):
-            return None
+    if by.client_id is not None and not tokens.allows(by, "Task", "u"):
         return T("该客户端令牌没有 Task 的更新权限。", "This client's token may not update Task.")
+    if by.machine:
+        return None
     if move.roles and by.roles.isdisjoint(move.roles):
         words = [role_words.label(r) for r in move.roles]
         return T("该操作由{roles}岗位办理。", "This is done by: {roles}.").format(

@@ -1,16 +1,36 @@
-"""What of the record a scope may see, as SQL: relationship to the person, own institution's source, or no patient's data."""
+"""What of the record a scope may see, as SQL: whose data it is (own source, relationship, no patient's) and what the token allows.
 
+The first is :mod:`lianxin.access.sharing`'s rule for each resource; the second are the token's SMART scopes: types it does not
+name are closed, ``patient/`` scopes keep to that patient, query limits are search conditions like any other.
+"""
+
+from functools import cache
 from typing import Any
 
-from lianxin.access import relationships
+from lianxin.access import sharing, smart
 from lianxin.access.scope import Scope
-from lianxin.record.definitions import OPEN_TYPES
+from lianxin.record.definitions import OPEN_TYPES, params, types
+from lianxin.record.keys import code_key
+from lianxin.record.problems import Problem
 
 _OPEN = sorted(OPEN_TYPES)
+_NOBODY = Scope()
+Sql = tuple[str, list[Any]]
 
 
-def condition(scope: Scope, alias: str = "r", rtype: str | None = None) -> tuple[str, list[Any]]:
+def condition(scope: Scope, alias: str = "r", rtype: str | None = None) -> Sql:
     """SQL condition on a ``record_resource`` alias; ``rtype`` spares the type check when it is known."""
+    seen = _whose(scope, alias, rtype)
+    allowed = narrowing(scope, alias, rtype)
+    if allowed is None:
+        return seen
+    if seen[0] == "TRUE":
+        return allowed
+    return f"({seen[0]} AND {allowed[0]})", [*seen[1], *allowed[1]]
+
+
+def _whose(scope: Scope, alias: str, rtype: str | None) -> Sql:
+    """Own source, relationship, or no patient's data."""
     if scope.everything or (rtype is not None and rtype in OPEN_TYPES):
         return "TRUE", []
     parts: list[str] = []
@@ -22,9 +42,103 @@ def condition(scope: Scope, alias: str = "r", rtype: str | None = None) -> tuple
         if scope.institution_ids:
             parts.append(f"{alias}.institution_id = ANY(%s::bigint[])")
             params.append(sorted(scope.institution_ids))
-        fragment, more = relationships.sql(scope, f"{alias}.person_id")
+        fragment, more = sharing.sql(
+            scope, f"{alias}.person_id", f"{alias}.institution_id", _confidential(alias, rtype)
+        )
         parts.append(f"({fragment})")
         params += more
     if not parts:
         return "FALSE", []
     return "(" + " OR ".join(parts) + ")", params
+
+
+@cache
+def _security() -> tuple[list[int], list[int]]:
+    """Numbers of the types' ``_security`` parameters, and the two codes that count."""
+    return sorted(params(t)["_security"].number for t in types()), [code_key("R"), code_key("V")]
+
+
+def _confidential(alias: str, rtype: str | None) -> Sql:
+    """Whether a resource is marked restricted or very restricted."""
+    if rtype is not None:
+        return limit(_NOBODY, alias, rtype, "_security", "R,V")
+    numbers, codes = _security()
+    return (
+        f"EXISTS (SELECT 1 FROM record_token lxs WHERE lxs.rid = {alias}.rid AND lxs.pid = ANY(%s::int[])"
+        " AND lxs.tok = ANY(%s::bigint[]))",
+        [numbers, codes],
+    )
+
+
+def narrowing(scope: Scope, alias: str = "r", rtype: str | None = None, letters: str = "cruds") -> Sql | None:
+    """The part of :func:`condition` that comes from the token's scopes; None when they allow all of ``rtype`` (None: of any type).
+
+    ``letters``: only permissions that include one of these count.
+    """
+    if scope.client_id is None:
+        return None
+    if rtype is not None:
+        return _of_type(scope, alias, rtype, letters)
+    given = [p for p in smart.permissions(scope.smart) if not set(letters).isdisjoint(p.letters)]
+    if any(p.rtype == "*" and not p.limited for p in given):
+        return None
+    parts: list[str] = []
+    params: list[Any] = []
+    whole = sorted({p.rtype for p in given if not p.limited})
+    if whole:
+        parts.append(f"{alias}.rtype = ANY(%s::text[])")
+        params.append(whole)
+    if any(p.rtype == "*" for p in given):
+        parts.append(f"{alias}.rtype = ANY(%s::text[]) OR {alias}.person_id = %s")
+        params += [_OPEN, scope.person_id or 0]
+    for one in sorted({p.rtype for p in given if p.limited and p.rtype != "*"} - set(whole)):
+        inner = _of_type(scope, alias, one, letters)
+        if inner is not None:
+            parts.append(f"{alias}.rtype = %s AND {inner[0]}")
+            params += [one, *inner[1]]
+    if not parts:
+        return "FALSE", []
+    return "(" + " OR ".join(f"({part})" for part in parts) + ")", params
+
+
+def _of_type(scope: Scope, alias: str, rtype: str, letters: str) -> Sql | None:
+    given = smart.matching(scope.smart, rtype, letters)
+    if any(not p.limited for p in given):
+        return None
+    parts: list[str] = []
+    params: list[Any] = []
+    for permission in given:
+        if permission.level == "patient" and rtype in OPEN_TYPES and not permission.query:
+            return None
+        both: list[str] = []
+        if permission.level == "patient" and rtype not in OPEN_TYPES:
+            both.append(f"{alias}.person_id = %s")
+            params.append(scope.person_id or 0)
+        for name, value in permission.query:
+            text, more = limit(scope, alias, rtype, name, value)
+            both.append(text)
+            params += more
+        parts.append(" AND ".join(both))
+    if not parts:
+        return "FALSE", []
+    return "(" + " OR ".join(f"({part})" for part in parts) + ")", params
+
+
+def limit(scope: Scope, alias: str, rtype: str, name: str, value: str) -> Sql:
+    """A scope's query limit as a search condition; one that is no search condition of the type closes everything."""
+    from lianxin.record import params as searching
+
+    try:
+        return searching.condition(searching.Context(None, scope), rtype, name, value, alias)
+    except (Problem, searching.UnknownParameter):
+        return "FALSE", []
+
+
+def limitable(rtype: str, name: str, value: str) -> bool:
+    """Whether ``name=value`` may limit a scope: a token parameter of the type, asked plainly."""
+    if rtype not in types():
+        return False
+    found = params(rtype).get(name)
+    return (
+        found is not None and found.kind == "token" and limit(_NOBODY, "r", rtype, name, value)[0] != "FALSE"
+    )
