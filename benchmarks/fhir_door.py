@@ -106,7 +106,7 @@ def measure(name: str, rounds: int, work: Callable[[int], Any], limit: Callable[
 def compare(people: int, each: int, rounds: int) -> None:
     """Read, search, create."""
     from lianxin.access import tokens
-    from lianxin.exchange.fhir import pool
+    from lianxin.access import connections as pool
     from lianxin.record.definitions import params
     from lianxin.record.keys import code_key, ref_key
 

@@ -48,9 +48,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """The test database, let go by the FHIR door's own connections before it is dropped."""
     yield
-    door = sys.modules.get("lianxin.exchange.fhir.pool")
-    if door is not None:
-        door.close()
+    beside = sys.modules.get("lianxin.access.connections")
+    if beside is not None:
+        beside.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _audit_at_once() -> None:
+    """Tests look into the audit right after an answer."""
+    from lianxin.access import journal
+
+    journal.AT_ONCE = True
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +79,8 @@ def _empty_raw_tables(request: pytest.FixtureRequest, django_db_blocker: Any) ->
         raw = sorted({name for (name,) in cursor.fetchall()} - modelled)
         if raw:
             cursor.execute(f"TRUNCATE {', '.join(map(connection.ops.quote_name, raw))}")
+    if "lianxin.record.words" in sys.modules:
+        sys.modules["lianxin.record.words"].forget()
 
 
 # --------------------------------------------------------------------------------------------------------------- server

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from lianxin.access.models import AuditEvent
-from lianxin.exchange.fhir import pool
+from lianxin.access import connections as pool
 from lianxin.network.models import Institution
 from tests.exchange.client import Client, observation, patient
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lianxin.record import definitions, values
 from lianxin.record.keys import (
+    CONFIDENTIAL,
     PATIENTS,
     blind,
     code_key32,
@@ -487,6 +488,8 @@ def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
                 rows.keys.append(present)
     if rtype in _with_composites():
         _pairs(resource, rows, sealed)
+    if any(label.get("code") in ("R", "V") for label in resource.get("meta", {}).get("security", ())):
+        rows.keys.append(CONFIDENTIAL)
     _main_date(resource, rtype, rows)
     return rows
 

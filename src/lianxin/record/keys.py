@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 PATIENTS = frozenset({"Patient", "RelatedPerson", "Person"})  # their identifiers and telecoms are sealed
 
+CONFIDENTIAL = 1  # key of resources whose meta.security says R or V (access.sharing); no hash is as small
 _ALL = (1 << 64) - 1
 _HALF = 1 << 63
 _FULL = 1 << 64

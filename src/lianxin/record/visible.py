@@ -4,13 +4,12 @@ The first is :mod:`lianxin.access.sharing`'s rule for each resource; the second 
 name are closed, ``patient/`` scopes keep to that patient, query limits are search conditions like any other.
 """
 
-from functools import cache
 from typing import Any
 
 from lianxin.access import sharing, smart
 from lianxin.access.scope import Scope
 from lianxin.record.definitions import OPEN_TYPES, params, types
-from lianxin.record.keys import code_key
+from lianxin.record.keys import CONFIDENTIAL
 from lianxin.record.problems import Problem
 
 _OPEN = sorted(OPEN_TYPES)
@@ -43,7 +42,7 @@ def _whose(scope: Scope, alias: str, rtype: str | None) -> Sql:
             parts.append(f"{alias}.institution_id = ANY(%s::bigint[])")
             params.append(sorted(scope.institution_ids))
         fragment, more = sharing.sql(
-            scope, f"{alias}.person_id", f"{alias}.institution_id", _confidential(alias, rtype)
+            scope, f"{alias}.person_id", f"{alias}.institution_id", _confidential(alias)
         )
         parts.append(f"({fragment})")
         params += more
@@ -52,22 +51,9 @@ def _whose(scope: Scope, alias: str, rtype: str | None) -> Sql:
     return "(" + " OR ".join(parts) + ")", params
 
 
-@cache
-def _security() -> tuple[list[int], list[int]]:
-    """Numbers of the types' ``_security`` parameters, and the two codes that count."""
-    return sorted(params(t)["_security"].number for t in types()), [code_key("R"), code_key("V")]
-
-
-def _confidential(alias: str, rtype: str | None) -> Sql:
+def _confidential(alias: str) -> Sql:
     """Whether a resource is marked restricted or very restricted."""
-    if rtype is not None:
-        return limit(_NOBODY, alias, rtype, "_security", "R,V")
-    numbers, codes = _security()
-    return (
-        f"EXISTS (SELECT 1 FROM record_token lxs WHERE lxs.rid = {alias}.rid AND lxs.pid = ANY(%s::int[])"
-        " AND lxs.tok = ANY(%s::bigint[]))",
-        [numbers, codes],
-    )
+    return f"{alias}.keys @> ARRAY[%s::bigint]", [CONFIDENTIAL]
 
 
 def narrowing(scope: Scope, alias: str = "r", rtype: str | None = None, letters: str = "cruds") -> Sql | None:
@@ -126,11 +112,11 @@ def _of_type(scope: Scope, alias: str, rtype: str, letters: str) -> Sql | None:
 
 def limit(scope: Scope, alias: str, rtype: str, name: str, value: str) -> Sql:
     """A scope's query limit as a search condition; one that is no search condition of the type closes everything."""
-    from lianxin.record import params as searching
+    from lianxin.record import query
 
     try:
-        return searching.condition(searching.Context(None, scope), rtype, name, value, alias)
-    except (Problem, searching.UnknownParameter):
+        return query.condition(query.Context(None, scope), rtype, name, value, alias)
+    except (Problem, query.UnknownParameter):
         return "FALSE", []
 
 
