@@ -2,7 +2,8 @@
 
 import pytest
 
-from lianxin.exchange.fhir import capability, handlers, pool
+from lianxin.access import connections as pool
+from lianxin.exchange.fhir import capability, handlers
 from lianxin.exchange.fhir.handlers import Request, Response
 from tests.exchange.client import Client
 

@@ -1,6 +1,12 @@
-"""Autocommit connections beside Django's: for reads at the door, and for words that every resource shares. One pool per process and database."""
+"""Autocommit connections beside Django's.
+
+``cursor``/``reading``: from a pool, each statement planned for its own values: right for searches, whose best plan depends on
+them.  ``steady``: one connection for each thread, statements prepared once and planned once: right for the door's busiest
+statements (read by id, one patient's results, a plain create), where planning would cost more than running.
+"""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,43 +18,56 @@ from psycopg_pool import ConnectionPool
 T = TypeVar("T")
 SIZE = 16
 WAIT = 10.0
+TIMEOUT = "20s"  # of one statement
 
 _pools: dict[str, ConnectionPool] = {}
 _guard = threading.Lock()
+_steady: "weakref.WeakSet[psycopg.Connection[Any]]" = weakref.WeakSet()
+
+
+class _Mine(threading.local):
+    name = ""
+    cursor: psycopg.Cursor[Any] | None = None
+
+
+_mine = _Mine()
+
+
+def _options() -> dict[str, Any]:
+    given = connection.settings_dict
+    options = {k: v for k, v in given["OPTIONS"].items() if isinstance(v, str | int)}
+    keys = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    options.update({k: given[v] for k, v in keys.items() if given[v]})
+    return options
+
+
+def _name() -> str:
+    given = connection.settings_dict
+    return f"{given['HOST']}:{given['PORT']}/{given['NAME']}"
 
 
 def _prepare(conn: psycopg.Connection[Any]) -> None:
     conn.autocommit = True
     conn.execute("SET plan_cache_mode = force_custom_plan")
-    conn.execute("SET statement_timeout = '20s'")
+    conn.execute(f"SET statement_timeout = '{TIMEOUT}'")
     conn.execute("SET join_collapse_limit = 8")  # searches join in any order: PostgreSQL's own default
 
 
 def _pool() -> ConnectionPool:
-    given = connection.settings_dict
-    name = f"{given['HOST']}:{given['PORT']}/{given['NAME']}"
+    name = _name()
     found = _pools.get(name)
     if found is None:
         with _guard:
             found = _pools.get(name)
             if found is None:
-                options = {k: v for k, v in given["OPTIONS"].items() if isinstance(v, str | int)}
-                keys = {
-                    "dbname": "NAME",
-                    "user": "USER",
-                    "password": "PASSWORD",
-                    "host": "HOST",
-                    "port": "PORT",
-                }
-                options.update({k: given[v] for k, v in keys.items() if given[v]})
                 found = ConnectionPool(
-                    kwargs=options,
+                    kwargs=_options(),
                     min_size=1,
                     max_size=SIZE,
                     timeout=WAIT,
                     configure=_prepare,
                     open=True,
-                    name="record",
+                    name="beside",
                     max_idle=300,
                 )
                 _pools[name] = found
@@ -75,9 +94,40 @@ def reading(fn: Callable[[psycopg.Cursor[Any]], T]) -> T:
             return fn(cur)
 
 
+def _thread_cursor() -> psycopg.Cursor[Any]:
+    name = _name()
+    if _mine.cursor is None or _mine.name != name or _mine.cursor.connection.closed:
+        conn = psycopg.connect(**_options(), autocommit=True, prepare_threshold=0)
+        conn.execute("SET plan_cache_mode = force_generic_plan")
+        conn.execute(f"SET statement_timeout = '{TIMEOUT}'")
+        conn.execute("SET lianxin.audit_link = 'later'")  # access.journal links what is written here
+        _steady.add(conn)
+        _mine.name, _mine.cursor = name, conn.cursor()
+    return _mine.cursor
+
+
+def steady(fn: Callable[[psycopg.Cursor[Any]], T], *, again: bool = True) -> T:
+    """Run ``fn`` with this thread's own cursor; ``again``: once more when the server had gone away (reads only)."""
+    try:
+        return fn(_thread_cursor())
+    except psycopg.errors.QueryCanceled:
+        raise
+    except psycopg.OperationalError:
+        _mine.cursor = None
+        if not again:
+            raise
+        return fn(_thread_cursor())
+
+
 def close() -> None:
-    """Close every pool (tests, shutdown)."""
+    """Close every connection (tests, shutdown)."""
     with _guard:
         for pool in _pools.values():
             pool.close()
         _pools.clear()
+        for conn in list(_steady):
+            conn.close()
+        _steady.clear()
+
+
+__all__ = ["close", "cursor", "reading", "steady"]
