@@ -3,7 +3,7 @@
     python scripts/gen_fhir_tables.py r4-definitions.zip
 
 Writes ``src/lianxin/record/data/structures.json`` (elements, types, cardinality, reference targets, required codes)
-and ``search.json`` (search parameters by type, each with a number that never changes once given).
+``search.json`` (search parameters by type, each with a number that never changes once given) and ``compartments.json``.
 """
 
 import json
@@ -173,6 +173,15 @@ def search(resources: list[dict[str, Any]], names: list[str], old: dict[str, Any
     return table
 
 
+def compartments(resources: list[dict[str, Any]]) -> dict[str, Any]:
+    """Compartments: code -> type -> search parameters that make a resource part of it (``{def}``: the resource itself)."""
+    return {
+        r["code"]: {row["code"]: row["param"] for row in r["resource"] if row.get("param")}
+        for r in sorted(resources, key=lambda r: str(r.get("code")))
+        if r["resourceType"] == "CompartmentDefinition" and r["url"].startswith("http://hl7.org/fhir/Comp") and "example" not in r["id"]
+    }
+
+
 def write(name: str, table: dict[str, Any]) -> None:
     """One line per top-level type, so that a change can be read in a diff."""
     lines = [
@@ -189,6 +198,7 @@ def main() -> None:
     path = DATA / "search.json"
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     write("search.json", search(resources, shape["resources"], old))
+    write("compartments.json", compartments(resources))
     types = shape.pop("types")
     write("structures.json", shape)
     write("elements.json", types)

@@ -132,6 +132,11 @@ def params(rtype: str) -> dict[str, Param]:
     }
 
 
+def compartments() -> dict[str, dict[str, list[str]]]:
+    """The compartments: kind -> type -> codes of the parameters that lead to it."""
+    return _read("compartments.json")
+
+
 @cache
 def base_path(path: str) -> str:
     """A reference path without its ``resolve() is`` filter: two parameters with one base share index rows."""

@@ -98,54 +98,6 @@ def compile_path(root: str, expression: str) -> tuple[Leaf, ...]:
     return tuple(Leaf(steps, t, only) for steps, t in found)
 
 
-@dataclass(frozen=True)
-class Component:
-    """One component of a composite parameter: its kind and where its values are, seen from the item."""
-
-    code: str
-    kind: str
-    leaves: tuple[Leaf, ...]
-
-
-@dataclass(frozen=True)
-class Composite:
-    """A composite whose components must meet in one item of a repeating element."""
-
-    number: int
-    items: tuple[Any, ...]  # steps to the items
-    components: tuple[Component, ...]
-
-
-@cache
-def composite(rtype: str, code: str) -> Composite | None:
-    """How a composite parameter is indexed; None: its components stand alone, so that nothing of its own is written.
-
-    That is so where the parts are single elements of the resource that other parameters find exactly
-    (``code-value-quantity``), for unions of others (``combo-code-value-quantity``), and for MolecularSequence's coordinates,
-    whose numbers carry their item.
-    """
-    table = definitions.params(rtype)
-    param = table[code]
-    if definitions.sources(rtype, code) != (definitions.Source(param.number),) or len(param.components) > 2:
-        return None
-    (leaf,) = compile_path(rtype, param.paths[0])
-    parts = []
-    for name, expression in param.components:
-        leaves = [found for p in expression.split("|") for found in compile_path(leaf.type, p)]
-        # DocumentReference.relationship names its components the wrong way round: the expressions say what they are.
-        kinds = {"Reference": "reference", "code": "token"}
-        parts.append(Component(name, kinds.get(leaves[0].type, table[name].kind), tuple(leaves)))
-    if not leaf.steps and all(_found_by(rtype, part) for part in parts):
-        return None
-    return Composite(param.number, leaf.steps, tuple(parts))
-
-
-def _found_by(rtype: str, part: Component) -> bool:
-    """Whether the component's own parameter finds just what the component does (sampled data is not searched)."""
-    own = {leaf for path in definitions.params(rtype)[part.code].paths for leaf in compile_path(rtype, path)}
-    return {leaf for leaf in own if leaf.type != "SampledData"} == set(part.leaves)
-
-
 def walk(node: Any, steps: tuple[Any, ...]) -> list[Any]:
     """Values reached from ``node``; arrays are flattened."""
     nodes = [node]

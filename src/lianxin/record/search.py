@@ -1,32 +1,36 @@
-"""Search: parameters to one SQL statement, scope inside it; pages by cursor; includes; sorts; totals.
+"""Search: parameters to one SQL statement with the scope inside it; pages by cursor, includes, totals.
 
-The common question ``Observation?patient=&code=&_sort=-date&_count=20`` touches only the rows of that patient and code:
-token rows carry the patient's key, resources carry their clinical time.
+What a parameter means in SQL is in :mod:`lianxin.record.query`. The common question
+``Observation?patient=&code=&_sort=-date&_count=20`` is answered from the keys that join patient and code; whether the asker
+may see the person is decided once, in the same statement.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-import orjson
-
 from lianxin.access import relationships
 from lianxin.access.scope import Scope
-from lianxin.record import definitions, extract, params, persons, visible
-from lianxin.record.keys import ref_key
-from lianxin.record.params import Context, Sql, UnknownParameter, bad
+from lianxin.record import definitions, extract, persons, visible
+from lianxin.record.keys import key_scoped, ref_key
 from lianxin.record.problems import Issue, Problem
-from lianxin.record.store import Result, opened
+from lianxin.record.query import compartments, conditions, include
+from lianxin.record.query import order as ordering
+from lianxin.record.query.base import Context, Sql, UnknownParameter, any_key, any_of, bad, plain, split
+from lianxin.record.query.kinds import numbers
+from lianxin.record.query.references import golden_keys, is_subject
+from lianxin.record.query.result import COLUMNS, row_result
+from lianxin.record.store import Result
 from lianxin.standards.text import Text
 
 DEFAULT_COUNT = 20
 MAX_COUNT = 1000
-MAX_INCLUDED = 1000
+MAX_PARAMETERS = 100
 CONTROL = frozenset({"_count", "_sort", "_include", "_revinclude", "_include:iterate", "_revinclude:iterate", "_total", "_summary",
                      "_elements", "_format", "_pretty", "_cursor", "_contained", "_containedType"})  # fmt: skip
-_COLUMNS = "r.rtype, r.id, r.version, r.updated, r.body, r.person_id, r.rid, r.deleted"
+TOTALS = frozenset({"none", "estimate", "accurate"})
+SUMMARIES = frozenset({"", "true", "text", "data", "count", "false"})
 
 
 @dataclass
@@ -44,14 +48,18 @@ class Page:
 
 @dataclass
 class _Query:
-    """The parts of the statement."""
+    """The parts of the statement; ``who`` is the person it is about, when it is about one."""
 
     where: list[str]
     args: list[Any]
-    order: list[tuple[str, str, bool]] = field(default_factory=list)  # (expression, cast, descending)
-    order_args: list[Any] = field(default_factory=list)
-    source: str = "record_resource r"
-    from_args: list[Any] = field(default_factory=list)
+    order: list[ordering.Key] = field(default_factory=list)
+    who: str = ""
+    who_args: list[Any] = field(default_factory=list)
+
+    def add(self, part: Sql) -> None:
+        """One more condition."""
+        self.where.append(part[0])
+        self.args += part[1]
 
 
 def match(cur: Any, scope: Scope, rtype: str, condition: str, limit: int = 2) -> list[Result]:
@@ -65,20 +73,22 @@ def match(cur: Any, scope: Scope, rtype: str, condition: str, limit: int = 2) ->
 def search(
     cur: Any,
     scope: Scope,
-    rtype: str,
+    rtype: str | None,
     given: Sequence[tuple[str, str]],
     *,
     strict: bool = False,
-    compartment: str | None = None,
+    compartment: tuple[str, str] | str | None = None,
 ) -> Page:
-    """Search ``rtype``; unknown parameters are refused (``strict``) or told in ``ignored``.
+    """Search one type, or several with ``rtype`` None (``_type``, or all); what is not known is refused or told in ``ignored``.
 
-    ``compartment`` is a Patient id: only what belongs to that patient.
+    ``compartment`` is (type, id), or the id of a Patient: only what belongs to it.
     """
     ctx = Context(cur, scope)
-    control: dict[str, list[str]] = {}
     page = Page([])
+    control: dict[str, list[str]] = {}
     filters: list[tuple[str, str]] = []
+    if len(given) > MAX_PARAMETERS:
+        raise bad("", f"最多 {MAX_PARAMETERS} 个参数", f"at most {MAX_PARAMETERS} parameters")
     for name, value in given:
         if name in CONTROL:
             control.setdefault(name, []).append(value)
@@ -87,422 +97,300 @@ def search(
         else:
             filters.append((name, value))
     count = _count(control)
-    query = _Query(["r.rtype = %s", "NOT r.deleted"], [rtype])
-    alive = _patient(ctx, query, rtype, filters, page, compartment)
-    for name, value in filters:
-        try:
-            clause, args = params.condition(ctx, rtype, name, value)
-        except UnknownParameter:
-            issue = Issue(
-                "not-supported",
-                Text(f"{rtype} 没有查询参数 {name}", f"{rtype} has no search parameter {name}"),
-                name,
-                "warning",
-            )
-            if strict:
-                raise Problem(400, Issue(issue.code, issue.text, name)) from None
-            page.ignored.append(issue)
-            continue
-        page.used.append((name, value))
-        query.where.append(clause)
-        query.args += args
-    _sort(query, rtype, control.get("_sort", []), strict, page)
-    summary = control.get("_summary", [""])[-1]
-    total = control.get("_total", ["none"])[-1]
-    if total not in ("none", "estimate", "accurate") or summary not in (
-        "",
-        "true",
-        "text",
-        "data",
-        "count",
-        "false",
-    ):
-        raise bad("_total/_summary", "取值不在规定范围内", "the value is not one of the allowed codes")
-    if not alive:
-        page.total = 0
-        return page
-    if summary == "count" or count == 0 or total != "none":
+    counting = _checked(control)
+    inside = ("Patient", compartment) if isinstance(compartment, str) else compartment
+    if rtype is None:
+        query = _several(ctx, filters, page, strict, inside)
+        kinds = ["Resource"]
+    else:
+        query = _single(ctx, rtype, filters, page, strict, inside)
+        kinds = [rtype]
+    _sort(query, kinds[0], control.get("_sort", []), strict, page)
+    wishes = _wishes(control, strict, page)
+    if counting or count == 0 or control.get("_total", ["none"])[-1] != "none":
         page.total = _total(cur, query)
-        if summary == "count" or count == 0:
+        if counting or count == 0:
             return page
     _fetch(cur, query, page, count, control.get("_cursor", [""])[-1])
     if page.total is None and page.next is None and "_cursor" not in control:
         page.total = len(page.entries)
-    _include(ctx, rtype, page, control)
-    page.persons.update(e.person_id for e in [*page.entries, *page.included] if e.person_id is not None)
     if rtype == "Patient":
         _virtual_by_id(ctx, filters, page)
+    if wishes and page.entries:
+        along = include.follow(ctx, wishes, page.entries)
+        page.included = along.results
+        if along.cut:
+            page.ignored.append(
+                Issue("too-costly", Text(f"随带的资源超过 {include.MOST} 个，其余未列出", f"more than {include.MOST} resources came along; the rest is left out"), "_include", "warning")
+            )  # fmt: skip
+    page.persons.update(e.person_id for e in [*page.entries, *page.included] if e.person_id is not None)
     return page
 
 
 def _count(control: dict[str, list[str]]) -> int:
     text = control.get("_count", [str(DEFAULT_COUNT)])[-1]
-    if not text.isdigit() or len(text) > 9:
+    if not (text.isascii() and text.isdigit()) or len(text) > 1000:
         raise bad("_count", "应为非负整数", "must be a whole number, 0 or more")
-    return min(int(text), MAX_COUNT)
+    return min(int(text[-10:]) if len(text.lstrip("0")) <= 10 else MAX_COUNT, MAX_COUNT)
 
 
-def _patient(
-    ctx: Context,
-    query: _Query,
-    rtype: str,
-    filters: list[tuple[str, str]],
-    page: Page,
-    compartment: str | None,
-) -> bool:
-    """Narrow to one patient when the search names one, and settle visibility once for that person; False: nothing can match."""
-    at = next(
-        (
-            i
-            for i, (n, v) in enumerate(filters)
-            if n in ("patient", "subject", "patient:Patient", "subject:Patient") and "," not in v
-        ),
-        None,
-    )
-    value = None
-    if compartment is not None:
-        value = f"Patient/{compartment}"
-    elif at is not None and rtype not in definitions.OPEN_TYPES:
-        name, value = filters[at]
-        table = definitions.params(rtype)
-        param = table.get(name.partition(":")[0])
-        main = table.get("patient") or table.get("subject")
-        if (
-            param is None
-            or main is None
-            or definitions.stored_number(rtype, param.code)[0]
-            != definitions.stored_number(rtype, main.code)[0]
-        ):
-            value = None
-        elif "/" not in value:
-            value = (
-                f"Patient/{value}"
-                if ":" in name or param.code == "patient" or param.targets == ("Patient",)
-                else None
-            )
-    found = extract.split_reference(value) if value else None
-    if found is None or found[0] != "Patient":
-        seen, args = visible.condition(ctx.scope, "r", rtype)
-        query.where.append(seen)
-        query.args += args
-        return True
-    if compartment is None and at is not None:
-        page.used.append(filters.pop(at))
-    patient_id = found[1]
-    fragment, args = relationships.sql(ctx.scope, "p.person_id")
-    if persons.is_number(patient_id) and (person := persons.by_number(ctx.cur, patient_id)) is not None:
-        ctx.cur.execute(
-            f"SELECT p.subj, p.person_id, {fragment} FROM record_patient p WHERE p.person_id = %s",
-            [*args, person],
-        )
-    else:
-        ctx.cur.execute(
-            f"SELECT p.subj, p.person_id, {fragment} FROM record_patient p WHERE p.subj = %s",
-            [*args, ref_key(f"Patient/{patient_id}")],
-        )
-    rows = ctx.cur.fetchall()
-    if not rows:
+def _checked(control: dict[str, list[str]]) -> bool:
+    """Check ``_total`` and ``_summary``; True when only the number is wanted."""
+    summary, total = control.get("_summary", [""])[-1], control.get("_total", ["none"])[-1]
+    if total not in TOTALS or summary not in SUMMARIES:
+        raise bad("_total/_summary", "取值不在规定范围内", "the value is not one of the allowed codes")
+    return summary == "count"
+
+
+# -------------------------------------------------------------------------------------------------------- conditions
+
+
+def _single(
+    ctx: Context, rtype: str, filters: list[tuple[str, str]], page: Page, strict: bool, inside: tuple[str, str] | None
+) -> _Query:  # fmt: skip
+    query = _Query(["r.rtype = %s", "NOT r.deleted"], [rtype])
+    left = list(filters)
+    if inside is not None:
+        query.add(compartments.condition(ctx, rtype, inside, "r"))
+    if not _about_one(ctx, query, rtype, left, page):
+        query.add(visible.condition(ctx.scope, "r", rtype))
+    for name, value in left:
+        try:
+            query.add(conditions.condition(ctx, rtype, name, value))
+            page.used.append((name, value))
+        except UnknownParameter:
+            _unknown(rtype, name, strict, page)
+    return query
+
+
+def _unknown(rtype: str, name: str, strict: bool, page: Page) -> None:
+    name = name[:100]
+    told = Text(f"{rtype} 没有查询参数 {name}", f"{rtype} has no search parameter {name}")
+    if strict:
+        raise Problem(400, Issue("not-supported", told, name)) from None
+    page.ignored.append(Issue("not-supported", told, name, "warning"))
+
+
+def _several(
+    ctx: Context, filters: list[tuple[str, str]], page: Page, strict: bool, inside: tuple[str, str] | None
+) -> _Query:  # fmt: skip
+    """Over several types: each filter must mean something in every one of them."""
+    kinds = sorted(compartments.types(inside[0])) if inside else sorted(definitions.types())
+    for name, value in filters:
+        if name == "_type":
+            chosen = [k for k in value.split(",") if k]
+            wrong = next((k for k in chosen if k not in definitions.types()), None)
+            if wrong is not None or not chosen:
+                raise bad("_type", f"没有类型 {(wrong or '')[:40]}", f"there is no type {(wrong or '')[:40]}")
+            kinds = [k for k in kinds if k in chosen]
+            page.used.append((name, value))
+    query = _Query(["r.rtype = ANY(%s::text[])", "NOT r.deleted"], [kinds])
+    query.add(visible.condition(ctx.scope, "r", kinds[0] if len(kinds) == 1 else None))
+    if inside is not None:
+        query.add(_joined([(kind, compartments.condition(ctx, kind, inside, "r")) for kind in kinds]))
+    for name, value in filters:
+        if name == "_type":
+            continue
+        try:
+            if name in ("_lastUpdated", "_list"):  # the same in every type
+                query.add(conditions.condition(ctx, kinds[0] if kinds else "Basic", name, value))
+            else:
+                query.add(_joined([(kind, conditions.condition(ctx, kind, name, value)) for kind in kinds]))
+            page.used.append((name, value))
+        except UnknownParameter:
+            _unknown(kinds[0] if len(kinds) == 1 else "Resource", name, strict, page)
+    return query
+
+
+def _joined(parts: list[tuple[str, Sql]]) -> Sql:
+    """Any of the types' own conditions; keys name their type already, and become one list."""
+    keys: list[int] = []
+    rest: list[Sql] = []
+    for kind, (text, args) in parts:
+        if text == "r.keys @> ARRAY[%s::bigint]":
+            keys += args
+        elif text == "r.keys && %s::bigint[]":
+            keys += args[0]
+        else:
+            rest.append((f"(r.rtype = %s AND {text})", [kind, *args]))
+    return any_of([*([any_key("r", keys)] if keys else []), *rest])
+
+
+def _about_one(ctx: Context, query: _Query, rtype: str, filters: list[tuple[str, str]], page: Page) -> bool:
+    """Narrow to one patient when a filter names one as the resource's patient; whether the asker may see that person is settled once.
+
+    Takes the filters it answers out of the list; False when the search is about no single patient.
+    """
+    if rtype in definitions.OPEN_TYPES:
         return False
-    keys = [row[0] for row in rows]
-    query.where.append("r.person_id = %s AND r.subj = ANY(%s::bigint[])")
-    query.args += [rows[0][1], keys]
-    if not rows[0][2]:
-        if not (ctx.scope.clinical and ctx.scope.institution_ids):
-            return False
-        query.where.append("r.institution_id = ANY(%s::bigint[])")
-        query.args.append(sorted(ctx.scope.institution_ids))
-    _by_token(query, rtype, filters, keys, page)
+    at = next((i for i, (n, v) in enumerate(filters) if _patient_id(rtype, n, v) is not None), None)
+    if at is None:
+        return False
+    patient_id = _patient_id(rtype, *filters[at]) or ""
+    page.used.append(filters.pop(at))
+    fragment, args = relationships.sql(ctx.scope, "p.person_id")
+    keys = [ref_key(f"Patient/{patient_id}")]
+    keys += [key for key in golden_keys(ctx, patient_id) if key not in keys]
+    query.who = (
+        f"WITH who AS MATERIALIZED (SELECT p.person_id, ({fragment}) AS seen FROM record_patient p"
+        f" WHERE p.subj = ANY(%s::bigint[]) LIMIT 1) "
+    )
+    query.who_args = [*args, keys]
+    query.where += ["r.person_id = (SELECT person_id FROM who)", "r.subj = ANY(%s::bigint[])"]
+    query.args.append(keys)
+    query.add(visible.about_one(ctx.scope, "r", "(SELECT seen FROM who)"))
+    _scoped(query, rtype, filters, keys)
     return True
 
 
-def _by_token(query: _Query, rtype: str, filters: list[tuple[str, str]], keys: list[int], page: Page) -> None:
-    """Let one plain token parameter lead: its rows carry the patient's key."""
-    for i, (name, value) in enumerate(filters):
+def _patient_id(rtype: str, name: str, value: str) -> str | None:
+    """Id of the one Patient that this filter names as the resource's own patient; None otherwise."""
+    code, _, modifier = name.partition(":")
+    param = definitions.params(rtype).get(code)
+    if (
+        param is None
+        or param.kind != "reference"
+        or modifier not in ("", "Patient")
+        or "," in value
+        or "\\" in value
+        or not is_subject(rtype, code)
+    ):
+        return None
+    if "/" not in value and ":" not in value:
+        only_patients = modifier or code == "patient" or param.targets == ("Patient",)
+        return value if value and only_patients else None
+    found = extract.split_reference(value)
+    return found[1] if found and found[0] == "Patient" else None
+
+
+def _scoped(query: _Query, rtype: str, filters: list[tuple[str, str]], subjects: list[int]) -> None:
+    """Let a plain code lead: its key joined with the patient's is found at once; systems are still checked beside it."""
+    scoped = extract._scoped(rtype)
+    for name, value in filters:
         param = definitions.params(rtype).get(name)
-        if (
-            param is None
-            or param.kind != "token"
-            or "," in value
-            or "\\" in value
-            or not value
-            or value.endswith("|")
-        ):
+        if param is None or param.kind != "token" or "\\" in value:
             continue
-        if name not in extract.supported(rtype) or name in ("status", "category") or rtype in params.PATIENTS:
+        own = numbers(rtype, name)
+        codes = [v.rpartition("|")[2] for v in split(value, ",") if v]
+        if not set(own) <= scoped or not codes or not all(codes):
             continue
-        system, bar, code = value.rpartition("|")
-        if "|" in system:
-            continue
-        text = "t.tok = %s AND t.pid = %s AND t.subj = ANY(%s::bigint[])"
-        args: list[Any] = [params.code_key(code), param.number, keys]
-        if bar:
-            text += " AND t.sys = ANY(%s::int[])"
-            args.append([params.system_key(system), params.IMPLIED_SYSTEM])
-        query.source = f"(SELECT DISTINCT t.rid FROM record_token t WHERE {text}) lead JOIN record_resource r ON r.rid = lead.rid"
-        query.from_args = args
-        page.used.append(filters.pop(i))
-        return
+        query.add(any_key("r", [key_scoped(s, n, plain(c)) for s in subjects for n in own for c in codes]))
+
+
+# ------------------------------------------------------------------------------------------------------ sort and page
 
 
 def _sort(query: _Query, rtype: str, given: list[str], strict: bool, page: Page) -> None:
-    for key in (k for text in given for k in text.split(",") if k):
-        down = key.startswith("-")
-        code = key.lstrip("-")
-        param = definitions.params(rtype).get(code)
-        if code == "_lastUpdated":
-            query.order.append(("r.updated", "timestamptz", down))
-        elif code == "_id":
-            query.order.append(("r.id", "text", down))
-        elif (
-            param is None
-            or param.kind not in ("date", "string", "number", "quantity")
-            or code not in extract.supported(rtype)
-        ):
+    for word in (w for text in given for w in text.split(",") if w):
+        found = ordering.key(rtype, word)
+        if found is None:
+            code = word.removeprefix("-")[:60]
             if strict:
                 raise bad("_sort", f"不能按 {code} 排序", f"cannot sort by {code}")
-            page.ignored.append(
-                Issue(
-                    "not-supported", Text(f"不能按 {code} 排序", f"cannot sort by {code}"), "_sort", "warning"
-                )
-            )
-        elif param.kind == "date" and _is_main_date(rtype, param):
-            query.order.append(("r.at", "timestamptz", down))
+            told = Text(f"不能按 {code} 排序", f"cannot sort by {code}")
+            page.ignored.append(Issue("not-supported", told, "_sort", "warning"))
+        elif len(query.order) >= ordering.MAX_KEYS:
+            raise bad("_sort", f"最多 {ordering.MAX_KEYS} 个排序项", f"at most {ordering.MAX_KEYS} sort keys")
         else:
-            column, cast = {"date": ("lo", "timestamptz"), "string": ("val", "text")}.get(
-                param.kind, ("lo", "numeric")
-            )
-            narrow = " AND z.kind = 0" if param.kind == "string" else ""
-            pick = "max" if down else "min"
-            table = params.TABLE[param.kind]
-            query.order.append(
-                (
-                    f"(SELECT {pick}(z.{column}) FROM {table} z WHERE z.rid = r.rid AND z.pid = {param.number}{narrow})",
-                    cast,
-                    down,
-                )
-            )
+            query.order.append(found)
     if not query.order:
-        query.order.append(("r.updated", "timestamptz", False))
-
-
-def _is_main_date(rtype: str, param: definitions.Param) -> bool:
-    """Whether ``r.at`` holds this date: it is the only source of the type's clinical time."""
-    leaves = {(leaf.steps, leaf.type) for p in param.paths for leaf in extract.compile_path(rtype, p)}
-    return leaves == set(extract._time_paths(rtype)) and all(
-        kind != "Period" for _, kind in leaves - {(("effectivePeriod",), "Period")}
-    )
+        query.order.append(ordering.default())
 
 
 def _total(cur: Any, query: _Query) -> int:
     cur.execute(
-        f"SELECT count(*) FROM {query.source} WHERE {' AND '.join(query.where)}",
-        [*query.from_args, *query.args],
+        f"{query.who}SELECT count(*) FROM record_resource r WHERE {' AND '.join(query.where)}",
+        [*query.who_args, *query.args],
     )
     return cur.fetchone()[0]
 
 
 def _fetch(cur: Any, query: _Query, page: Page, count: int, cursor: str) -> None:
+    """Fill the page; one row more than wanted tells whether there is a next one."""
     names = [f"k{i}" for i in range(len(query.order))]
-    keys = ", ".join(f"{expr} AS {name}" for (expr, _, _), name in zip(query.order, names, strict=True))
-    order = (
-        ", ".join(
-            f"{n} {'DESC' if d else 'ASC'} NULLS LAST"
-            for n, (_, _, d) in zip(names, query.order, strict=True)
-        )
-        + ", rid"
-    )
-    after, after_args = _after(query, names, cursor) if cursor else ("TRUE", [])
+    shown = ", ".join(f"{key.text} AS {name}" for key, name in zip(query.order, names, strict=True))
+    shown_args = [v for key in query.order for v in key.args]
+    where, args = list(query.where), list(query.args)
+    if cursor:
+        text, more = ordering.after(query.order, cursor)
+        where.append(text)
+        args += more
     cur.execute(
-        f"WITH found AS MATERIALIZED (SELECT * FROM (SELECT r.rid, {keys} FROM {query.source} WHERE {' AND '.join(query.where)}) q"
-        f" WHERE {after} ORDER BY {order} LIMIT %s)"
-        f" SELECT {_COLUMNS}, {', '.join(f'found.{n}::text AS t_{n}' for n in names)} FROM found JOIN record_resource r ON r.rid = found.rid"
-        f" ORDER BY {order.removesuffix('rid')}r.rid{''}",
-        [*query.from_args, *query.args, *after_args, count + 1],
+        f"{query.who}SELECT {COLUMNS}, {shown} FROM record_resource r WHERE {' AND '.join(where)}"
+        f" ORDER BY {ordering.order(query.order, names)} LIMIT %s",
+        [*query.who_args, *shown_args, *args, count + 1],
+        prepare=True,
     )
     found = cur.fetchall()
     if len(found) > count:
         last = found[count - 1]
-        token = orjson.dumps([last[6], list(last[8:])])
-        page.next = base64.urlsafe_b64encode(token).decode().rstrip("=")
+        page.next = ordering.cursor(last[6], list(last[8:]))
     page.entries = [row_result(row) for row in found[:count]]
 
 
-def row_result(row: tuple[Any, ...]) -> Result:
-    """A Result from the engine's columns."""
-    return Result(200, row[0], row[1], row[2], row[3], opened(row[0], row[4]), row[5], row[6], row[7])
-
-
-def _after(query: _Query, names: list[str], cursor: str) -> Sql:
-    """Condition for rows behind the cursor (nulls come last in both directions)."""
-    try:
-        rid, values = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if (
-            type(rid) is not int
-            or len(values) != len(names)
-            or any(v is not None and type(v) is not str for v in values)
-        ):
-            raise ValueError
-    except (ValueError, TypeError):
-        raise bad(
-            "_cursor",
-            "翻页标记无效，请从第一页重新查询",
-            "the page cursor is not valid; search again from the first page",
-        ) from None
-    parts: list[str] = []
-    args: list[Any] = []
-    equal, equal_args = "", list[Any]()
-    for name, (_, cast, down), value in zip(names, query.order, values, strict=True):
-        if value is not None:
-            parts.append(f"({equal}({name} {'<' if down else '>'} %s::{cast} OR {name} IS NULL))")
-            args += [*equal_args, value]
-        equal += f"{name} IS NOT DISTINCT FROM %s::{cast} AND "
-        equal_args = [*equal_args, value]
-    parts.append(f"({equal}rid > %s)")
-    return "(" + " OR ".join(parts) + ")", [*args, *equal_args, rid]
-
-
-def _include(ctx: Context, rtype: str, page: Page, control: dict[str, list[str]]) -> None:
-    if not any(
-        name in control for name in ("_include", "_revinclude", "_include:iterate", "_revinclude:iterate")
-    ):
-        return
-    seen = {e.rid for e in page.entries}
-    frontier = list(page.entries)
-    for turn in range(4):
-        fresh: list[Result] = []
-        for name in ("_include", "_include:iterate", "_revinclude", "_revinclude:iterate"):
-            for value in control.get(name, []):
-                if turn and not name.endswith(":iterate"):
-                    continue
-                maker = _included if name.startswith("_include") else _reverse
-                for one in maker(ctx, frontier, value, name):
-                    mark = one.rid or -hash(one.id)
-                    if mark not in seen and len(page.included) + len(fresh) < MAX_INCLUDED:
-                        seen.add(mark)
-                        fresh.append(one)
-        page.included += fresh
-        frontier = fresh
-        if not fresh:
-            return
-
-
-def _parts(value: str, name: str) -> tuple[str, str, str]:
-    kind, _, rest = value.partition(":")
-    code, _, target = rest.partition(":")
-    if kind not in definitions.types() or not code:
-        raise bad(name, "应为 类型:引用参数[:目标类型]", "write Type:reference-parameter[:TargetType]")
-    if code != "*":
-        param = definitions.params(kind).get(code)
-        if param is None or param.kind != "reference" or code not in extract.supported(kind):
-            raise bad(name, f"{kind} 没有引用参数 {code}", f"{kind} has no reference parameter {code}")
-    return kind, code, target
-
-
-def _included(ctx: Context, sources: list[Result], value: str, name: str) -> list[Result]:
-    kind, code, target = _parts(value, name)
-    rids = [s.rid for s in sources if s.rtype == kind]
-    if not rids:
-        return []
-    narrow, args = "", []
-    if code != "*":
-        number, only = definitions.stored_number(kind, code)
-        narrow, args = " AND f.pid = %s", [number]
-        target = target or only
-    if target:
-        narrow += " AND f.ttype = %s"
-        args.append(definitions.type_number(target))
-    ctx.cur.execute(
-        f"SELECT DISTINCT f.target FROM record_ref f WHERE f.rid = ANY(%s::bigint[]){narrow}", [rids, *args]
-    )
-    keys = [row[0] for row in ctx.cur.fetchall()]
-    found = _by_keys(ctx, "r.key = ANY(%s::bigint[])", keys)
-    missing = set(keys) - {ref_key(f"{f.rtype}/{f.id}") for f in found}
-    if missing:
-        ctx.cur.execute(
-            "SELECT patient_id FROM record_patient WHERE subj = ANY(%s::bigint[]) AND length(patient_id) = 10",
-            [list(missing)],
-        )
-        for (number_,) in ctx.cur.fetchall():
-            golden = persons.virtual(ctx.cur, ctx.scope, number_)
-            if golden is not None:
-                found.append(golden)
+def _wishes(control: dict[str, list[str]], strict: bool, page: Page) -> list[include.Wish]:
+    found = []
+    for name in include.NAMES:
+        for value in control.get(name, []):
+            try:
+                found.append(include.wish(name, value))
+            except Problem as problem:
+                if strict:
+                    raise
+                page.ignored += [Issue(i.code, i.text, i.expression, "warning") for i in problem.issues]
     return found
-
-
-def _reverse(ctx: Context, sources: list[Result], value: str, name: str) -> list[Result]:
-    kind, code, _ = _parts(value, name)
-    if not sources:
-        return []
-    keys = [ref_key(f"{s.rtype}/{s.id}") for s in sources]
-    narrow, args = "", []
-    if code != "*":
-        narrow, args = " AND f.pid = %s", [definitions.stored_number(kind, code)[0]]
-    return _by_keys(
-        ctx,
-        f"r.rid IN (SELECT f.rid FROM record_ref f WHERE f.target = ANY(%s::bigint[]){narrow}) AND r.rtype = %s",
-        keys,
-        [*args, kind],
-    )
-
-
-def _by_keys(ctx: Context, where: str, keys: list[int], more: Sequence[Any] = ()) -> list[Result]:
-    seen, args = visible.condition(ctx.scope, "r")
-    ctx.cur.execute(
-        f"SELECT {_COLUMNS} FROM record_resource r WHERE {where} AND NOT r.deleted AND {seen} ORDER BY r.rid LIMIT %s",
-        [keys, *more, *args, MAX_INCLUDED],
-    )
-    return [row_result(row) for row in ctx.cur.fetchall()]
 
 
 def _virtual_by_id(ctx: Context, filters: list[tuple[str, str]], page: Page) -> None:
     """``Patient?_id=<person number>`` finds the virtual patient."""
-    for name, value in filters:
-        if name == "_id" and persons.is_number(value):
+    if any(name != "_id" for name, _ in filters):
+        return
+    for _, value in filters:
+        if persons.is_number(value):
             golden = persons.virtual(ctx.cur, ctx.scope, value)
             if golden is not None and not any(e.id == golden.id for e in page.entries):
                 page.entries.append(golden)
                 page.total = len(page.entries)
 
 
+# -------------------------------------------------------------------------------------------------------- everything
+
+
 def everything(
     cur: Any, scope: Scope, patient_id: str, *, count: int = 1000, cursor: str = "", types: Sequence[str] = ()
 ) -> Page | None:
     """Patient/$everything: the patient, what belongs to it, and the open resources these refer to; None: no such patient to see."""
-    fragment, args = relationships.sql(scope, "p.person_id")
     number = persons.is_number(patient_id)
-    person = persons.by_number(cur, patient_id) if number else None
-    where, key = ("p.person_id = %s", person) if number else ("p.subj = %s", ref_key(f"Patient/{patient_id}"))
-    cur.execute(f"SELECT p.subj, p.person_id, {fragment} FROM record_patient p WHERE {where}", [*args, key])
-    rows = cur.fetchall()
-    if not rows and person is None:
-        return None
-    query = _Query(["NOT r.deleted"], [])
-    keys, related = [r[0] for r in rows], bool(rows and rows[0][2])
-    query.where.append("r.person_id = %s AND (r.subj = ANY(%s::bigint[]) OR r.key = ANY(%s::bigint[]))")
-    query.args += [rows[0][1] if rows else person, keys, keys]
+    keys = [ref_key(f"Patient/{patient_id}")]
+    ctx = Context(cur, scope)
+    keys += [key for key in golden_keys(ctx, patient_id) if key not in keys]
+    fragment, args = relationships.sql(scope, "p.person_id")
+    query = _Query(
+        ["NOT r.deleted", "r.person_id = (SELECT person_id FROM who)", "r.subj = ANY(%s::bigint[])"], [keys]
+    )
+    query.who = (
+        f"WITH who AS MATERIALIZED (SELECT p.person_id, ({fragment}) AS seen FROM record_patient p"
+        f" WHERE p.subj = ANY(%s::bigint[]) LIMIT 1) "
+    )
+    query.who_args = [*args, keys]
+    query.add(visible.about_one(scope, "r", "(SELECT seen FROM who)"))
     if types:
-        query.where.append("r.rtype = ANY(%s::text[])")
-        query.args.append(list(types))
-    if not related:
-        query.where.append("r.institution_id = ANY(%s::bigint[])")
-        query.args.append(sorted(scope.institution_ids) if scope.clinical else [])
-    query.order = [("(r.rtype <> 'Patient')::int", "int", False), ("r.rtype", "text", False)]
+        query.add(("r.rtype = ANY(%s::text[])", [list(types)]))
+    query.order = [
+        ordering.Key("(r.rtype <> 'Patient')::int::text", [], "text", maybe_null=False),
+        ordering.Key("r.rtype", [], "text", maybe_null=False),
+    ]
     page = Page([])
-    _fetch(cur, query, page, min(count, 5000), cursor)
+    _fetch(cur, query, page, max(1, min(count, 5000)), cursor)
     if number and not cursor:
         golden = persons.virtual(cur, scope, patient_id)
         if golden is not None:
             page.entries.insert(0, golden)
     if not page.entries and not cursor:
         return None
-    rids = [e.rid for e in page.entries if e.rid]
-    if rids:
-        cur.execute(
-            f"SELECT {_COLUMNS} FROM record_resource r WHERE r.key IN (SELECT f.target FROM record_ref f WHERE f.rid = ANY(%s::bigint[]))"
-            " AND r.rtype = ANY(%s::text[]) AND NOT r.deleted ORDER BY r.rid LIMIT %s",
-            [rids, sorted(definitions.OPEN_TYPES), MAX_INCLUDED],
-        )
-        page.included = [row_result(row) for row in cur.fetchall()]
+    wish = include.Wish(reverse=False, iterate=False, kind="", code="*", target="")
+    along = include.follow(ctx, [wish], page.entries)
+    page.included = [e for e in along.results if e.rtype in definitions.OPEN_TYPES]
     page.total = len(page.entries) if page.next is None and not cursor else None
     page.persons = {e.person_id for e in page.entries if e.person_id is not None}
     return page

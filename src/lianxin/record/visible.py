@@ -128,3 +128,14 @@ def limitable(rtype: str, name: str, value: str) -> bool:
     return (
         found is not None and found.kind == "token" and limit(_NOBODY, "r", rtype, name, value)[0] != "FALSE"
     )
+
+
+def about_one(scope: Scope, alias: str, seen: str) -> tuple[str, list[Any]]:
+    """The same condition where all rows are of one person and ``seen`` is an SQL expression of the relationship to them."""
+    if scope.everything:
+        return "TRUE", []
+    if not scope.clinical:
+        return "FALSE", []
+    if not scope.institution_ids:
+        return seen, []
+    return f"({seen} OR {alias}.institution_id = ANY(%s::bigint[]))", [sorted(scope.institution_ids)]
