@@ -89,3 +89,26 @@ def sql(
             *confidential[1],
         ],
     )
+
+
+def facts(scope: Scope, person: str) -> tuple[str, list[Any]]:
+    """What :func:`sql` asks of one ``person`` alone, as three SQL columns: ``related`` (some live relationship), ``across`` (one
+    that opens other consortia's sources too) and ``refused`` (the person refused something, so that :func:`sql` must be asked).
+
+    Without a refusal a resource may be seen by relationship exactly if ``across``, or if ``related`` and the source is a partner.
+    """
+    now = clock.now()
+    live = (
+        f"FROM access_relationship lxr WHERE lxr.person_id = {person} AND lxr.institution_id = ANY(%s::bigint[])"
+        " AND lxr.since <= %s AND (lxr.until IS NULL OR lxr.until > %s) AND (lxr.account_id IS NULL OR lxr.account_id = %s)"
+    )
+    args = [sorted(scope.institution_ids), now, now, scope.account_id or 0]
+    return (
+        f"EXISTS (SELECT 1 {live}) AS related,"
+        f" EXISTS (SELECT 1 {live} AND (lxr.kind IN {ACROSS} OR EXISTS (SELECT 1 FROM access_consent lxp"
+        f" WHERE lxp.person_id = {person} AND lxp.institution_id = lxr.institution_id"
+        " AND lxp.decision = 'permit' AND lxp.kind = 'share' AND lxp.withdrawn_at IS NULL))) AS across,"
+        f" EXISTS (SELECT 1 FROM access_consent lxd WHERE lxd.person_id = {person} AND lxd.decision = 'deny'"
+        " AND lxd.withdrawn_at IS NULL) AS refused",
+        [*args, *args],
+    )

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from lianxin.access import relationships
 from lianxin.access.scope import Scope
 from lianxin.record import definitions, extract, persons, visible
 from lianxin.record.keys import key_scoped, ref_key
@@ -60,6 +59,18 @@ class _Query:
         """One more condition."""
         self.where.append(part[0])
         self.args += part[1]
+
+    def about(self, scope: Scope, subjects: list[int], rtype: str | None = None) -> None:
+        """Only resources of these patients, who are one person; what the scope may see of that person is settled once."""
+        facts, args = visible.person_facts(scope, "p.person_id")
+        self.who = (
+            f"WITH who AS MATERIALIZED (SELECT p.person_id, {facts} FROM record_patient p"
+            " WHERE p.subj = ANY(%s::bigint[]) LIMIT 1) "
+        )
+        self.who_args = [*args, subjects]
+        self.where += ["r.person_id = (SELECT person_id FROM who)", "r.subj = ANY(%s::bigint[])"]
+        self.args.append(subjects)
+        self.add(visible.about_one(scope, "r", rtype))
 
 
 def match(cur: Any, scope: Scope, rtype: str, condition: str, limit: int = 2) -> list[Result]:
@@ -228,17 +239,9 @@ def _about_one(ctx: Context, query: _Query, rtype: str, filters: list[tuple[str,
         return False
     patient_id = _patient_id(rtype, *filters[at]) or ""
     page.used.append(filters.pop(at))
-    fragment, args = relationships.sql(ctx.scope, "p.person_id")
     keys = [ref_key(f"Patient/{patient_id}")]
     keys += [key for key in golden_keys(ctx, patient_id) if key not in keys]
-    query.who = (
-        f"WITH who AS MATERIALIZED (SELECT p.person_id, ({fragment}) AS seen FROM record_patient p"
-        f" WHERE p.subj = ANY(%s::bigint[]) LIMIT 1) "
-    )
-    query.who_args = [*args, keys]
-    query.where += ["r.person_id = (SELECT person_id FROM who)", "r.subj = ANY(%s::bigint[])"]
-    query.args.append(keys)
-    query.add(visible.about_one(ctx.scope, "r", "(SELECT seen FROM who)"))
+    query.about(ctx.scope, keys, rtype)
     _scoped(query, rtype, filters, keys)
     return True
 
@@ -364,16 +367,8 @@ def everything(
     keys = [ref_key(f"Patient/{patient_id}")]
     ctx = Context(cur, scope)
     keys += [key for key in golden_keys(ctx, patient_id) if key not in keys]
-    fragment, args = relationships.sql(scope, "p.person_id")
-    query = _Query(
-        ["NOT r.deleted", "r.person_id = (SELECT person_id FROM who)", "r.subj = ANY(%s::bigint[])"], [keys]
-    )
-    query.who = (
-        f"WITH who AS MATERIALIZED (SELECT p.person_id, ({fragment}) AS seen FROM record_patient p"
-        f" WHERE p.subj = ANY(%s::bigint[]) LIMIT 1) "
-    )
-    query.who_args = [*args, keys]
-    query.add(visible.about_one(scope, "r", "(SELECT seen FROM who)"))
+    query = _Query(["NOT r.deleted"], [])
+    query.about(scope, keys)
     if types:
         query.add(("r.rtype = ANY(%s::text[])", [list(types)]))
     query.order = [

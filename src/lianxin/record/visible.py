@@ -130,12 +130,31 @@ def limitable(rtype: str, name: str, value: str) -> bool:
     )
 
 
-def about_one(scope: Scope, alias: str, seen: str) -> tuple[str, list[Any]]:
-    """The same condition where all rows are of one person and ``seen`` is an SQL expression of the relationship to them."""
+def person_facts(scope: Scope, person: str) -> Sql:
+    """Columns for the row ``who`` that :func:`about_one` reads: what may be decided once for all resources of one person."""
+    if scope.everything or not scope.clinical or not scope.institution_ids:
+        return "FALSE AS related, FALSE AS across, FALSE AS refused", []
+    return sharing.facts(scope, person)
+
+
+def about_one(scope: Scope, alias: str = "r", rtype: str | None = None) -> Sql:
+    """The same as :func:`condition` where every row is of the one person whose facts stand in ``who``."""
+    seen = _whose_one(scope, alias)
+    allowed = narrowing(scope, alias, rtype)
+    if allowed is None:
+        return seen
+    return f"({seen[0]} AND {allowed[0]})", [*seen[1], *allowed[1]]
+
+
+def _whose_one(scope: Scope, alias: str) -> Sql:
     if scope.everything:
         return "TRUE", []
-    if not scope.clinical:
+    if not scope.clinical or not scope.institution_ids:
         return "FALSE", []
-    if not scope.institution_ids:
-        return seen, []
-    return f"({seen} OR {alias}.institution_id = ANY(%s::bigint[]))", [sorted(scope.institution_ids)]
+    fragment, args = sharing.sql(scope, f"{alias}.person_id", f"{alias}.institution_id", _confidential(alias))
+    source = f"{alias}.institution_id"
+    return (
+        f"({source} = ANY(%s::bigint[]) OR CASE WHEN (SELECT refused FROM who) THEN {fragment}"
+        f" ELSE (SELECT across FROM who) OR ((SELECT related FROM who) AND ({source} IS NULL OR {source} = ANY(%s::bigint[]))) END)",
+        [sorted(scope.institution_ids), *args, sorted(scope.partner_ids)],
+    )
