@@ -225,6 +225,7 @@ class Finder:
 
     def __init__(self, held: Callable[[], Snapshot]) -> None:
         self._held = held
+        self._seen: Snapshot | None = None
         self.looked = False
         self.extra: dict[tuple[str, str], dict[str, Any]] = {}  # resources given with the question itself
 
@@ -232,7 +233,9 @@ class Finder:
     def stored(self) -> Snapshot:
         """The snapshot, from now on part of the answer."""
         self.looked = True
-        return self._held()
+        if self._seen is None:
+            self._seen = self._held()
+        return self._seen
 
     def system(self, url: str, version: str = "") -> System | None:
         """A code system with its concepts; None when it is not held."""
