@@ -7,6 +7,8 @@
 ``LIANXIN_HOSTS``     comma-separated host names served (default: loopback)
 ``LIANXIN_LOG_JSON``  "1": logs are JSON lines; ``LIANXIN_LOG`` sets the level (default WARNING)
 ``LIANXIN_BULK_DIR``  where bulk exports and uploads wait (default: ``bulk`` in LIANXIN_HOME); ``LIANXIN_BULK_*``: docs/how-to/bulk.md
+``LIANXIN_CORS_ORIGINS``        origins whose browser applications may call /fhir, comma-separated ("*": any, the default; empty: none)
+``LIANXIN_CONDITIONAL_DELETE``  how many resources one conditional delete may delete (default 1)
 ``LIANXIN_HTTPS``     "1": served behind a proxy that ends TLS: secure cookies, HSTS, trusted X-Forwarded-Proto
 """
 
@@ -45,6 +47,9 @@ INSTALLED_APPS = [
     "lianxin.scenarios",
     "lianxin.portal",
 ]
+
+LIANXIN_CORS_ORIGINS = [o.strip() for o in os.environ.get("LIANXIN_CORS_ORIGINS", "*").split(",") if o.strip()]
+LIANXIN_CONDITIONAL_DELETE = max(1, int(os.environ.get("LIANXIN_CONDITIONAL_DELETE", "1")))
 
 AUTH_USER_MODEL = "access.Account"
 AUTHENTICATION_BACKENDS = ["lianxin.access.accounts.Backend"]
