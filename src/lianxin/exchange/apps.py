@@ -10,8 +10,10 @@ class ExchangeConfig(AppConfig):
         from lianxin.duty import periodic
         from lianxin.exchange.bulk import jobs, kickoff
         from lianxin.exchange.fhir import operations, terminology_ops
+        from lianxin.exchange.smart import hooks as smart
 
         operations.register()
         terminology_ops.register()
         kickoff.register()
+        smart.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
