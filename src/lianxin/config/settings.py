@@ -153,6 +153,14 @@ LIANXIN_BULK_JOBS = int(os.environ.get("LIANXIN_BULK_JOBS", "4"))
 LIANXIN_BULK_UPLOAD_BYTES = int(os.environ.get("LIANXIN_BULK_UPLOAD_MB", "20000")) * 1024 * 1024
 LIANXIN_BULK_SOURCES = os.environ.get("LIANXIN_BULK_SOURCES", "").split()
 
+# Subscriptions: hosts, addresses or networks (separated by blanks or commas) that may be sent to although they lie in an inner
+# network or speak plain http; a file of further certificate authorities; hours of failure until a subscription is in error; days
+# that sent events are kept.
+RECEIVERS = os.environ.get("LIANXIN_RECEIVERS", "").replace(",", " ").split()
+RECEIVERS_CA = os.environ.get("LIANXIN_RECEIVERS_CA", "")
+SUBSCRIPTION_GIVE_UP_HOURS = int(os.environ.get("LIANXIN_SUBSCRIPTION_GIVE_UP_HOURS", "72"))
+SUBSCRIPTION_KEEP_DAYS = int(os.environ.get("LIANXIN_SUBSCRIPTION_KEEP_DAYS", "30"))
+
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 
 LOGGING = logs.config()
