@@ -21,7 +21,8 @@ def reply(request: Incoming) -> Reply:
     headers = [("ETag", tag), ("Cache-Control", "no-cache")]
     if tag in [t.strip() for t in request.header("If-None-Match").split(",")]:
         return Reply(304, b"", headers)
-    return Reply(200, body.replace(BASE.encode(), request.base.encode()), headers)
+    here = request.base.removesuffix("/fhir")  # addresses beside the door (SMART) move along
+    return Reply(200, body.replace(BASE.removesuffix("/fhir").encode(), here.encode()), headers)
 
 
 def _operation(one: handlers.Operation) -> dict[str, Any]:
