@@ -74,10 +74,13 @@ def test_every_shipped_value_set_compiles(db: None) -> None:
             continue
         if not (made.items or made.open):
             empty.append(url.rsplit("/", 1)[-1])
-    assert empty == [
+    # so they are defined: an intersection with nothing in it, a property nobody has, two code systems without codes
+    assert sorted(empty) == [
         "action-participant-role",
         "example-filter",
-    ]  # so they are defined: nothing is in both, or has the property
+        "message-events",
+        "v3-policyHolderRole",
+    ]
     assert all(
         code == "not-found" for _, code in lacking
     )  # they import a value set that is not in the official package

@@ -63,9 +63,9 @@ class Snapshot:
         return self.keep(("system", url, version), lambda: self._system(url, version))
 
     def _system(self, url: str, version: str) -> System | None:
-        own = _own(url)
-        if own is not None and version in ("", own.version):
-            return own
+        ours = own(url)
+        if ours is not None and version in ("", ours.version):
+            return ours
         found = self.resource("CodeSystem", url, version)
         return concepts.from_resource(found) if found else None
 
@@ -156,7 +156,7 @@ def _order(version: str) -> list[tuple[int, int, str]]:
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts]
 
 
-def _own(url: str) -> System | None:
+def own(url: str) -> System | None:
     """A code system of :mod:`lianxin.standards` as it is in force today."""
     if url == loader.DIVISION_URL:
         return _divisions()
