@@ -64,9 +64,9 @@ def record(
     )
     if kind == "share":
         Consent.objects.filter(
+            Q(institution_id=institution_id) if institution_id else Q(institution__isnull=True),
             person_id=person_id,
             decision="deny",
-            institution_id=institution_id,
             source__isnull=True,
             sensitive=False,
             withdrawn_at__isnull=True,

@@ -45,7 +45,7 @@ SELECT id FROM ours UNION SELECT id FROM network_institution WHERE id NOT IN (SE
 def partners(institution_ids: Iterable[int], *, cursor: Any = None) -> frozenset[int]:
     """Institutions whose data any relationship opens to these: they themselves, the members (and what belongs to them) of all
     their consortia today, and institutions that are in no consortium, which no boundary keeps."""
-    given = {"ids": sorted(institution_ids), "day": clock.today()}
+    given: dict[str, Any] = {"ids": sorted(institution_ids), "day": clock.today()}
     if cursor is not None:
         cursor.execute(_PARTNERS, given)
         return frozenset(row[0] for row in cursor.fetchall())

@@ -50,6 +50,7 @@ def apply_migrations() -> bool:
     from django.core.management import call_command
 
     from lianxin.config import health
+    from lianxin.record.terminology import publish
     from lianxin.standards import loader
 
     reason = health.unready()
@@ -60,6 +61,7 @@ def apply_migrations() -> bool:
     say("正在建立数据库结构 …", "preparing the database …")
     call_command("migrate", verbosity=0, interactive=False)
     loader.load_shipped()
+    publish.load_shipped()
     return True
 
 
@@ -162,9 +164,11 @@ def serve(port: int, host: str, workers: int | None) -> None:
 def migrate() -> None:
     """Bring the database's structure up to date, and load the shipped code systems · 更新数据库结构."""
     boot(migrate=True)
+    from lianxin.record.terminology import publish
     from lianxin.standards import loader
 
     loader.load_shipped()
+    publish.load_shipped()
     say("数据库结构已是最新。", "the database is up to date")
 
 

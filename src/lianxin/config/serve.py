@@ -1,7 +1,7 @@
-"""The web server and the ticker, kept running together.
+"""The web server, the ticker and the bulk workers, kept running together.
 
 ``granian`` serves :mod:`lianxin.config.wsgi` with one worker process per core; the ticker runs the periodic work of
-``duty.periodic`` (escalation, releases, outbox). This parent only watches: a child that ends is started again, a stop signal
+``duty.periodic`` (escalation, releases, outbox), bulk workers the exports and imports. This parent only watches: a child that ends is started again, a stop signal
 is passed on and waited for, and children follow their parent should it be killed.
 """
 
@@ -61,6 +61,13 @@ def web_command(host: str, port: int, workers: int) -> list[str]:
 def default_workers() -> int:
     """One worker per core this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def bulk_workers() -> int:
+    """How many bulk workers to run beside the web server (``LIANXIN_BULK_WORKERS``; 0: they run elsewhere)."""
+    from django.conf import settings
+
+    return int(settings.LIANXIN_BULK_WORKERS)
 
 
 def check_port(host: str, port: int) -> None:
@@ -126,6 +133,8 @@ def run(
         "web": web_command(host, port, workers or default_workers()),
         "ticker": [sys.executable, "-m", "lianxin.config.ticker"],
     }
+    for n in range(bulk_workers()):
+        commands[f"bulk{n + 1}"] = [sys.executable, "-m", "lianxin.config.bulk_worker"]
     stopping: list[int] = []
     before = {
         number: signal.signal(number, lambda sig, frame: stopping.append(sig))

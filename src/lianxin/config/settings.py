@@ -7,6 +7,8 @@
 ``LIANXIN_HOSTS``     comma-separated host names served (default: loopback)
 ``LIANXIN_LOG_JSON``  "1": logs are JSON lines; ``LIANXIN_LOG`` sets the level (default WARNING)
 ``LIANXIN_BULK_DIR``  where bulk exports and uploads wait (default: ``bulk`` in LIANXIN_HOME); ``LIANXIN_BULK_*``: docs/how-to/bulk.md
+``LIANXIN_CORS_ORIGINS``        origins whose browser applications may call /fhir, comma-separated ("*": any, the default; empty: none)
+``LIANXIN_CONDITIONAL_DELETE``  how many resources one conditional delete may delete (default 1)
 ``LIANXIN_HTTPS``     "1": served behind a proxy that ends TLS: secure cookies, HSTS, trusted X-Forwarded-Proto
 """
 
@@ -45,6 +47,9 @@ INSTALLED_APPS = [
     "lianxin.scenarios",
     "lianxin.portal",
 ]
+
+LIANXIN_CORS_ORIGINS = [o.strip() for o in os.environ.get("LIANXIN_CORS_ORIGINS", "*").split(",") if o.strip()]
+LIANXIN_CONDITIONAL_DELETE = max(1, int(os.environ.get("LIANXIN_CONDITIONAL_DELETE", "1")))
 
 AUTH_USER_MODEL = "access.Account"
 AUTHENTICATION_BACKENDS = ["lianxin.access.accounts.Backend"]
@@ -147,6 +152,14 @@ LIANXIN_BULK_WORKERS = int(os.environ.get("LIANXIN_BULK_WORKERS", max(1, (os.cpu
 LIANXIN_BULK_JOBS = int(os.environ.get("LIANXIN_BULK_JOBS", "4"))
 LIANXIN_BULK_UPLOAD_BYTES = int(os.environ.get("LIANXIN_BULK_UPLOAD_MB", "20000")) * 1024 * 1024
 LIANXIN_BULK_SOURCES = os.environ.get("LIANXIN_BULK_SOURCES", "").split()
+
+# Subscriptions: hosts, addresses or networks (separated by blanks or commas) that may be sent to although they lie in an inner
+# network or speak plain http; a file of further certificate authorities; hours of failure until a subscription is in error; days
+# that sent events are kept.
+RECEIVERS = os.environ.get("LIANXIN_RECEIVERS", "").replace(",", " ").split()
+RECEIVERS_CA = os.environ.get("LIANXIN_RECEIVERS_CA", "")
+SUBSCRIPTION_GIVE_UP_HOURS = int(os.environ.get("LIANXIN_SUBSCRIPTION_GIVE_UP_HOURS", "72"))
+SUBSCRIPTION_KEEP_DAYS = int(os.environ.get("LIANXIN_SUBSCRIPTION_KEEP_DAYS", "30"))
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 

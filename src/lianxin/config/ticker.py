@@ -12,6 +12,8 @@ import threading
 import django
 import structlog
 
+WORKER_SECONDS = 10.0  # that a worker has to finish what it is at
+
 
 def main() -> None:
     """Run until told to stop; a failure of the database is logged and tried again, ever more slowly up to 30 s."""
@@ -29,6 +31,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda sig, frame: stop.set())
+    workers = periodic.start_workers(stop)
     pause = 1.0
     while not stop.wait(pause):
         try:
@@ -39,6 +42,8 @@ def main() -> None:
             log.exception("periodic work met a database error; trying again")
             connection.close()
             pause = min(30.0, pause * 2)
+    for worker in workers:
+        worker.join(WORKER_SECONDS)
     connection.close()
 
 

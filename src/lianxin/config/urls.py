@@ -8,6 +8,8 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
+    path("", include("lianxin.exchange.bulk.urls")),
+    path("auth/", include("lianxin.exchange.smart.urls")),
     path("", include("lianxin.clinical.referral.urls")),
     path("", include("lianxin.portal.urls")),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -28,11 +29,39 @@ class Job:
 
 
 _jobs: dict[str, Job] = {}
+_workers: dict[str, Callable[[threading.Event], None]] = {}
+
+_RESTART = 5.0  # seconds before a worker that fell over is started again
 
 
 def register(name: str, seconds: int, work: Callable[[], object]) -> None:
     """Run ``work()`` about every ``seconds``; registering the name again replaces it."""
     _jobs[name] = Job(name, seconds, work)
+
+
+def register_worker(name: str, run: Callable[[threading.Event], None]) -> None:
+    """Run ``run(stop)`` in a thread of every ticker, beside the chores, until ``stop`` is set: for work that waits on others."""
+    _workers[name] = run
+
+
+def start_workers(stop: threading.Event) -> list[threading.Thread]:
+    """Start every worker (the ticker does); one that falls over is logged and started again."""
+    threads = [
+        threading.Thread(target=_keep, args=(name, run, stop), name=name, daemon=True)
+        for name, run in _workers.items()
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def _keep(name: str, run: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            run(stop)
+        except Exception:  # whatever it was, the others go on, and so shall this one
+            log.exception("worker %s fell over", name)
+            stop.wait(_RESTART)
 
 
 def jobs() -> list[Job]:

@@ -11,6 +11,7 @@ from lianxin.exchange.bulk.models import (
     BulkRefusal,
     BulkUpload,
 )
+from lianxin.exchange.subscriptions.models import Subscription, SubscriptionEvent
 
 __all__ = [
     "BulkBatch",
@@ -22,6 +23,8 @@ __all__ = [
     "BulkUpload",
     "DeadLetter",
     "LoadRun",
+    "Subscription",
+    "SubscriptionEvent",
 ]
 
 

@@ -35,11 +35,23 @@ def rev_includes(rtype: str) -> tuple[str, ...]:
 
 
 def resource(
-    rtype: str, *, writable: bool = True, operations: list[dict[str, Any]] | None = None
+    rtype: str,
+    *,
+    operations: list[dict[str, Any]] | None = None,
+    conditional_delete: str = "single",
 ) -> dict[str, Any]:
     """``CapabilityStatement.rest.resource`` of a type."""
-    codes = ["read", "vread", "history-instance", "history-type", "search-type"]
-    codes += ["create", "update", "delete"] if writable else []
+    codes = [
+        "read",
+        "vread",
+        "update",
+        "patch",
+        "delete",
+        "history-instance",
+        "history-type",
+        "create",
+        "search-type",
+    ]
     made: dict[str, Any] = {
         "type": rtype,
         "profile": f"http://hl7.org/fhir/StructureDefinition/{rtype}",
@@ -49,8 +61,9 @@ def resource(
         "updateCreate": True,
         "conditionalCreate": True,
         "conditionalRead": "full-support",
-        "conditionalUpdate": False,
-        "conditionalDelete": "not-supported",
+        "conditionalUpdate": True,
+        "conditionalDelete": conditional_delete,
+        "referencePolicy": ["literal", "logical"],
         "searchInclude": list(includes(rtype)),
         "searchRevInclude": list(rev_includes(rtype)),
         "searchParam": [{"name": n, "type": t} for n, t in search_params(rtype)],

@@ -1,57 +1,79 @@
-"""The CapabilityStatement, generated from the tables and the handlers that are really there."""
+"""The CapabilityStatement, generated from the tables, the handlers and the settings that are really there."""
 
+import hashlib
 from functools import lru_cache
 from typing import Any
 
+from django.conf import settings
+
 from lianxin.exchange.fhir import handlers
-from lianxin.record import capability, definitions, text
+from lianxin.exchange.fhir.http import Incoming, Reply
+from lianxin.record import capability, definitions, patch, text
 from lianxin.record.store import moment, stamp
 
-BUILT_IN = {("Patient", "everything"): "http://hl7.org/fhir/OperationDefinition/Patient-everything"}
+BASE = "http://base.invalid/fhir"  # stands for the address the client used
+OPERATIONS = "http://lianxin.example/OperationDefinition"
 
 
-def _operation(rtype: str, name: str, definition: str = "") -> dict[str, Any]:
-    url = (
-        definition
-        or BUILT_IN.get((rtype, name))
-        or f"http://lianxin.example/OperationDefinition/{rtype or 'System'}-{name}"
-    )
-    return {"name": name, "definition": url}
+def reply(request: Incoming) -> Reply:
+    """``GET /fhir/metadata``, with an ETag: it changes only when the software or its settings do."""
+    body, tag = statement()
+    headers = [("ETag", tag), ("Cache-Control", "no-cache")]
+    if tag in [t.strip() for t in request.header("If-None-Match").split(",")]:
+        return Reply(304, b"", headers)
+    here = request.base.removesuffix("/fhir")  # addresses beside the door (SMART) move along
+    return Reply(200, body.replace(BASE.removesuffix("/fhir").encode(), here.encode()), headers)
 
 
-@lru_cache(maxsize=8)
-def statement(base: str) -> bytes:
-    """``GET /fhir/metadata``."""
-    registered = [(t, n, url) for (t, n), url in BUILT_IN.items()]
-    registered += [(o.rtype, o.name, o.definition) for o in handlers.operations()]
-    if not any(n == "validate" for _, n, _ in registered):
-        registered.append(
-            (
-                handlers.EVERY_TYPE,
-                "validate",
-                "http://hl7.org/fhir/OperationDefinition/Resource-validate",
-            )
+def _operation(one: handlers.Operation) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "definition": one.definition or f"{OPERATIONS}/{one.rtype or 'System'}-{one.name}",
+    }
+
+
+@lru_cache(maxsize=1)
+def statement() -> tuple[bytes, str]:
+    """The statement for the address ``BASE``, and its ETag."""
+    registered = handlers.operations()
+    limit = settings.LIANXIN_CONDITIONAL_DELETE
+    resources = [
+        capability.resource(
+            rtype,
+            operations=[_operation(o) for o in registered if o.rtype in (rtype, handlers.EVERY_TYPE)],
+            conditional_delete="single" if limit == 1 else "multiple",
         )
-    resources = []
-    for rtype in sorted(definitions.types()):
-        operations = [_operation(*one) for one in registered if one[0] in (rtype, handlers.EVERY_TYPE)]
-        resources.append(capability.resource(rtype, operations=operations))
+        for rtype in sorted(definitions.types())
+    ]
     made: dict[str, Any] = {
         "resourceType": "CapabilityStatement",
+        "url": f"{BASE}/metadata",
+        "name": "Lianxin",
+        "title": "Lianxin 联心",
         "status": "active",
-        "date": stamp(moment()),
         "kind": "instance",
         "software": {"name": "Lianxin 联心"},
-        "implementation": {"description": "Lianxin 联心", "url": base},
+        "implementation": {"description": "Lianxin 联心", "url": BASE},
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json"],
+        "patchFormat": [patch.JSON_PATCH, "application/fhir+json"],
         "rest": [
             {
                 "mode": "server",
-                "security": {"description": "Bearer token with SMART system scopes (v1 or v2)"},
+                "documentation": f"A conditional delete deletes at most {limit} matching resources; it refuses more with 412.",
+                "security": {
+                    "cors": bool(settings.LIANXIN_CORS_ORIGINS),
+                    "description": "Bearer token with SMART scopes (v1 or v2)",
+                },
                 "resource": resources,
-                "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
-                "operation": [_operation(*one) for one in registered if one[0] == ""],
+                "interaction": [
+                    {"code": code} for code in ("transaction", "batch", "search-system", "history-system")
+                ],
+                "operation": [_operation(o) for o in registered if not o.rtype],
+                "compartment": [
+                    f"http://hl7.org/fhir/CompartmentDefinition/{name}"
+                    for name in ("device", "encounter", "patient", "practitioner", "relatedPerson")
+                ],
             }
         ],
     }
@@ -59,7 +81,9 @@ def statement(base: str) -> bytes:
         del made["rest"][0]["operation"]
     for add in handlers.capabilities():
         add(made)
-    return text.dumps(made)
+    tag = hashlib.blake2b(text.dumps(made), digest_size=8).hexdigest()
+    made["date"] = stamp(moment())
+    return text.dumps(made), f'W/"{tag}"'
 
 
 def forget() -> None:

@@ -3,19 +3,18 @@
 import gzip
 import re
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import format_datetime, parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from lianxin.record import definitions, text
+from lianxin.access.scope import Scope
+from lianxin.exchange import cors
+from lianxin.record import text
 from lianxin.record.problems import Issue, outcome, refuse
-from lianxin.record.store import Result, stamp
+from lianxin.record.store import Result
 from lianxin.standards.text import Text
 
 MAX_RESOURCE = 10 * 1024 * 1024
@@ -28,6 +27,7 @@ JSON_TYPES = frozenset(
 FORMATS = frozenset(
     {"json", "application/json", "application/fhir+json", "application/fhir json", "text/json"}
 )
+ACCEPTED = frozenset({"*/*", "application/*", "text/*", *(JSON_TYPES - {""})})
 HOST = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 CONTENT_TYPE = "application/fhir+json; charset=utf-8"
 
@@ -42,6 +42,12 @@ class Incoming:
     environ: dict[str, Any]
     base: str
     _body: bytes | None = None
+    scope: Scope | None = None  # already known inside a Bundle
+
+    @property
+    def here(self) -> str:
+        """The absolute address without its query."""
+        return "/".join([self.base, *self.path])
 
     def header(self, name: str) -> str:
         """A header's value or ""."""
@@ -70,6 +76,7 @@ class Reply:
     status: int
     body: str | bytes = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
+    result: Result | None = None  # the version that was read or written
 
 
 def incoming(environ: dict[str, Any]) -> Incoming:
@@ -90,29 +97,39 @@ def incoming(environ: dict[str, Any]) -> Incoming:
         host = f"{environ.get('SERVER_NAME', 'localhost')}:{environ.get('SERVER_PORT', '80')}"
     scheme = environ.get("HTTP_X_FORWARDED_PROTO", environ.get("wsgi.url_scheme", "http"))
     scheme = scheme if scheme in ("http", "https") else "http"
-    request = Incoming(
+    return Incoming(
         environ["REQUEST_METHOD"],
         [p for p in path.split("/") if p],
         params,
         environ,
         f"{scheme}://{host}/fhir",
     )
+
+
+def negotiate(request: Incoming) -> None:
+    """406 unless the client takes JSON (``_format`` before ``Accept``)."""
     wanted = request.param("_format").split(";")[0].strip()
-    accept = request.header("Accept")
-    if (wanted and wanted not in FORMATS) or (
-        not wanted
-        and accept
-        and "json" not in accept
-        and "*/*" not in accept
-        and "application/*" not in accept
-    ):
-        raise refuse(
-            406,
-            "not-supported",
-            "本接口只提供 JSON（application/fhir+json）",
-            "this door speaks JSON only (application/fhir+json)",
-        )
-    return request
+    if wanted in FORMATS if wanted else accepts(request.header("Accept")):
+        return
+    raise refuse(
+        406,
+        "not-supported",
+        "本接口只提供 JSON（application/fhir+json，FHIR 4.0）",
+        "this door speaks JSON only (application/fhir+json, FHIR 4.0)",
+    )
+
+
+def accepts(accept: str, wanted: frozenset[str] = ACCEPTED) -> bool:
+    """Whether an Accept header takes one of ``wanted`` (ranges with q=0 or another FHIR version do not count)."""
+    if not accept.strip():
+        return True
+    for part in accept.lower().split(","):
+        kind, *options = [p.strip().replace(" ", "") for p in part.split(";")]
+        if kind not in wanted or any(re.fullmatch(r"q=0(\.0*)?", o) for o in options):
+            continue
+        if all(o.startswith("fhirversion=4.0") for o in options if o.startswith("fhirversion=")):
+            return True
+    return False
 
 
 def pairs(query: str) -> list[tuple[str, str]]:
@@ -131,17 +148,31 @@ def pairs(query: str) -> list[tuple[str, str]]:
     return found
 
 
-def check_type(environ: dict[str, Any]) -> None:
-    """Refuse bodies that are not JSON (415)."""
-    kind = environ.get("CONTENT_TYPE", "").split(";")[0].strip().lower()
-    charset = re.search(r"charset\s*=\s*\"?([\w-]+)", environ.get("CONTENT_TYPE", ""), re.I)
-    if kind not in JSON_TYPES or (charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii")):
-        raise refuse(
+def content_type(environ: dict[str, Any]) -> str:
+    """The media type of the body, in small letters, without its options."""
+    return str(environ.get("CONTENT_TYPE") or "").split(";")[0].strip().lower()
+
+
+def check_type(environ: dict[str, Any], allowed: frozenset[str] = JSON_TYPES) -> None:
+    """Refuse bodies that are not JSON in UTF-8 of FHIR 4.0 (415)."""
+    given = str(environ.get("CONTENT_TYPE") or "")
+    charset = re.search(r"charset\s*=\s*\"?([\w-]+)", given, re.I)
+    version = re.search(r"fhirversion\s*=\s*\"?([\d.]+)", given, re.I)
+    if (
+        content_type(environ) not in allowed
+        or (charset and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"))
+        or (version and not version[1].startswith("4.0"))
+    ):
+        problem = refuse(
             415,
             "not-supported",
-            "请用 Content-Type: application/fhir+json（UTF-8）发送 JSON",
-            "send JSON as Content-Type: application/fhir+json in UTF-8",
+            "请用 Content-Type: application/fhir+json（UTF-8，FHIR 4.0）发送 JSON",
+            "send JSON as Content-Type: application/fhir+json in UTF-8, FHIR 4.0",
         )
+        problem.headers.append(
+            ("Accept-Post" if allowed is JSON_TYPES else "Accept-Patch", ", ".join(sorted(allowed - {""})))
+        )
+        raise problem
 
 
 def too_big(limit: int) -> Exception:
@@ -193,113 +224,6 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
     return plain
 
 
-def etag(version: int) -> str:
-    """The weak ETag of a version."""
-    return f'W/"{version}"'
-
-
-def http_date(result: Result) -> str:
-    """Last-Modified of a result."""
-    return format_datetime(result.updated.astimezone(UTC).replace(microsecond=0), usegmt=True)
-
-
-def not_changed(request: Incoming, result: Result) -> bool:
-    """Whether If-None-Match or If-Modified-Since lets the door answer 304."""
-    tags = request.header("If-None-Match")
-    if tags:
-        return etag(result.version) in [t.strip() for t in tags.split(",")] or tags.strip() == "*"
-    since = request.header("If-Modified-Since")
-    if since:
-        try:
-            return result.updated.replace(microsecond=0) <= parsedate_to_datetime(since)
-        except (ValueError, TypeError):
-            return False
-    return False
-
-
-def resource_headers(request: Incoming, result: Result, location: bool = False) -> list[tuple[str, str]]:
-    """ETag, Last-Modified, and Location of what was written."""
-    headers = [("ETag", etag(result.version)), ("Last-Modified", http_date(result))]
-    if location:
-        headers.append(("Location", f"{request.base}/{result.rtype}/{result.id}/_history/{result.version}"))
-    return headers
-
-
-def shown(request: Incoming, rtype: str, body: str) -> str:
-    """A resource's text narrowed by ``_elements`` or ``_summary`` (exact text of what remains, tagged SUBSETTED)."""
-    summary = request.param("_summary")
-    elements = {e.strip().rpartition(".")[2] for e in request.param("_elements").split(",") if e.strip()}
-    if not elements and summary in ("", "false", "count"):
-        return body
-    keep: Iterable[str]
-    if elements:
-        keep = elements | {"resourceType", "id", "meta"} | definitions.mandatory(rtype)
-    elif summary == "true":
-        keep = definitions.summary(rtype)
-    elif summary == "text":
-        keep = {"resourceType", "id", "meta", "text"} | definitions.mandatory(rtype)
-    else:
-        keep = set(text.members(body.encode())) - {"text"}
-    parts = []
-    for key, value in text.members(body.encode()).items():
-        if key not in keep and key.lstrip("_") not in keep:
-            continue
-        exact = bytes(value).decode()
-        if key == "meta":
-            exact = subsetted(exact)
-        parts.append(f'"{key}":{exact}')
-    return "{" + ",".join(parts) + "}"
-
-
-def subsetted(meta: str) -> str:
-    """``meta`` with the tag SUBSETTED added."""
-    tag = '{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}'
-    top = text.members(meta.encode())
-    tags = bytes(top.pop("tag")).decode().strip() if "tag" in top else "[]"
-    inner = tags[1:-1].strip()
-    parts = [f'"{k}":{bytes(v).decode()}' for k, v in top.items()]
-    return "{" + ",".join([*parts, f'"tag":[{inner + "," if inner else ""}{tag}]']) + "}"
-
-
-def link(relation: str, url: str) -> str:
-    """One Bundle.link."""
-    return text.dumps({"relation": relation, "url": url}).decode()
-
-
-def bundle_text(kind: str, entries: list[str], links: list[str], total: int | None = None) -> str:
-    """A Bundle around ready entry texts."""
-    parts = [f'"resourceType":"Bundle","type":"{kind}"']
-    if total is not None:
-        parts.append(f'"total":{total}')
-    if links:
-        parts.append(f'"link":[{",".join(links)}]')
-    if entries:
-        parts.append(f'"entry":[{",".join(entries)}]')
-    return "{" + ",".join(parts) + "}"
-
-
-def entry_text(base: str, result: Result, body: str, mode: str) -> str:
-    """A searchset entry."""
-    return f'{{"fullUrl":"{base}/{result.rtype}/{result.id}","resource":{body},"search":{{"mode":"{mode}"}}}}'
-
-
-def history_entry(base: str, result: Result) -> str:
-    """A history entry: the version, or the mark of a deletion."""
-    method = "DELETE" if result.deleted else "POST" if result.version == 1 else "PUT"
-    status = "204" if result.deleted else "201" if result.version == 1 else "200"
-    url = result.rtype if method == "POST" else f"{result.rtype}/{result.id}"
-    resource = "" if result.deleted else f'"resource":{result.body},'
-    return (
-        f'{{"fullUrl":"{base}/{result.rtype}/{result.id}",{resource}"request":{{"method":"{method}","url":"{url}"}},'
-        f'"response":{{"status":"{status}","etag":"W/\\"{result.version}\\"","lastModified":"{stamp(result.updated)}"}}}}'
-    )
-
-
-def query(params: list[tuple[str, str]]) -> str:
-    """A query string that reads well (slashes, colons and bars stay)."""
-    return urlencode(params, quote_via=quote, safe="/:|,$*")
-
-
 def outcome_text(issues: list[Issue]) -> bytes:
     """An OperationOutcome as JSON."""
     return text.dumps(outcome(issues))
@@ -315,16 +239,22 @@ def finish(
 ) -> list[bytes]:
     """Put a reply on the wire: pretty, gzip, length, no-store."""
     body = reply.body.encode() if isinstance(reply.body, str) else reply.body
-    if body and request is not None and request.param("_pretty") == "true":
+    if body and request is not None and request.param("_pretty") == "true" and body[:1] in (b"{", b"["):
         body = msgspec.json.format(body, indent=2)
-    headers = [*reply.headers, ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+    headers = [*reply.headers, *cors.headers(environ)]
+    named = {name for name, _ in headers}
+    if "Cache-Control" not in named:
+        headers.append(("Cache-Control", "no-store"))
+    headers.append(("X-Content-Type-Options", "nosniff"))
     if body:
-        headers.append(("Content-Type", CONTENT_TYPE))
-        headers.append(("Vary", "Accept-Encoding"))
-        if len(body) > GZIP_FROM and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
+        if "Content-Type" not in named:
+            headers.append(("Content-Type", CONTENT_TYPE))
+        headers.append(("Vary", "Accept, Accept-Encoding"))
+        if len(body) > GZIP_FROM and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "").lower():
             body = gzip.compress(body, 1)
             headers.append(("Content-Encoding", "gzip"))
-    headers.append(("Content-Length", str(len(body))))
+    if reply.status not in (204, 304):
+        headers.append(("Content-Length", str(len(body))))
     phrase = HTTPStatus(reply.status).phrase if reply.status in HTTPStatus._value2member_map_ else "Unknown"
     start_response(f"{reply.status} {phrase}", headers)
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" or reply.status in (204, 304) else body]

@@ -24,18 +24,27 @@ def _finder(patience: float) -> Finder:
     return Finder(lambda: sources.snapshot(patience))
 
 
-def compiled(value_set: str | dict[str, Any], *, patience: float = 0.0) -> Compiled:
+def compiled(
+    value_set: str | dict[str, Any],
+    *,
+    patience: float = 0.0,
+    finder: Finder | None = None,
+    versions: dict[str, str] | None = None,
+    default_versions: dict[str, str] | None = None,
+) -> Compiled:
     """A value set by url (``url|version`` too) or as a resource, ready to be asked.
 
     404 when it is not held, 422 when it is circular, too large or uses what is not supported.  ``patience``: seconds that an
-    answer may lag behind a change of a definition.
+    answer may lag behind a change of a definition.  ``finder`` has looked at the definitions already.  ``versions`` and ``default_versions`` (of a resource only): versions of code
+    systems to use in any case, or where the value set names none.
     """
+    finder = finder or _finder(patience)
     if isinstance(value_set, dict):
-        return Compiler(_finder(patience)).compile(value_set)
+        return Compiler(finder, versions, default_versions).compile(value_set)
     found = _for_good.get(value_set)
     if found is not None:
         return found
-    held = sources.snapshot(patience)
+    held = finder.stored
     kept = held.kept.get(("compiled", value_set))
     if kept is None:
         kept = held.keep(("compiled", value_set), lambda: _made(value_set, held))
@@ -204,16 +213,7 @@ def lookup(system: str, code: str, version: str = "") -> Concept | None:
 def subsumes(system: str, a: str, b: str, version: str = "") -> str | None:
     """``equivalent``, ``subsumes``, ``subsumed-by`` or ``not-subsumed`` (R4 concept-subsumption-outcome); None: not known."""
     found = system_of(system, version)
-    if found is None:
-        return None
-    one, other = found.find(a), found.find(b)
-    if one is None or other is None:
-        return None
-    if one is other:
-        return "equivalent"
-    if other.code in found.descendants(one.code):
-        return "subsumes"
-    return "subsumed-by" if one.code in found.descendants(other.code) else "not-subsumed"
+    return found.relation(a, b) if found else None
 
 
 def translate(
@@ -221,18 +221,22 @@ def translate(
     code: str,
     *,
     map_url: str = "",
+    given: dict[str, Any] | None = None,
     target_system: str = "",
     source: str = "",
     target: str = "",
     reverse: bool = False,
     dependencies: tuple[tuple[str, str], ...] = (),
 ) -> list[Match]:
-    """Translations of a code by one concept map (``map_url``), or by all that fit the systems or value sets named.
+    """Translations of a code by one concept map (``map_url``, or ``given`` itself), or by all that fit the systems or value sets
+    named.
 
     404 when the map named is not held.
     """
     finder = _finder(0.0)
-    if map_url:
+    if given is not None:
+        maps = [given]
+    elif map_url:
         found = finder.resource("ConceptMap", map_url)
         if found is None:
             raise refuse(

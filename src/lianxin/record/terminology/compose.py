@@ -130,12 +130,18 @@ class Compiled(Part):
 class Compiler:
     """Compiles one value set and those it imports."""
 
-    def __init__(self, finder: Finder, versions: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        finder: Finder,
+        versions: dict[str, str] | None = None,
+        default_versions: dict[str, str] | None = None,
+    ) -> None:
         self.finder = finder
         self.work = WORK
         self.path: list[str] = []
         self.systems: dict[str, str] = {}
         self.versions = versions or {}
+        self.default_versions = default_versions or {}
         self.done: dict[str, Part] = {}
 
     def compile(self, resource: dict[str, Any]) -> Compiled:
@@ -216,7 +222,11 @@ class Compiler:
         self._spend(10)
         part: Part | None = None
         if url := include.get("system"):
-            version = self.versions.get(str(url)) or str(include.get("version") or "")
+            version = (
+                self.versions.get(str(url))
+                or str(include.get("version") or "")
+                or self.default_versions.get(str(url), "")
+            )
             part = self._system(str(url), version, include, place)
         for canonical in include.get("valueSet") or []:
             nested = self._nested(str(canonical), place)

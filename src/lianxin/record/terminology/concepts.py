@@ -106,6 +106,17 @@ class System:
         """A code and everything above it."""
         return frozenset(self._walk(code, "parents"))
 
+    def relation(self, a: str, b: str) -> str | None:
+        """How one code stands to another (R4 concept-subsumption-outcome); None when either is not held."""
+        one, other = self.find(a), self.find(b)
+        if one is None or other is None:
+            return None
+        if one is other:
+            return "equivalent"
+        if other.code in self.descendants(one.code):
+            return "subsumes"
+        return "subsumed-by" if one.code in self.descendants(other.code) else "not-subsumed"
+
     def _walk(self, code: str, way: str) -> Iterator[str]:
         seen, stack = {code}, [code]
         while stack:

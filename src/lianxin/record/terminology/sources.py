@@ -63,9 +63,9 @@ class Snapshot:
         return self.keep(("system", url, version), lambda: self._system(url, version))
 
     def _system(self, url: str, version: str) -> System | None:
-        own = _own(url)
-        if own is not None and version in ("", own.version):
-            return own
+        ours = own(url)
+        if ours is not None and version in ("", ours.version):
+            return ours
         found = self.resource("CodeSystem", url, version)
         return concepts.from_resource(found) if found else None
 
@@ -156,7 +156,7 @@ def _order(version: str) -> list[tuple[int, int, str]]:
     return [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in parts]
 
 
-def _own(url: str) -> System | None:
+def own(url: str) -> System | None:
     """A code system of :mod:`lianxin.standards` as it is in force today."""
     if url == loader.DIVISION_URL:
         return _divisions()
@@ -225,6 +225,7 @@ class Finder:
 
     def __init__(self, held: Callable[[], Snapshot]) -> None:
         self._held = held
+        self._seen: Snapshot | None = None
         self.looked = False
         self.extra: dict[tuple[str, str], dict[str, Any]] = {}  # resources given with the question itself
 
@@ -232,7 +233,9 @@ class Finder:
     def stored(self) -> Snapshot:
         """The snapshot, from now on part of the answer."""
         self.looked = True
-        return self._held()
+        if self._seen is None:
+            self._seen = self._held()
+        return self._seen
 
     def system(self, url: str, version: str = "") -> System | None:
         """A code system with its concepts; None when it is not held."""

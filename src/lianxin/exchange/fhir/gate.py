@@ -1,0 +1,113 @@
+"""What every part of the FHIR door asks first: who calls, what the token allows, transactions, and the audit of what was seen."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from django.db import close_old_connections, connection, transaction
+from django.db.utils import OperationalError
+
+from lianxin.access import audit, tokens
+from lianxin.access.scope import Scope
+from lianxin.exchange.fhir import pool
+from lianxin.exchange.fhir.http import Incoming
+from lianxin.record import definitions, rows
+from lianxin.record.problems import Problem, refuse
+from lianxin.record.store import Result
+
+TRIES = 3  # of a transaction that PostgreSQL chose to end in a deadlock
+
+
+def authenticate(request: Incoming) -> Scope:
+    """The scope of the bearer token; 401 without a live one."""
+    kind, _, bearer = request.header("Authorization").partition(" ")
+    scope = None
+    if kind.lower() == "bearer" and bearer.strip():
+        scope = pool.reading(lambda cur: tokens.scope_for_token(bearer.strip(), cursor=cur))
+    if scope is None:
+        raise refuse(
+            401,
+            "login",
+            "请在 Authorization 头中提供有效的 Bearer 令牌",
+            "send a valid Bearer token in the Authorization header",
+        )
+    return scope
+
+
+def demand(scope: Scope, rtype: str, letter: str) -> None:
+    """403 unless the token's SMART scopes allow it."""
+    if not tokens.allows(scope, rtype, letter):
+        raise refuse(
+            403,
+            "forbidden",
+            f"令牌的授权范围不含 {rtype}.{letter}，请申请相应授权",
+            f"the token's scopes do not include {rtype}.{letter}; ask for that scope",
+        )
+
+
+def gone(rtype: str, rid: str) -> Problem:
+    """410: it was deleted."""
+    return refuse(410, "deleted", f"{rtype}/{rid} 已删除", f"{rtype}/{rid} was deleted")
+
+
+def absent(rtype: str, rid: str) -> Problem:
+    """404: there is none, or none that the caller may see (the answer is the same)."""
+    return refuse(
+        404,
+        "not-found",
+        f"没有可查看的 {rtype}/{rid[:64]}",
+        f"there is no {rtype}/{rid[:64]} that you may see",
+    )
+
+
+def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str = "") -> None:
+    """Audit results that are somebody's data: one event a person, with how many resources of each type when there are several."""
+    people: dict[int | None, list[Result]] = {}
+    for one in results:
+        if one.person_id is not None or one.rtype not in definitions.OPEN_TYPES:
+            people.setdefault(one.person_id, []).append(one)
+    audit.write_many(
+        [
+            audit.entry(
+                scope,
+                action,
+                person_id=person,
+                what=what or f"{own[0].rtype}/{own[0].id}/_history/{own[0].version}",
+                detail=dict(Counter(one.rtype for one in own)) if len(own) > 1 else None,
+            )
+            for person, own in people.items()
+        ],
+        cursor=cur,
+    )
+
+
+def writing(work: Callable[[Any], Any]) -> Any:
+    """Run ``work(cursor)`` in a transaction of Django's connection; again when PostgreSQL ended it to resolve a deadlock.
+
+    ``work`` must not keep anything from a run that failed.
+    """
+    close_old_connections()
+    for left in reversed(range(TRIES)):
+        try:
+            with transaction.atomic(), connection.cursor() as own:
+                return work(rows.server_cursor(own))
+        except (psycopg.OperationalError, OperationalError) as error:
+            cause = error if isinstance(error, psycopg.Error) else error.__cause__
+            if not left or not isinstance(
+                cause, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure
+            ):
+                raise
+    raise AssertionError  # the loop above returns or raises
+
+
+def count_of(request: Incoming, default: int, most: int) -> int:
+    """``_count``, between 0 and ``most``; 400 when it is no whole number."""
+    text = request.param("_count")
+    if not text:
+        return default
+    if not text.isdigit() or not text.isascii():
+        raise refuse(
+            400, "invalid", "_count 应为非负整数", "_count must be a whole number, 0 or more", "_count"
+        )
+    return min(int(text[:9]), most)
