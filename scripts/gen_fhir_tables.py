@@ -130,7 +130,23 @@ def split_union(expression: str) -> list[str]:
     return [p.strip() for p in [*parts, expression[start:]]]
 
 
-def search(resources: list[dict[str, Any]], names: list[str], old: dict[str, Any]) -> dict[str, Any]:
+def targets_of(param: dict[str, Any], parts: list[str], types: dict[str, Any]) -> list[str]:
+    """Types a reference parameter may lead to (none named: any); what the element cannot hold is an error of the definitions."""
+    given: list[str] = param.get("target", [])
+    if len(given) > 60:
+        return []
+    for part in parts:
+        rtype, _, name = part.partition(".")
+        text = types.get(rtype, {}).get(name, [0, 0, ""])[2]
+        allowed = re.match(r"Reference\((.*)\)$", text)
+        if allowed and not set(given) & set(allowed[1].split(",")):
+            return allowed[1].split(",")
+    return given
+
+
+def search(
+    resources: list[dict[str, Any]], names: list[str], old: dict[str, Any], types: dict[str, Any]
+) -> dict[str, Any]:
     """Search parameters by type: ``[number, type, [expressions], [targets], [[component, expression]]]``."""
     given = {(t, c): row[0] for t, table in old.items() for c, row in table.items()}
     next_number = max(given.values(), default=0) + 1
@@ -156,7 +172,7 @@ def search(resources: list[dict[str, Any]], names: list[str], old: dict[str, Any
                 "Bundle.entry[0].resource"
             ]:  # composition and message: the resource itself, of one type
                 parts = [f"{parts[0]}.where(resolve() is {param['target'][0]})"]
-            targets = [] if len(param.get("target", [])) > 60 else param.get("target", [])
+            targets = targets_of(param, parts, types)
             key = (base, param["code"])
             if key not in given:
                 given[key], next_number = next_number, next_number + 1
@@ -197,7 +213,7 @@ def main() -> None:
     shape = structures(resources)
     path = DATA / "search.json"
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write("search.json", search(resources, shape["resources"], old))
+    write("search.json", search(resources, shape["resources"], old, shape["types"]))
     write("compartments.json", compartments(resources))
     types = shape.pop("types")
     write("structures.json", shape)

@@ -76,9 +76,11 @@ def _engine(
         raise UnknownParameter(name)
     if code not in ("_id", "_lastUpdated", "_list", "_type"):
         return None
-    if modifier and not (code in ("_id", "_lastUpdated") and modifier == "missing"):
+    if modifier and not (
+        (modifier == "missing" and code in ("_id", "_lastUpdated")) or (modifier == "not" and code == "_id")
+    ):
         raise bad_modifier(name, modifier)
-    if modifier:
+    if modifier == "missing":
         if given not in (["true"], ["false"]):
             raise bad(name, "取值应为 true 或 false", "the value must be true or false")
         return ("TRUE" if given == ["false"] else "FALSE"), []
@@ -89,7 +91,7 @@ def _engine(
         keys = [ref_key(f"{rtype}/{plain(v)}") for v in given]
         if rtype == "Patient" and ctx.depth:
             keys += [key for v in given for key in references.golden_keys(ctx, plain(v))]
-        return f"{alias}.key = ANY(%s::bigint[])", [keys]
+        return f"{'NOT ' if modifier else ''}{alias}.key = ANY(%s::bigint[])", [keys]
     if code == "_lastUpdated":
         return any_of([kinds.date_compare(name, v, f"{alias}.updated", f"{alias}.updated") for v in given])
     if code == "_type":
