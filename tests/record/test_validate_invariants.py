@@ -169,7 +169,7 @@ def around(example):
     """The resource an example stands in: itself, or a structure definition of a type A."""
     if isinstance(example, dict) and "resourceType" in example:
         return example
-    return {"resourceType": "StructureDefinition", "type": "A"}
+    return {"resourceType": "StructureDefinition", "type": "A", "differential": example, "snapshot": example}
 
 
 def verdict(rule, example) -> bool:
