@@ -27,7 +27,8 @@ class Bulk(Client):
 
     def begin(self, path: str, body: Any = None, **headers: str) -> str:
         """Kick off; the polling address."""
-        reply = self("GET" if body is None else "POST", path, body, PREFER="respond-async", **headers)
+        headers = {"PREFER": "respond-async", **headers}
+        reply = self("GET" if body is None else "POST", path, body, **headers)
         assert reply.status == 202, reply.raw
         return reply.headers["Content-Location"]
 

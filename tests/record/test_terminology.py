@@ -1,11 +1,14 @@
 """Expansion, membership, hierarchy and translation; what ships, what is ours, what is written; nothing costs without bound."""
 
+import contextlib
 import json
 import time
 from typing import Any
 
 import pytest
 from django.db import connection
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lianxin.access.scope import Scope
 from lianxin.record import store, terminology
@@ -473,3 +476,60 @@ def test_snapshots_are_trusted_only_as_long_as_said(zoo: None) -> None:
     save(value_set(only(), url="http://example.org/vs/later"))
     assert sources.snapshot(3600) is first
     assert sources.snapshot() is not first
+
+
+def test_a_changed_value_set_does_not_read_code_systems_again(zoo: None) -> None:
+    assert codes(value_set(only(("code", "=", "dog")))) == ["dog"]
+    before = terminology.system_of(ANIMALS)
+    save(value_set(only(), url="http://example.org/vs/other"))
+    assert terminology.system_of(ANIMALS) is before
+    save(animals(url="http://example.org/cs/plants"))
+    assert terminology.system_of(ANIMALS) is not before
+
+
+SCRAP = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3) | st.sampled_from([ANIMALS, "dog", "is-a", "concept", "*"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["system", "concept", "code", "filter", "property", "op", "value", "valueSet", "include", "exclude", "contains", "designation", "display", "version", "use", "group", "element", "target", "source", "equivalence", "unmapped", "mode", "url", "dependsOn", "product", "inactive", "language"]),
+        inner, max_size=5),
+    max_leaves=25,
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["compose", "expansion", "concept", "url", "version", "content", "group", "caseSensitive"]
+        ),
+        SCRAP,
+    )
+)
+def test_whatever_was_stored_is_answered(scrap: dict[str, Any]) -> None:
+    """A client in ``warn`` mode may have written anything."""
+    system = terminology.concepts.from_resource(scrap)
+    for concept in system.concepts.values():
+        concept.haystack()
+        system.descendants(concept.code)
+    finder = Finder(lambda: _Nothing({}))
+    finder.extra[("CodeSystem", ANIMALS)] = animals()
+    with contextlib.suppress(Problem):
+        made = compose.Compiler(finder).compile(scrap)
+        made.member(None, "dog")
+        [item.display("zh") + item.haystack() for item in made.items.values()]
+    terminology.mapping.translate([scrap], terminology.mapping.Wanted(ANIMALS, "dog"))
+    terminology.mapping.translate([scrap], terminology.mapping.Wanted("", "dog", reverse=True))
+
+
+class _Nothing(sources.Snapshot):
+    """An empty database."""
+
+    def resource(self, rtype: str, url: str, version: str = "") -> None:
+        return None
+
+    def system(self, url: str, version: str = "") -> None:
+        return None
+
+    def keep(self, key: Any, make: Any) -> Any:
+        return {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.urls import Resolver404, resolve
 
+from lianxin.network.roles import CLINICAL
 from lianxin.standards.text import T, Text
 
 ADMINS = frozenset({"system_admin", "security_admin", "audit_admin"})
@@ -62,6 +63,13 @@ ENTRIES = (
     ),
     Entry("/flow", "shuffle", T("转诊流向", "Referral flow"), may="see_flow", group="consortium"),
     Entry("/network", "diagram-3", T("成员机构", "Members"), group="consortium"),
+    Entry(
+        "/auth/grants",
+        "app-indicator",
+        T("我授权的应用", "Apps I let in"),
+        roles=CLINICAL,
+        group="consortium",
+    ),
     Entry("/catalogues", "journal-check", T("病种目录", "Disease catalogues"), group="consortium"),
     Entry(
         "/manage/institutions",
@@ -85,6 +93,13 @@ ENTRIES = (
         group="manage",
     ),
     Entry("/manage/accounts", "key", T("账号", "Accounts"), may="manage_accounts", group="manage"),
+    Entry(
+        "/manage/clients",
+        "hdd-network",
+        T("系统与应用", "Systems and apps"),
+        may="manage_accounts",
+        group="manage",
+    ),
     Entry(
         "/manage/sheets",
         "file-earmark-spreadsheet",

@@ -18,6 +18,7 @@ from django.utils.dateparse import parse_datetime
 
 from lianxin.access import audit, relationships
 from lianxin.access.web import page
+from lianxin.exchange.smart import pages as apps
 from lianxin.index import registry
 from lianxin.index.models import Person
 from lianxin.portal import people_door, people_parts
@@ -158,6 +159,7 @@ def show(request: HttpRequest, number: str) -> HttpResponse:
         "base": reverse("portal:person", args=[person.number]),
         "partial": f"portal/people/{TEMPLATES.get(tab, '_' + tab)}.html",
         "may_write": scope.has(*WRITERS),
+        "apps": apps.launchable(scope),
         **PARTS[tab](request, person, summary),
     }
     if live:

@@ -142,6 +142,29 @@ def break_glass(request: HttpRequest, number: str) -> HttpResponse:
     return redirect("portal:person", number=person.number)
 
 
+def _refuse_sharing(request: HttpRequest, person: Person) -> None:
+    """Record what the person does not want shared, and with whom."""
+    known = {r.institution_id for r in relationships.of_person(person.pk)}
+    chosen = [request.POST.get(name, "") for name in ("source", "recipient")]
+    source, recipient = (int(v) if v.isdigit() and len(v) < 18 else None for v in chosen)
+    if any(text and one not in known for text, one in zip(chosen, (source, recipient), strict=True)):
+        messages.error(request, str(T("请从列表中选择机构。", "Choose institutions from the list.")))
+        return
+    try:
+        consents.refuse(
+            request.scope,
+            person.pk,
+            source_id=source,
+            institution_id=recipient,
+            sensitive=request.POST.get("refuse") == "sensitive",
+            evidence=request.POST.get("evidence", ""),
+        )
+    except Invalid as refusal:
+        messages.error(request, str(refusal.message))
+    else:
+        messages.success(request, str(T("已记录，立即生效。", "Recorded, effective now.")))
+
+
 @require_POST
 @page(clinical=True)
 def consent(request: HttpRequest, number: str) -> HttpResponse:
@@ -155,6 +178,8 @@ def consent(request: HttpRequest, number: str) -> HttpResponse:
         if wanted.isdigit() and int(wanted) in mine:
             consents.withdraw(request.scope, int(wanted))
         messages.success(request, str(T("同意已撤回，立即生效。", "Consent withdrawn, effective now.")))
+    elif "refuse" in request.POST:
+        _refuse_sharing(request, person)
     elif kind:
         given = (request.POST.get("text_version", "1"), request.POST.get("evidence", ""))
         try:

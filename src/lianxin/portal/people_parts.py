@@ -390,7 +390,13 @@ def consents_of(person: Person) -> dict[str, Any]:
     found = consents.of_person(person.pk)
     for row in found:
         row.kind_label = consents.KINDS.get(row.kind, row.kind)  # type: ignore[attr-defined]
-    return {"consents": found, "consent_kinds": list(consents.KINDS.items())}
+    known = {r.institution_id: r.institution for r in relationships.of_person(person.pk)}
+    return {
+        "consents": [row for row in found if row.decision == "permit"],
+        "refusals": [row for row in found if row.decision == "deny"],
+        "consent_kinds": list(consents.KINDS.items()),
+        "known_institutions": sorted(known.values(), key=lambda i: i.code),
+    }
 
 
 def alerts(person: Person) -> list[str]:

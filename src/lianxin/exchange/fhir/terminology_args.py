@@ -5,6 +5,7 @@ from typing import Any
 from lianxin.exchange.fhir.handlers import Request
 from lianxin.record.problems import Problem, refuse
 from lianxin.record.terminology import sources
+from lianxin.record.terminology.concepts import dicts
 
 LONGEST = 4000  # characters of an argument
 
@@ -61,7 +62,7 @@ def codings(request: Request) -> list[tuple[str, str, str, str]]:
     if request.arguments.get("coding"):
         rows = [request.argument("coding", dict)]
     elif request.arguments.get("codeableConcept"):
-        rows = request.argument("codeableConcept", dict).get("coding") or []
+        rows = dicts(request.argument("codeableConcept", dict), "coding")
     found = [
         (
             str(row.get("system") or ""),

@@ -264,7 +264,7 @@ def _in_value_set(
                 f"the code {code[:80]} is in several code systems; give system", "system",
             )  # fmt: skip
         system = homes[0] if homes else ""
-    answer = made.member(system, code)
+    answer = made.member(system or None, code)
     item = made.items.get((system, code))
     if answer is None:
         return (
@@ -551,7 +551,7 @@ def _dependencies(request: Request) -> tuple[tuple[str, str], ...]:
             else ""
         )
         for concept in one.get("concept", []) if isinstance(one, dict) else []:
-            for coding in concept.get("coding") or [] if isinstance(concept, dict) else []:
-                if element and isinstance(coding, dict) and coding.get("code"):
+            for coding in concepts.dicts(concept, "coding"):
+                if element and coding.get("code"):
                     found.append((element, str(coding["code"])))
     return tuple(found)

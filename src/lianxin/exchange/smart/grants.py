@@ -196,9 +196,9 @@ def _fewer(grant: Grant, text: str) -> tuple[str, ...]:
     if not text.strip():
         return given
 
-    asked = tuple(text.split())
-    kept = smart.narrowed(asked, given)
-    if len(kept) < len(asked) or not kept:
+    asked = {found[0] if (found := smart.understood(part)) else part for part in text.split()}
+    kept = smart.narrowed(tuple(text.split()), given)
+    if asked != set(kept):
         raise OAuthError("invalid_scope", "a refreshed token cannot have more than was allowed at first")
     return kept
 

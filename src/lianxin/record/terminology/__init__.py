@@ -95,7 +95,7 @@ def _no_database() -> sources.Snapshot:
 
 
 def member(value_set: str, system: str | None, code: str) -> bool | None:
-    """Whether a code is in a value set (without ``system``: in any system of it).
+    """Whether a code is in a value set (``system`` None, as for a bare ``code``: in any system of it).
 
     None: the value set is not held, or rests on a code system that is not held, so nobody here can say.  May lag a second
     behind a change of a stored definition.

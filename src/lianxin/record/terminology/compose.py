@@ -11,7 +11,7 @@ from typing import Any
 
 from lianxin.record.problems import Problem, refuse
 from lianxin.record.terminology import grammars, patterns
-from lianxin.record.terminology.concepts import Concept, Designation, System
+from lianxin.record.terminology.concepts import Concept, Designation, System, designations, dicts
 from lianxin.record.terminology.sources import Finder, split
 
 DEEPEST = 20  # value sets within value sets
@@ -50,10 +50,7 @@ class Item:
         return self._said() + (self.concept.designations if self.concept else [])
 
     def _said(self) -> list[Designation]:
-        return [
-            (str(d.get("language") or ""), d.get("use"), str(d.get("value") or ""))
-            for d in _rows(self.given, "designation")
-        ]
+        return designations(self.given) if self.given else []
 
     @property
     def inactive(self) -> bool:
@@ -105,8 +102,8 @@ class Compiled(Part):
     rows: list[tuple[str, str, str]] | None = None
 
     def member(self, system: str | None, code: str) -> bool | None:
-        """Whether a code is in the set; without ``system`` in any system (None: nobody here knows)."""
-        if system:
+        """Whether a code is in the set; with ``system`` None in any system of it.  None: nobody here knows."""
+        if system is not None:
             if system in self.blind and (system, code.casefold()) in self.folded:
                 return True
             return self.has(system, code)
@@ -180,7 +177,7 @@ class Compiler:
         if not isinstance(compose, dict):
             return self._expanded(resource)
         whole = Part()
-        for number, include in enumerate(_rows(compose, "include")):
+        for number, include in enumerate(dicts(compose, "include")):
             part = self._include(include, f"ValueSet.compose.include[{number}]")
             for key, item in part.items.items():
                 whole.items.setdefault(key, item)
@@ -189,7 +186,7 @@ class Compiler:
                 raise _costly()
         if compose.get("inactive") is False:
             whole.items = {k: i for k, i in whole.items.items() if not i.inactive}
-        for number, exclude in enumerate(_rows(compose, "exclude")):
+        for number, exclude in enumerate(dicts(compose, "exclude")):
             whole = _without(whole, self._include(exclude, f"ValueSet.compose.exclude[{number}]"))
         expansion = resource.get("expansion")
         if whole.open and isinstance(expansion, dict) and expansion.get("contains"):
@@ -201,11 +198,11 @@ class Compiler:
     def _expanded(self, resource: dict[str, Any]) -> Part:
         """A value set that comes only with its expansion."""
         part = Part()
-        stack = list(reversed(_rows(resource.get("expansion"), "contains")))
+        stack = list(reversed(dicts(resource.get("expansion"), "contains")))
         while stack:
             row = stack.pop()
             self._spend(1)
-            stack += reversed(_rows(row, "contains"))
+            stack += reversed(dicts(row, "contains"))
             system, code = str(row.get("system") or ""), str(row.get("code") or "")
             if code and row.get("abstract") is not True:
                 home = self.finder.system(system) if system else None
@@ -228,7 +225,8 @@ class Compiler:
                 or self.default_versions.get(str(url), "")
             )
             part = self._system(str(url), version, include, place)
-        for canonical in include.get("valueSet") or []:
+        imports = include.get("valueSet")
+        for canonical in imports if isinstance(imports, list) else []:
             nested = self._nested(str(canonical), place)
             part = nested if part is None else self._both(part, nested)
         if part is None:
@@ -262,7 +260,7 @@ class Compiler:
         self.systems[url] = version or (system.version if system else "")
         if listed := include.get("concept"):
             return self._listed(url, system, listed)
-        filters = _rows(include, "filter")
+        filters = dicts(include, "filter")
         if system is not None and system.content != "not-present":
             tests = [filter_test(system, row, f"{place}.filter[{n}]") for n, row in enumerate(filters)]
             self._spend(len(system.concepts) * (1 + len(tests)))
@@ -311,13 +309,8 @@ class Compiler:
         return made
 
 
-def _rows(holder: Any, name: str) -> list[dict[str, Any]]:
-    rows = holder.get(name) if isinstance(holder, dict) else None
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
 def _partial(expansion: dict[str, Any]) -> bool:
-    total, rows = expansion.get("total"), _rows(expansion, "contains")
+    total, rows = expansion.get("total"), dicts(expansion, "contains")
     return isinstance(total, int) and total > len(rows) and not any(r.get("contains") for r in rows)
 
 

@@ -129,6 +129,12 @@ class System:
                     stack.append(other)
 
 
+def dicts(holder: Any, name: str) -> list[dict[str, Any]]:
+    """The objects of a list member, whatever stands there (a client in ``warn`` mode may have stored anything)."""
+    rows = holder.get(name) if isinstance(holder, dict) else None
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
 def from_resource(resource: dict[str, Any]) -> System:
     """The system that a CodeSystem resource defines."""
     system = System(
@@ -141,9 +147,7 @@ def from_resource(resource: dict[str, Any]) -> System:
         case_sensitive=resource.get("caseSensitive") is not False,
         value_set=str(resource.get("valueSet") or ""),
     )
-    stack: list[tuple[dict[str, Any], str]] = [
-        (c, "") for c in reversed(resource.get("concept") or []) if isinstance(c, dict)
-    ]
+    stack = [(c, "") for c in reversed(dicts(resource, "concept"))]
     while stack:
         row, parent = stack.pop()
         concept = _concept(row)
@@ -159,7 +163,7 @@ def from_resource(resource: dict[str, Any]) -> System:
                 f"代码系统 {system.url[:200]} 超过 {MAX_CONCEPTS} 个概念",
                 f"the code system {system.url[:200]} has more than {MAX_CONCEPTS} concepts",
             )
-        stack += [(c, concept.code) for c in reversed(row.get("concept") or []) if isinstance(c, dict)]
+        stack += [(c, concept.code) for c in reversed(dicts(row, "concept"))]
     return system.finish()
 
 
@@ -169,16 +173,25 @@ def _concept(row: dict[str, Any]) -> Concept:
         str(row.get("display") or row.get("code") or ""),
         str(row.get("definition") or ""),
     )
-    for given in row.get("designation") or []:
-        if isinstance(given, dict) and given.get("value"):
-            concept.designations.append(
-                (str(given.get("language") or ""), given.get("use"), str(given["value"]))
-            )
-    for given in row.get("property") or []:
-        name = next((k for k in given if k.startswith("value")), "") if isinstance(given, dict) else ""
+    concept.designations = designations(row)
+    for given in dicts(row, "property"):
+        name = next((k for k in given if k.startswith("value")), "")
         if name:
             take(concept, str(given.get("code") or ""), name, given[name])
     return concept
+
+
+def designations(row: dict[str, Any]) -> list[Designation]:
+    """The further names of a concept of a CodeSystem or a ValueSet."""
+    return [
+        (
+            str(d.get("language") or ""),
+            use if isinstance(use := d.get("use"), dict) else None,
+            str(d["value"]),
+        )
+        for d in dicts(row, "designation")
+        if d.get("value")
+    ]
 
 
 def take(concept: Concept, code: str, kind: str, value: Any) -> None:

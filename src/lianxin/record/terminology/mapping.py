@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lianxin.record.terminology.concepts import dicts
+
 NO_MATCH = frozenset({"unmatched", "disjoint"})
 # Read backwards, a map says the contrary about width (R4 concept-map-equivalence).
 TURNED = {"wider": "narrower", "narrower": "wider", "subsumes": "specializes", "specializes": "subsumes"}
@@ -43,11 +45,6 @@ class Match:
         return self.equivalence not in NO_MATCH and bool(self.code)
 
 
-def _list(holder: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    rows = holder.get(name)
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
 def _sides(resource: dict[str, Any]) -> tuple[str, str]:
     """Source and target value set of a map."""
     return tuple(  # type: ignore[return-value]
@@ -75,7 +72,7 @@ def translate(
         if not (_fits(source, wanted.source) and _fits(target, wanted.target)):
             continue
         name = str(resource.get("url") or "")
-        for group in _list(resource, "group"):
+        for group in dicts(resource, "group"):
             matches = _group(group, wanted, name)
             if matches is None:
                 handed = other(str(group["unmapped"].get("url") or "")) if depth < DEEPEST else None
@@ -99,12 +96,12 @@ def _group(group: dict[str, Any], wanted: Wanted, name: str) -> list[Match] | No
         return _backwards(group, wanted, there, name)
     found: list[Match] = []
     known = False
-    for element in _list(group, "element"):
+    for element in dicts(group, "element"):
         if element.get("code") != wanted.code:
             continue
         known = True
-        for row in _list(element, "target"):
-            if not _holds(_list(row, "dependsOn"), wanted):
+        for row in dicts(element, "target"):
+            if not _holds(dicts(row, "dependsOn"), wanted):
                 continue
             found.append(
                 Match(
@@ -114,8 +111,8 @@ def _group(group: dict[str, Any], wanted: Wanted, name: str) -> list[Match] | No
                     str(row.get("display") or ""),
                     name,
                     str(row.get("comment") or ""),
-                    _list(row, "product"),
-                    _list(row, "dependsOn"),
+                    dicts(row, "product"),
+                    dicts(row, "dependsOn"),
                 )
             )
     return found if known else _unmapped(group, wanted, there, name)
@@ -129,8 +126,8 @@ def _holds(needs: list[dict[str, Any]], wanted: Wanted) -> bool:
 
 def _backwards(group: dict[str, Any], wanted: Wanted, there: str, name: str) -> list[Match]:
     found = []
-    for element in _list(group, "element"):
-        for row in _list(element, "target"):
+    for element in dicts(group, "element"):
+        for row in dicts(element, "target"):
             if row.get("code") == wanted.code:
                 given = str(row.get("equivalence") or "equivalent")
                 code, display = str(element.get("code") or ""), str(element.get("display") or "")

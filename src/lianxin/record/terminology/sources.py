@@ -26,6 +26,17 @@ from lianxin.standards import models as tables
 TYPES = ("CodeSystem", "ValueSet", "ConceptMap")
 OWN_SETS = codes.BASE.replace("/cs/", "/vs/")
 ORIGIN, SHIPPED = codes.BASE + "origin", "shipped"  # the tag of what ships with the platform
+# kinds of answers kept in a snapshot -> kinds of definitions they rest on
+RESTS_ON = {
+    "CodeSystem": {"CodeSystem"},
+    "ValueSet": {"ValueSet"},
+    "ConceptMap": {"ConceptMap"},
+    "system": {"CodeSystem", "own"},
+    "implicit": {"CodeSystem"},
+    "own": {"own"},
+    "maps": {"ConceptMap"},
+    "compiled": {"CodeSystem", "ValueSet", "own"},
+}
 PATIENCE = 1.0  # seconds that the hot paths trust a snapshot
 VERSIONS = 50  # of one canonical url that are looked at
 MAPS = 200  # concept maps between two systems
@@ -40,9 +51,12 @@ def split(canonical: str) -> tuple[str, str]:
 class Snapshot:
     """What the database held at one moment, read as far as it was asked for; never changed by a later write."""
 
-    def __init__(self, marker: Any) -> None:
+    def __init__(self, marker: dict[str, Any], before: "Snapshot | None" = None) -> None:
         self.marker = marker
         self.kept: dict[Any, Any] = {}
+        if before is not None:  # what rests only on definitions that have not changed is still true
+            same = {kind for kind, value in marker.items() if before.marker[kind] == value}
+            self.kept = {k: v for k, v in before.kept.copy().items() if RESTS_ON[k[0]] <= same}
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
         """The value under ``key``, made at the first question."""
@@ -84,23 +98,23 @@ def snapshot(patience: float = 0.0) -> Snapshot:
     marker = _marker()
     with _guard:
         if _held is None or _held.marker != marker:
-            _held = Snapshot(marker)
+            _held = Snapshot(marker, _held)
         _checked = time.monotonic()
         return _held
 
 
-def _marker() -> Any:
-    """Something that differs after every change of a definition."""
+def _marker() -> dict[str, Any]:
+    """For each kind of definition something that differs after every change."""
     from lianxin.record import store
 
     scope = Scope.system("terminology")
-    latest = []
+    marker: dict[str, Any] = {}
     with connection.cursor() as cur:
         for rtype in TYPES:
             found, _ = store.history(_plain(cur), scope, rtype, None, count=1)
-            latest += [(rtype, one.id, one.version, one.updated) for one in found]
-    own = tables.CodeSystem.objects.aggregate(at=Max("imported_at"), count=Count("pk"))
-    return (*latest, own["at"], own["count"], clock.today())
+            marker[rtype] = [(one.id, one.version, one.updated) for one in found]
+    tables_ = tables.CodeSystem.objects.aggregate(at=Max("imported_at"), count=Count("pk"))
+    return {**marker, "own": (tables_["at"], tables_["count"], clock.today())}
 
 
 def _plain(cur: Any) -> Any:
@@ -264,17 +278,17 @@ class Finder:
         name = url.removeprefix(OWN_SETS)
         if name != url and name:
             stored = self.stored
-            for system in (codes.BASE + name, *stored.keep("own", own_systems)):
+            for system in (codes.BASE + name, *stored.keep(("own",), own_systems)):
                 found = stored.system(system)
                 if found is not None and found.value_set == url:
                     return _all_of(url, system, found.title)
-        system = self.stored.keep("implicit", _implicit).get(url)
+        system = self.stored.keep(("implicit",), _implicit).get(url)
         return _all_of(url, system, "") if system else None
 
     def maps(self) -> list[dict[str, Any]]:
         """Every concept map held, the last changed first."""
         return [
-            *self.stored.keep("maps", _maps),
+            *self.stored.keep(("maps",), _maps),
             *(m for url in shipped.urls("ConceptMap") if (m := shipped.resource("ConceptMap", url))),
         ]
 
