@@ -56,7 +56,7 @@ def statement() -> tuple[bytes, str]:
         "implementation": {"description": "Lianxin 联心", "url": BASE},
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json"],
-        "patchFormat": [patch.JSON_PATCH, "application/fhir+json"],
+        "patchFormat": [patch.JSON_PATCH, "application/fhir+json", patch.MERGE_PATCH],
         "rest": [
             {
                 "mode": "server",

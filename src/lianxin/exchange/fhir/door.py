@@ -208,7 +208,7 @@ def _options(request: Incoming) -> Reply:
         value = allow(offered)
     headers = [("Allow", value), *cors.preflight(request.environ)]
     if "PATCH" in value:
-        headers.append(("Accept-Patch", f"{patch.JSON_PATCH}, application/fhir+json"))
+        headers.append(("Accept-Patch", f"{patch.JSON_PATCH}, application/fhir+json, {patch.MERGE_PATCH}"))
     return Reply(204, b"", headers)
 
 

@@ -19,7 +19,7 @@ from lianxin.record.conditional import Condition
 from lianxin.record.problems import refuse
 from lianxin.record.store import Result, Write
 
-PATCH_TYPES = frozenset({patch.JSON_PATCH, *(http.JSON_TYPES - {"", "text/json"})})
+PATCH_TYPES = frozenset({patch.JSON_PATCH, patch.MERGE_PATCH, *(http.JSON_TYPES - {"", "text/json"})})
 LETTERS = {"POST": "c", "PUT": "u", "PATCH": "u", "DELETE": "d"}
 
 
@@ -86,22 +86,15 @@ def _asked(request: Incoming, rtype: str, rid: str | None) -> _Asked:
     if method == "PATCH":
         http.check_type(request.environ, PATCH_TYPES)
         raw = request.body()
-        text.parse(raw)
-        kind = "json" if http.content_type(request.environ) == patch.JSON_PATCH else "fhirpath"
-        if kind == "fhirpath" and bundling.parsed(raw).get("resourceType") != "Parameters":
-            raise refuse(
-                400,
-                "structure",
-                "FHIRPath Patch 应为 Parameters；JSON Patch 请用 application/json-patch+json",
-                "a FHIRPath Patch is a Parameters resource; send a JSON Patch as application/json-patch+json",
-                "resourceType",
-            )
-        asked.change = patch.Patch(kind, raw)
+        asked.change = patch.of_body(http.content_type(request.environ), raw)
     elif method != "DELETE":
         asked.raw, asked.resource = _body(request, rtype)
     if method == "POST":
-        if request.header("If-None-Exist"):
-            asked.condition = conditional.condition(rtype, request.header("If-None-Exist"))
+        # fhirpy's get_or_create puts the condition into the address; ignoring it would double what it looks for.
+        asks = rtype != "Binary" and any(n not in conditional.RESULT_ONLY for n, _ in request.params)
+        if asks or request.header("If-None-Exist"):
+            query = request.header("If-None-Exist") or request.environ.get("QUERY_STRING", "")
+            asked.condition = conditional.condition(rtype, query)
     elif rid is None:
         asked.condition = conditional.condition(rtype, request.environ.get("QUERY_STRING", ""))
     elif method == "PUT" and asked.resource is not None and asked.resource.get("id") != rid:
