@@ -78,5 +78,7 @@ def test_a_changed_table_is_stored_again(few: list[tuple[str, str, bytes]], call
     assert day is not None
     report = codes.import_codes("代码,名称\n1,阴性\n2,阳性\n9,待查\n".encode(), codes.BASE + "rh", "2026.9", day.effective_from.replace(year=2020))  # fmt: skip
     assert report.ok, report.errors
-    assert publish.load_shipped() == 2
+    assert publish.refresh() == 2
+    assert publish.refresh() == 0
+    assert publish.load_shipped() == 0
     assert [c["display"] for c in call("GET", "CodeSystem/lx-rh").json["concept"]][-1] == "待查"

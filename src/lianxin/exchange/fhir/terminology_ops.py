@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from lianxin.access.scope import Scope
+from lianxin.duty import periodic
 from lianxin.exchange.fhir import handlers
 from lianxin.exchange.fhir import terminology_args as args
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.record import terminology
 from lianxin.record.problems import refuse
-from lianxin.record.terminology import Compiled, Concept, Item, System, concepts, grammars, sources
+from lianxin.record.terminology import Compiled, Concept, Item, System, concepts, grammars, publish, sources
 from lianxin.record.terminology.sources import Finder
 from lianxin.standards import clock
 
@@ -23,7 +24,7 @@ DEFINITION = "http://hl7.org/fhir/OperationDefinition/"
 
 
 def register() -> None:
-    """Offer the operations at the door."""
+    """Offer the operations at the door; keep the copies of our own tables in the record fresh."""
     for rtype, name, fn, instance in (
         ("ValueSet", "expand", expand, True),
         ("ValueSet", "validate-code", validate_in_value_set, True),
@@ -40,6 +41,7 @@ def register() -> None:
             affects_state=False,
             instance=instance,
         )
+    periodic.register("terminology.tables", 600, publish.refresh)
 
 
 def _parameters(*parts: tuple[str, str, Any] | dict[str, Any] | None) -> Response:

@@ -30,6 +30,22 @@ def load_shipped() -> int:
         return _official(cur) + _store(cur, _own())
 
 
+_seen: Any = None
+
+
+def refresh() -> int:
+    """Bring our own tables into the record again if they have changed since this process last looked (a chore)."""
+    global _seen
+    now = sources.snapshot().marker["own"]
+    if now == _seen:
+        return 0
+    with transaction.atomic(), connection.cursor() as cur:
+        cur.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        written = _store(cur, _own())
+    _seen = now
+    return written
+
+
 def _official(cur: Any) -> int:
     """R4's own; the first one carries the archive's stamp and is written last, so an equal stamp means all is there."""
     stamp = STAMP + hashlib.sha256(shipped.ARCHIVE.read_bytes()).hexdigest()[:32]
@@ -153,4 +169,4 @@ def _concept(system: System, code: str) -> dict[str, Any]:
     return row
 
 
-__all__ = ["load_shipped"]
+__all__ = ["load_shipped", "refresh"]

@@ -15,7 +15,6 @@ from typing import Any
 
 import orjson
 from django.db import connection
-from django.db.models import Count, Max
 
 from lianxin.access.scope import Scope
 from lianxin.record.terminology import concepts, grammars, shipped
@@ -103,18 +102,20 @@ def snapshot(patience: float = 0.0) -> Snapshot:
         return _held
 
 
+# The newest row of each type: a change or a deletion makes another one the newest (index record_resource_updated).
+_NEWEST = (
+    "SELECT k.rtype, r.id, r.version, r.updated FROM unnest(%s::text[]) AS k(rtype) LEFT JOIN LATERAL (SELECT id, version, updated"
+    " FROM record_resource WHERE rtype = k.rtype ORDER BY updated DESC, rid DESC LIMIT 1) r ON true"
+    " UNION ALL SELECT 'own', NULL, count(*), max(imported_at) FROM standards_codesystem"
+)
+
+
 def _marker() -> dict[str, Any]:
     """For each kind of definition something that differs after every change."""
-    from lianxin.record import store
-
-    scope = Scope.system("terminology")
-    marker: dict[str, Any] = {}
     with connection.cursor() as cur:
-        for rtype in TYPES:
-            found, _ = store.history(_plain(cur), scope, rtype, None, count=1)
-            marker[rtype] = [(one.id, one.version, one.updated) for one in found]
-    tables_ = tables.CodeSystem.objects.aggregate(at=Max("imported_at"), count=Count("pk"))
-    return {**marker, "own": (tables_["at"], tables_["count"], clock.today())}
+        cur.execute(_NEWEST, [list(TYPES)])
+        marker: dict[str, Any] = {kind: rest for kind, *rest in cur.fetchall()}
+    return {**marker, "own": (*marker["own"], clock.today())}
 
 
 def _plain(cur: Any) -> Any:
