@@ -68,7 +68,7 @@ class Bulk(Client):
             )
             answer = self.web("POST", "/bulk/upload", raw)
             assert answer.status_code == 201, answer.content
-            parts.append((rtype, json.loads(answer.content)["url"]))
+            parts.append((rtype, json.loads(answer.content)["url"].replace("testserver", "t")))
         return self.finished(self.begin("$import", parameters(parts, **more)))
 
 

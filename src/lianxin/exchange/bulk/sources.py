@@ -168,6 +168,8 @@ def _fetched(url: str) -> Iterator[bytes]:
                 raise _unreachable(url, f"HTTP {answer.status}")
             while piece := _piece(url, answer):
                 yield piece
+            if answer.length:  # what was promised and did not come
+                raise _unreachable(url, "IncompleteRead")
             return
     raise _unreachable(url, "redirects")
 
