@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lianxin.record import patch, patch_path
+from lianxin.record import patch, patch_diff, patch_path, validate
 from lianxin.record.json_tree import Node
 from lianxin.record.patch import Patch
 from lianxin.record.problems import Problem
@@ -252,3 +252,74 @@ def test_paths_name_places():
                 patch_path.find(root, path)
         else:
             assert len(patch_path.find(root, path)) == count, path
+
+
+SPOKEN = {
+    "resourceType": "Observation",
+    "id": "1",
+    "meta": {"versionId": "1", "tag": [{"code": "x"}]},
+    "status": "final",
+    "code": {"text": "t"},
+    "valueQuantity": {"value": 1.5, "unit": "kg"},
+    "note": [{"text": "a"}, {"text": "b"}, {"text": "c"}],
+    "component": [{"code": {"text": "k"}, "valueString": "v", "interpretation": [{"text": "high"}]}],
+    "contained": [{"resourceType": "Practitioner", "id": "p", "active": True}],
+    "extension": [{"url": "http://e", "valueBoolean": True}],
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"status": "amended"},
+        {"meta": {"versionId": "2", "tag": [{"code": "x"}, {"code": "y"}]}},
+        {"meta": {"versionId": "2"}},
+        {"valueQuantity": None, "valueString": "x"},
+        {"valueQuantity": {"value": 1.75, "unit": "kg", "code": "kg"}},
+        {"note": [{"text": "a"}, {"text": "c"}]},
+        {"note": [{"text": "a"}, {"text": "x"}, {"text": "b"}, {"text": "c"}]},
+        {"note": None},
+        {"performer": [{"display": "a"}, {"display": "b"}]},
+        {"component": [{"code": {"text": "k2"}, "valueInteger": 3}]},
+        {
+            "component": [
+                *SPOKEN["component"],
+                {
+                    "code": {"text": "n"},
+                    "valueQuantity": {"value": 2},
+                    "interpretation": [{"text": "low"}, {"text": "odd"}],
+                },
+            ]
+        },
+        {
+            "extension": [
+                {"url": "http://e", "valueBoolean": False},
+                {"url": "http://f", "extension": [{"url": "g", "valueCode": "h"}]},
+            ]
+        },
+        {"contained": [{"resourceType": "Practitioner", "id": "p", "active": False}]},
+        {
+            "text": {"status": "generated", "div": "<div>x</div>"},
+            "subject": {"reference": "Patient/1"},
+            "issued": "2026-01-01T00:00:00Z",
+        },
+    ],
+)
+def test_a_diff_applied_gives_the_new_version(change):
+    new = {k: v for k, v in {**SPOKEN, **change}.items() if v is not None}
+    made = patch_diff.parameters(
+        "Observation", Node(json.dumps(SPOKEN).encode()), Node(json.dumps(new).encode())
+    ).text()
+    parameters = json.loads(made)
+    assert not validate.check(parameters)[0], parameters
+    patched = (
+        json.loads(Patch("fhirpath", made).apply(json.dumps(SPOKEN)))
+        if parameters.get("parameter")
+        else SPOKEN
+    )
+
+    def bare(resource):
+        return {**resource, "meta": {k: v for k, v in resource.get("meta", {}).items() if k != "versionId"}}
+
+    assert bare(patched) == bare(new)

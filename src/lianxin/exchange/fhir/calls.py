@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from django.db import close_old_connections
-
 from lianxin.access.scope import Scope
 from lianxin.exchange.fhir import gate, handlers, http
 from lianxin.exchange.fhir.http import Incoming, Reply
@@ -58,7 +56,7 @@ def operation(request: Incoming, scope: Scope, rtype: str, rid: str | None, name
         request.header("Idempotency-Key"), request.base,
     )  # fmt: skip
     if not found.affects_state:
-        close_old_connections()
+        gate.fresh()
         return reply_of(found.fn(scope, asked))
 
     def work(cur: Any) -> handlers.Response:
@@ -79,7 +77,7 @@ def routed(request: Incoming, route: handlers.Route, scope: Scope | None) -> Rep
     asked = handlers.Request(
         request.method, "", None, None, request.params, headers_of(request), None, raw, base=request.base
     )
-    close_old_connections()
+    gate.fresh()
     return reply_of(route.fn(scope, asked))
 
 

@@ -82,13 +82,19 @@ def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str =
     )
 
 
+def fresh() -> None:
+    """Let go of a connection that has grown too old or broken, unless a transaction is open on it."""
+    if not connection.in_atomic_block:
+        close_old_connections()
+
+
 def writing(work: Callable[[Any], Any]) -> Any:
     """Run ``work(cursor)`` in a transaction of Django's connection; again when PostgreSQL ended it to resolve a deadlock.
 
     ``work`` must not keep anything from a run that failed.
     """
-    close_old_connections()
-    for left in reversed(range(TRIES)):
+    fresh()
+    for left in reversed(range(1 if connection.in_atomic_block else TRIES)):
         try:
             with transaction.atomic(), connection.cursor() as own:
                 return work(rows.server_cursor(own))

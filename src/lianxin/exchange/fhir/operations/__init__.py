@@ -1,8 +1,17 @@
 """Operations of the record itself, offered at the door."""
 
-from lianxin.exchange.fhir.operations import everything
+from lianxin.exchange.fhir.operations import (
+    document,
+    everything,
+    lastn,
+    matching,
+    meta,
+    summary,
+    versions,
+)
 
 
 def register() -> None:
     """Offer them (called once, when the exchange starts)."""
-    everything.register()
+    for one in (document, everything, lastn, matching, meta, summary, versions):
+        one.register()

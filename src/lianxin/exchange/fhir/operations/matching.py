@@ -1,0 +1,133 @@
+"""Patient/$match: which persons of the index a Patient may be, by the same rules that link registrations.
+
+Only persons that the caller may see are told of.  Each comes as its golden Patient (all sources together) and as the source
+Patients the caller may read, with one score and grade.
+"""
+
+import re
+from typing import Any
+
+from lianxin.access import relationships
+from lianxin.access.scope import Scope
+from lianxin.exchange.fhir import gate, handlers, pool, shape
+from lianxin.exchange.fhir.handlers import Request, Response
+from lianxin.exchange.fhir.operations import gather
+from lianxin.index import engine, facts, foreign, rules
+from lianxin.index.models import Person
+from lianxin.index.rules import Verdict
+from lianxin.record import search, text
+from lianxin.record.problems import refuse
+from lianxin.record.store import Result
+
+GRADE = "http://hl7.org/fhir/StructureDefinition/match-grade"
+PAGE, MOST = 20, 100
+# (score, grade) of a verdict: linked by identifier, by card, by household; else what a clerk would be asked about.
+SAME = {3: (1.0, "certain"), 2: (0.98, "certain"), 1: (0.9, "probable")}
+REVIEW = {"same_id": (0.7, "possible"), "look_alike": (0.6, "possible"), "same_sound": (0.5, "possible")}
+OTHERWISE = (0.4, "possible")
+IDENTIFIER, IDENTIFIER_ODD = (0.99, "certain"), (0.7, "possible")
+MOST_IDENTIFIERS = 10
+
+Graded = tuple[float, str, list[Result]]
+
+
+def register() -> None:
+    """Offer the operation."""
+    handlers.register_operation(
+        "Patient", "match", match, affects_state=False, instance=False, letter="s",
+        definition="http://hl7.org/fhir/OperationDefinition/Patient-match",
+    )  # fmt: skip
+
+
+def graded(verdict: Verdict) -> tuple[float, str] | None:
+    """Score and grade of the index's verdict, None when it is somebody else."""
+    if verdict.kind == "same":
+        return SAME[verdict.strength]
+    return REVIEW.get(verdict.code, OTHERWISE) if verdict.kind == "review" else None
+
+
+def match(scope: Scope, asked: Request) -> Response:
+    """``POST Patient/$match``: resource, onlyCertainMatches, count; best first."""
+    given = asked.argument("resource", dict)
+    if given is None or given.get("resourceType") != "Patient":
+        raise refuse(
+            400,
+            "required",
+            "请在参数 resource 中给出 Patient",
+            "give a Patient in the parameter resource",
+            "Parameters.parameter.where(name='resource')",
+        )
+    certain = asked.argument("onlyCertainMatches", bool) or False
+    count = gather.number(asked, "count", gather.number(asked, "_count", PAGE, MOST), MOST)
+    wanted = facts.facts_of(foreign.registration_from_patient(given, 0))
+
+    def work(cur: Any) -> list[Graded]:
+        people = {
+            k.person_id: (k.number, graded(rules.compare(wanted, k.facts)))
+            for k in engine.candidates(cur, [wanted]).get(0, [])
+        }
+        seen = relationships.seen(scope, sorted(people), cursor=cur)
+        marks = {number: mark for person, (number, mark) in people.items() if person in seen and mark}
+        for number, mark in _by_identifier(cur, scope, given, wanted).items():
+            marks[number] = max(mark, marks.get(number, mark))
+        ordered = sorted(marks.items(), key=lambda m: (-m[1][0], m[0]))
+        if certain:
+            ordered = [m for m in ordered if m[1][1] == "certain"]
+            if len(ordered) > 1:
+                ordered = []  # two certain matches are a doubt
+        found = [(*mark, _patients(cur, scope, number)) for number, mark in ordered[:count]]
+        gate.note(cur, scope, "search", [r for *_, rs in found for r in rs], "Patient/$match")
+        return found
+
+    entries = [
+        _entry(asked.base, score, grade, one)
+        for score, grade, results in pool.reading(work)
+        for one in results
+    ]
+    link = shape.link("self", f"{asked.base}/Patient/$match")
+    return Response(200, shape.bundle_text("searchset", entries[:count], [link], len(entries)))
+
+
+def _by_identifier(
+    cur: Any, scope: Scope, given: dict[str, Any], wanted: facts.Facts
+) -> dict[str, tuple[float, str]]:
+    """Persons with a source Patient that has one of the identifiers (system and value): certain when the rest does not contradict."""
+    found: dict[str, tuple[float, str]] = {}
+    for one in given.get("identifier", [])[:MOST_IDENTIFIERS]:
+        if not one.get("system") or not one.get("value"):
+            continue
+        value = f"{_plain(one['system'])}|{_plain(one['value'])}"
+        for result in search.search(cur, scope, "Patient", [("identifier", value)]).entries:
+            if result.person_id is None:
+                continue
+            person = Person.objects.unscoped("whose Patient the caller has found").get(pk=result.person_id)
+            number = person.number
+            there = facts.facts_of(foreign.registration_from_patient(text.parse(result.body.encode()), 0))
+            odd = rules.ids_differ(wanted, there) or (
+                not wanted.placeholder and rules.name_level(wanted, there) == "other"
+            )
+            found[number] = max(found.get(number, IDENTIFIER_ODD), IDENTIFIER_ODD if odd else IDENTIFIER)
+    return found
+
+
+def _plain(value: str) -> str:
+    """A search value taken literally."""
+    return re.sub(r"([\\|,$])", r"\\\1", value)
+
+
+def _patients(cur: Any, scope: Scope, number: str) -> list[Result]:
+    """The golden Patient of a person number, and its sources that the scope may read."""
+    golden = search.search(cur, scope, "Patient", [("_id", number)]).entries
+    sources: set[str] = set()
+    for one in golden:
+        for link in text.parse(one.body.encode()).get("link", []):
+            sources.add(link["other"]["reference"].rpartition("/")[2])
+    return [*golden, *gather.by_ids(cur, scope, {"Patient": sources})]
+
+
+def _entry(base: str, score: float, grade: str, result: Result) -> str:
+    extension = f'"extension":[{{"url":"{GRADE}","valueCode":"{grade}"}}],'
+    return (
+        f'{{"fullUrl":"{base}/{result.rtype}/{result.id}","resource":{result.body},'
+        f'"search":{{{extension}"mode":"match","score":{score}}}}}'
+    )
