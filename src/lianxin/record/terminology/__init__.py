@@ -44,13 +44,14 @@ def compiled(
     found = _for_good.get(value_set)
     if found is not None:
         return found
-    held = finder.stored
-    kept = held.kept.get(("compiled", value_set))
-    if kept is None:
-        kept = held.keep(("compiled", value_set), lambda: _made(value_set, held))
+    kept = _kept(value_set, finder.stored)
     if isinstance(kept, Problem):
         raise Problem(kept.status, *kept.issues)
     return kept
+
+
+def _kept(url: str, held: sources.Snapshot) -> Compiled | Problem:
+    return held.keep(("compiled", url), lambda: _made(url, held))
 
 
 def _made(url: str, held: sources.Snapshot) -> Compiled | Problem:
@@ -112,10 +113,8 @@ def _any(value_set: str) -> Compiled | None:
     made = _closed(value_set)
     if made is not None:
         return made
-    try:
-        return compiled(value_set, patience=PATIENCE)
-    except Problem:
-        return None
+    kept = _kept(value_set, sources.snapshot(PATIENCE))
+    return kept if isinstance(kept, Compiled) else None
 
 
 def rows_of(made: Compiled, *, filter: str = "", active_only: bool = False) -> list[Item]:
