@@ -19,6 +19,7 @@ from lianxin.exchange.bulk.authority import Pairs
 from lianxin.exchange.bulk.models import DONE, BulkBatch, BulkFile, BulkJob, BulkLane
 from lianxin.exchange.fhir import shape
 from lianxin.exchange.fhir.http import Incoming
+from lianxin.record import rows as rows_of
 from lianxin.record import search, text
 from lianxin.record.problems import Issue, outcome
 from lianxin.record.store import stamp
@@ -176,9 +177,13 @@ def _matching(
 def _found(scope: Scope, rtype: str, ids: list[str], pairs: Pairs) -> set[str]:
     if not ids:
         return set()
-    with connection.cursor() as cur:
+    with connection.cursor() as own:
         page = search.search(
-            cur, scope, rtype, [*pairs, ("_id", ",".join(ids)), ("_count", str(len(ids)))], strict=True
+            rows_of.server_cursor(own),
+            scope,
+            rtype,
+            [*pairs, ("_id", ",".join(ids)), ("_count", str(len(ids)))],
+            strict=True,
         )
     return {one.id for one in page.entries}
 

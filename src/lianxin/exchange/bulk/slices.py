@@ -142,9 +142,9 @@ def read(
             f" WHERE r.rtype = %s AND r.deleted = %s AND {between.format('r')}{narrow} AND {seen}"
             " UNION ALL"
             " SELECT r.id, v.version, v.updated, v.rid, v.body, r.person_id FROM record_history v"
-            f" JOIN record_resource r ON {_SAME}"
-            f" WHERE r.rtype = %s AND r.updated > %s AND v.deleted = %s AND {between.format('v')}{narrow} AND {seen}"
-            f" AND NOT EXISTS (SELECT 1 FROM record_history w WHERE {_NEXT} AND w.version = v.version + 1 AND w.updated <= %s)"
+            " JOIN record_resource r ON r.key = v.key"
+            f" WHERE v.rtype = %s AND r.updated > %s AND v.deleted = %s AND {between.format('v')}{narrow} AND {seen}"
+            " AND NOT EXISTS (SELECT 1 FROM record_history w WHERE w.key = v.key AND w.version = v.version + 1 AND w.updated <= %s)"
             ") s ORDER BY updated, rid"
         )
         given = [
@@ -161,11 +161,6 @@ def read(
                     for rid, version, updated, body, person_id in found
                 ),
             )
-
-
-# How a row of the history finds its resource and its successor.
-_SAME = "r.rid = v.rid"
-_NEXT = "w.rid = v.rid"
 
 
 def batches(cur: Any, patients: Sequence[int], size: int) -> Iterator[tuple[list[int], list[int]]]:

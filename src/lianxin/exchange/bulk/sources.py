@@ -25,7 +25,7 @@ from lianxin.access.scope import Scope
 from lianxin.exchange.bulk import files
 from lianxin.exchange.bulk.models import BulkJob, BulkLane, BulkUpload
 from lianxin.exchange.fhir.http import MAX_RESOURCE
-from lianxin.record import store
+from lianxin.record import rows, store
 from lianxin.record.problems import Problem, refuse
 from lianxin.standards import clock
 
@@ -113,8 +113,8 @@ def obtain(job: BulkJob, lane: BulkLane, scope: Scope, beat: Callable[[], None])
 
 
 def _binary(scope: Scope, reference: str) -> list[bytes]:
-    with connection.cursor() as cur:
-        found = store.read(cur, scope, "Binary", reference.partition("/")[2])
+    with connection.cursor() as own:
+        found = store.read(rows.server_cursor(own), scope, "Binary", reference.partition("/")[2])
     if found is None or found.deleted:
         raise refuse(
             404, "not-found", f"没有可查看的 {reference}", f"there is no {reference} that you may see"
