@@ -90,6 +90,27 @@ def test_every_shipped_value_set_compiles(db: None) -> None:
     assert len(lacking) < 5
 
 
+def test_shipped_codes_have_chinese_names(db: None) -> None:
+    assert [name for _, _, name in terminology.expand(GENDER, language="zh-CN")] == [
+        "男",
+        "女",
+        "其他",
+        "未知",
+    ]
+    assert [name for _, _, name in terminology.expand(GENDER, language="en")] == [
+        "Male",
+        "Female",
+        "Other",
+        "Unknown",
+    ]
+    assert codes("http://hl7.org/fhir/ValueSet/condition-clinical", filter="痊愈") == ["resolved"]
+    assert codes("http://hl7.org/fhir/ValueSet/condition-clinical", filter="yiquanyu") == ["resolved"]
+    for url, names in shipped.chinese().items():
+        held = terminology.system_of(url)
+        assert held is not None
+        assert set(names) <= set(held.concepts), url
+
+
 def test_shipped_hierarchies(db: None) -> None:
     act = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
     below = terminology.descendants(act, "_ActEncounterCode") | terminology.descendants(
@@ -289,9 +310,9 @@ def test_a_change_shows_at_once(zoo: None) -> None:
         terminology.expand(url)
     assert refused.value.status == 404
     [made] = save(value_set(only(("code", "=", "dog")), url=url))
-    assert codes(url) == ["dog"]
+    assert codes(url) == codes(f"ValueSet/{made.id}") == ["dog"]
     save(value_set(only(("code", "=", "bat")), url=url, id=made.id), method="update")
-    assert codes(url) == ["bat"]
+    assert codes(url) == codes(f"ValueSet/{made.id}") == ["bat"]
     save({"resourceType": "ValueSet", "id": made.id}, method="delete")
     with pytest.raises(Problem):
         terminology.expand(url)

@@ -1,5 +1,5 @@
 """The code systems and value sets of FHIR R4 that ship with the platform (``data/terminology_r4.zip``, made by
-``scripts/gen_terminology.py`` from the official package, CC0): found by url or id, unpacked block by block when asked for.
+``scripts/gen_terminology.py`` from the official package, CC0): found by url or id, unpacked block by block when asked for; and Chinese names of the commonest (``data/terminology_zh.json``).
 """
 
 import zipfile
@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "terminology_r4.zip"
+CHINESE = ARCHIVE.with_name("terminology_zh.json")
 
 
 @lru_cache(maxsize=8)
@@ -38,6 +39,12 @@ def resource(rtype: str, url: str, version: str = "") -> dict[str, Any] | None:
     if row is None or (version and version != row[1]):
         return None
     return orjson.loads(_block(f"{row[2]}.ndjson")[row[3]])
+
+
+@cache
+def chinese() -> dict[str, dict[str, str]]:
+    """Our Chinese names of shipped codes that people meet daily: code system -> code -> name."""
+    return orjson.loads(CHINESE.read_bytes())
 
 
 @cache

@@ -224,7 +224,12 @@ def own_systems() -> list[str]:
 @lru_cache(maxsize=256)
 def _shipped_system(url: str) -> System | None:
     found = shipped.resource("CodeSystem", url)
-    return concepts.from_resource(found) if found else None
+    if found is None:
+        return None
+    system = concepts.from_resource(found)
+    for code, name in shipped.chinese().get(url, {}).items():
+        system.concepts[code].designations.append(("zh", None, name))
+    return system
 
 
 @lru_cache(maxsize=64)
@@ -267,7 +272,10 @@ class Finder:
         return self.stored.system(url, version)
 
     def resource(self, rtype: str, canonical: str) -> dict[str, Any] | None:
-        """A value set or concept map by ``url`` or ``url|version``; None when it is not held."""
+        """A value set or concept map by ``url``, ``url|version`` or ``Type/id``; None when it is not held."""
+        if canonical.startswith(f"{rtype}/"):
+            rid = canonical.removeprefix(f"{rtype}/")
+            return self.stored.keep((rtype, canonical), lambda: by_id(rtype, rid))
         url, version = split(canonical)
         if given := self.extra.get((rtype, url)):
             return given
