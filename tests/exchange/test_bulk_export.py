@@ -22,8 +22,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _folder(settings: Any, tmp_path: Any) -> Any:
+def _folder(settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     settings.LIANXIN_BULK_DIR = tmp_path / "bulk"
+    monkeypatch.setattr(slices, "SETTLE", 0.005)
     yield
     pool.close()
 

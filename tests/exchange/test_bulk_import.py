@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lianxin.access.models import AuditEvent
-from lianxin.exchange.bulk import files, intake, jobs, runner, sources
+from lianxin.exchange.bulk import files, intake, jobs, runner, slices, sources
 from lianxin.exchange.bulk.models import BulkJob, BulkLane, BulkUpload
 from lianxin.exchange.fhir import pool
 from lianxin.exchange.models import DeadLetter
@@ -24,8 +24,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _folder(settings: Any, tmp_path: Any) -> Any:
+def _folder(settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     settings.LIANXIN_BULK_DIR = tmp_path / "bulk"
+    monkeypatch.setattr(slices, "SETTLE", 0.005)
     yield
     pool.close()
 

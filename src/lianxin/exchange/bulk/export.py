@@ -103,7 +103,8 @@ def _fill(job: BulkJob, lane: BulkLane, writer: files.Writer, beat: Callable[[],
     shape = _Shape(lane.rtype, job.spec.get("elements"))
     gone: list[str] = []
     size = max(50, slices.SLICE >> lane.attempts)  # smaller after a timeout
-    while writer.count < settings.LIANXIN_BULK_FILE_LINES and writer.plain_size < FILE_BYTES:
+    room = settings.LIANXIN_BULK_FILE_LINES
+    while writer.count < room and writer.plain_size < FILE_BYTES:
         beat()
         scope = authority.current(job)  # as of now: what ended meanwhile is not exported
         reach = authority.limits(scope, lane.rtype)
@@ -118,7 +119,7 @@ def _fill(job: BulkJob, lane: BulkLane, writer: files.Writer, beat: Callable[[],
             break
         after = step.cursor.get("after")
         key = (dt.datetime.fromisoformat(after[0]), after[1]) if after else None
-        with slices.read(scope, here, key, size) as (end, rows):
+        with slices.read(scope, here, key, min(size, room - writer.count)) as (end, rows):
             while chunk := list(islice(rows, SEARCH_IDS)):
                 for row in _matching(scope, lane.rtype, chunk, wanted, reach):
                     if base.deleted:

@@ -2,7 +2,8 @@
 
 Any number of workers on any number of machines may run (they share the folder of files).  A lane is claimed with ``FOR UPDATE
 SKIP LOCKED``; the claim's number goes into everything the worker notes, so a worker that slept past its lease notes nothing.
-Leases run on the database's clock.  After each step the lane is given back: jobs take turns, oldest turn first.
+A worker that dies frees its lane at once (its session held it), one that falls silent when its lease, on the database's
+clock, has run out.  After each step the lane is given back: jobs take turns, oldest turn first.
 """
 
 from __future__ import annotations
@@ -79,14 +80,24 @@ def plan() -> bool:
 
 # ------------------------------------------------------------------------------------------------------------- claiming
 
-_CLAIM = f"""
+_SPACE = 0x6C62  # first key of our advisory locks: "lb"
+
+# A lane whose holder's session is gone is free at once; one whose holder only fell silent, when its lease has run out.
+_FREE = f"""
+SELECT l.id FROM exchange_bulklane l JOIN exchange_bulkjob j ON j.id = l.job_id
+ WHERE j.status = 'running' AND l.status = 'waiting' AND (l.not_before IS NULL OR l.not_before <= clock_timestamp())
+   AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp() OR NOT EXISTS (SELECT 1 FROM pg_locks k
+     WHERE k.locktype = 'advisory' AND k.classid = {_SPACE} AND k.objid = (l.id & 2147483647)::oid AND k.objsubid = 2
+       AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())))
+   AND NOT EXISTS (SELECT 1 FROM exchange_bulklane e WHERE e.job_id = l.job_id AND e.stage < l.stage AND e.status = 'waiting')
+ ORDER BY j.served_at, l.stage, l.number LIMIT 1 FOR UPDATE OF l SKIP LOCKED"""
+
+_TAKE = f"""
 UPDATE exchange_bulklane SET lease = lease + 1, lease_until = clock_timestamp() + interval '{LEASE_SECONDS} seconds'
- WHERE id = (SELECT l.id FROM exchange_bulklane l JOIN exchange_bulkjob j ON j.id = l.job_id
-   WHERE j.status = 'running' AND l.status = 'waiting'
-     AND (l.lease_until IS NULL OR l.lease_until < clock_timestamp()) AND (l.not_before IS NULL OR l.not_before <= clock_timestamp())
-     AND NOT EXISTS (SELECT 1 FROM exchange_bulklane e WHERE e.job_id = l.job_id AND e.stage < l.stage AND e.status = 'waiting')
-   ORDER BY j.served_at, l.stage, l.number LIMIT 1 FOR UPDATE OF l SKIP LOCKED)
-RETURNING id"""
+ WHERE id = %s"""
+
+_HOLD = f"SELECT pg_try_advisory_lock({_SPACE}, (%s & 2147483647)::int)"
+_LET_GO = f"SELECT pg_advisory_unlock({_SPACE}, (%s & 2147483647)::int)"
 
 _BEAT = f"""
 UPDATE exchange_bulklane l SET lease_until = clock_timestamp() + interval '{LEASE_SECONDS} seconds'
@@ -97,14 +108,27 @@ UPDATE exchange_bulklane SET lease_until = NULL, attempts = 0 WHERE id = %s AND 
 
 
 def claim() -> BulkLane | None:
-    """A lane of the job whose turn it is, leased to us."""
-    with connection.cursor() as cur:
-        cur.execute(_CLAIM)
+    """A lane of the job whose turn it is, leased to us and held by our session."""
+    with transaction.atomic(), connection.cursor() as cur:
+        cur.execute(_FREE)
         row = cur.fetchone()
-    return BulkLane.objects.select_related("job").get(pk=row[0]) if row else None
+        if row is None:
+            return None
+        cur.execute(_HOLD, row)
+        cur.execute(_TAKE, row)
+    return BulkLane.objects.select_related("job").get(pk=row[0])
 
 
 def _do(lane: BulkLane) -> None:
+    """A step of a lane, whatever comes of it."""
+    try:
+        _step(lane)
+    finally:
+        with suppress(Error), connection.cursor() as cur:
+            cur.execute(_LET_GO, [lane.pk])
+
+
+def _step(lane: BulkLane) -> None:
     job = lane.job
 
     def beat() -> None:

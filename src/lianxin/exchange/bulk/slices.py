@@ -23,6 +23,7 @@ from lianxin.record import definitions, store, visible
 SLICE = 2000  # keys looked at, whether or not they may be seen
 FETCH = 200  # bodies in memory
 TIMEOUT = "30s"
+SETTLE = 1.0  # seconds between an ``updated`` and the start of the statement that writes it, at the most
 LAST = 2**63 - 1
 BEGINNING = dt.datetime(1, 1, 2, tzinfo=dt.UTC)
 
@@ -72,8 +73,8 @@ def present(types: Sequence[str]) -> list[str]:
 def pending(mark: dt.datetime) -> bool:
     """Whether a transaction that began by ``mark`` (the database's clock) could still write: then nothing is read yet.
 
-    A writer takes its ``updated`` after its transaction began.  One that has written nothing yet has no number; within half a
-    minute it has one or is over (a long report never gets one and is not waited for).
+    A writer takes its ``updated`` after its transaction began, or (the door's plain create) just before.  One that has written
+    nothing yet has no number; within half a minute it has one or is over (a long report never gets one and is not waited for).
     """
     with connection.cursor() as cur:
         cur.execute(
@@ -87,9 +88,9 @@ def pending(mark: dt.datetime) -> bool:
 
 
 def mark() -> dt.datetime:
-    """The database's clock, a little on: every ``updated`` of up to now lies in a transaction that began before it."""
+    """The database's clock, ``SETTLE`` seconds on: whoever has taken an ``updated`` by now has begun its transaction before it."""
     with connection.cursor() as cur:
-        cur.execute("SELECT clock_timestamp() + interval '5 milliseconds'")
+        cur.execute("SELECT clock_timestamp() + %s * interval '1 second'", [SETTLE])
         found: dt.datetime = cur.fetchone()[0]
         return found
 
