@@ -3,9 +3,10 @@
 import io
 import json
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from lianxin.access import tokens
-from lianxin.exchange.fhir import door
+from lianxin.exchange.fhir import hot
 
 
 class Reply:
@@ -39,7 +40,7 @@ class Client:
         )
         where, _, query = path.partition("?")
         environ: dict[str, Any] = {
-            "REQUEST_METHOD": method, "PATH_INFO": f"/fhir/{where}", "QUERY_STRING": query, "HTTP_HOST": "t", "wsgi.url_scheme": "http",
+            "REQUEST_METHOD": method, "PATH_INFO": unquote_to_bytes(f"/fhir/{where}").decode("latin-1"), "QUERY_STRING": query, "HTTP_HOST": "t", "wsgi.url_scheme": "http",
             "CONTENT_LENGTH": str(len(raw)), "wsgi.input": io.BytesIO(raw), "CONTENT_TYPE": "application/fhir+json",
             "HTTP_AUTHORIZATION": f"Bearer {self.token}",
         }  # fmt: skip
@@ -51,7 +52,7 @@ class Client:
         def start(status: str, reply_headers: list[tuple[str, str]]) -> None:
             got["status"], got["headers"] = int(status.split()[0]), dict(reply_headers)
 
-        out = b"".join(door.application(environ, start))
+        out = b"".join(hot.application(environ, start))
         return Reply(got["status"], got["headers"], out)
 
 

@@ -7,6 +7,7 @@ Everything comes from the ``random.Random`` given, so that hypothesis or a seed 
 
 from __future__ import annotations
 
+import copy
 import json
 from random import Random
 from typing import Any
@@ -144,6 +145,11 @@ NASTY: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+def nasty(rnd: Random) -> Any:
+    """One of the nasty values, its own copy."""
+    return copy.deepcopy(rnd.choice(NASTY))
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Paths of everything below a value."""
     found = []
@@ -169,7 +175,7 @@ def spoil(value: dict[str, Any], rnd: Random) -> dict[str, Any]:
             case 0 if isinstance(holder, dict):
                 del holder[last]
             case 1 if isinstance(holder, dict):
-                holder[f"_{last}"] = rnd.choice(NASTY)
+                holder[f"_{last}"] = nasty(rnd)
             case 2 if isinstance(holder, dict):
                 holder[
                     rnd.choice(
@@ -185,13 +191,13 @@ def spoil(value: dict[str, Any], rnd: Random) -> dict[str, Any]:
                             "meta",
                         )
                     )
-                ] = rnd.choice(NASTY)
+                ] = nasty(rnd)
             case 3:
                 holder[last] = [holder[last]]
             case 4:
                 holder[last] = {"value": holder[last]}
             case _:
-                holder[last] = rnd.choice(NASTY)
+                holder[last] = nasty(rnd)
     return value
 
 

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from django.conf import settings
 
-from lianxin.exchange.fhir import pool
+from lianxin.access import connections
 from lianxin.network.models import Institution
 from lianxin.record import definitions, text
 from tests.exchange.client import Client, patient
@@ -35,7 +35,7 @@ BATCH = 200
 def client(db: None) -> Iterator[Client]:
     Institution.objects.create(code="R1", name="县医院", kind="hospital", tier="county", division="331023")
     yield Client("round trip", "R1")
-    pool.close()
+    connections.close()
 
 
 def exact(raw: bytes) -> dict[str, str]:
