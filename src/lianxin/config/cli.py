@@ -50,6 +50,7 @@ def apply_migrations() -> bool:
     from django.core.management import call_command
 
     from lianxin.config import health
+    from lianxin.record import profiles
     from lianxin.record.terminology import publish
     from lianxin.standards import loader
 
@@ -62,6 +63,7 @@ def apply_migrations() -> bool:
     call_command("migrate", verbosity=0, interactive=False)
     loader.load_shipped()
     publish.load_shipped()
+    profiles.publish()
     return True
 
 
@@ -164,11 +166,13 @@ def serve(port: int, host: str, workers: int | None) -> None:
 def migrate() -> None:
     """Bring the database's structure up to date, and load the shipped code systems · 更新数据库结构."""
     boot(migrate=True)
+    from lianxin.record import profiles
     from lianxin.record.terminology import publish
     from lianxin.standards import loader
 
     loader.load_shipped()
     publish.load_shipped()
+    profiles.publish()
     say("数据库结构已是最新。", "the database is up to date")
 
 

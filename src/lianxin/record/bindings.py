@@ -22,9 +22,13 @@ def elements() -> dict[str, list[str]]:
 
 @cache
 def codes(value_set: str) -> dict[str, frozenset[str]] | None:
-    """Codes by system of a required value set; None when it cannot be listed."""
+    """Codes by system of a value set of R4's required bindings or of our own guide; None when it is neither."""
+    from lianxin.record import profiles
+
     found = _tables()["sets"].get(value_set)
-    return None if found is None else {system: frozenset(codes) for system, codes in found.items()}
+    if found is None:
+        return profiles.listed(value_set)
+    return {system: frozenset(codes) for system, codes in found.items()}
 
 
 @cache

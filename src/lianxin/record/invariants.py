@@ -32,6 +32,7 @@ SIGNS = {
 EXTENSION = b'xtension"'
 COMPARATOR = b'omparator"'
 ALL = (1 << 6) - 1
+WARNINGS = 1 << 6  # ask the rules that only warn as well
 LOOK = ("children()", "descendants()", "$this", "extension", "%", "hasValue()", "trace")
 
 
@@ -141,7 +142,8 @@ def _evaluated(kind: str, expression: str) -> Test:
 
     def test(value: Any, scene: Scene) -> bool:
         resource, root = scene.nodes
-        return fhirpath.boolean(run(Node(value, kind), resource, root, BUDGET)) is True
+        node = Node.of(value) if kind == "Resource" else Node(value, kind)
+        return fhirpath.boolean(run(node, resource, root, BUDGET)) is True
 
     return test
 
@@ -196,7 +198,7 @@ def _own(type_name: str) -> list[Rule]:
 
 
 def _shows(rule: Rule, seen: int) -> bool:
-    return rule.severity == "error" and (not rule.sign or bool(rule.sign & seen))
+    return (rule.severity == "error" or bool(seen & WARNINGS)) and (not rule.sign or bool(rule.sign & seen))
 
 
 @cache
@@ -244,11 +246,14 @@ def plan(type_name: str, seen: int) -> Plan:
     return made
 
 
-def broken(resource: dict[str, Any], raw: bytes | None = None) -> list[Issue]:
-    """The invariants a structurally sound resource breaks, and its concepts outside required value sets."""
+def broken(resource: dict[str, Any], raw: bytes | None = None, *, warnings: bool = False) -> list[Issue]:
+    """The invariants a structurally sound resource breaks, and its concepts outside required value sets.
+
+    ``raw`` is its text, which spares most of the looking; ``warnings`` asks the rules of best practice too.
+    """
     issues: list[Issue] = []
     rtype = resource["resourceType"]
-    _visit(resource, rtype, mask(raw), Scene(resource), (rtype,), issues)
+    _visit(resource, rtype, mask(raw) | (WARNINGS if warnings else 0), Scene(resource), (rtype,), issues)
     return issues
 
 

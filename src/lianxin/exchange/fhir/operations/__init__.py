@@ -7,11 +7,12 @@ from lianxin.exchange.fhir.operations import (
     matching,
     meta,
     summary,
+    validating,
     versions,
 )
 
 
 def register() -> None:
     """Offer them (called once, when the exchange starts)."""
-    for one in (document, everything, lastn, matching, meta, summary, versions):
+    for one in (document, everything, lastn, matching, meta, summary, validating, versions):
         one.register()
