@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lianxin.access import tokens
+from lianxin.access import connections, tokens
 from lianxin.access.scope import Scope
 from lianxin.exchange.fhir import gate, http, pool, shape
 from lianxin.exchange.fhir.http import Incoming, Reply
@@ -40,7 +40,7 @@ def run(
     where = "/".join([request.base, *(compartment or ()), *([rtype or "*"] if compartment or rtype else [])])
 
     def work(cur: Any) -> search.Page:
-        page = search.search(cur, scope, rtype, given, strict=strict, compartment=_inside(compartment))
+        page = search.search(cur, scope, rtype, given, strict=strict, compartment=compartment)
         page.included = [e for e in page.included if tokens.allows(scope, e.rtype, "r")]
         names = "&".join(sorted({n for n, _ in page.used}))
         gate.note(
@@ -52,7 +52,9 @@ def run(
         )
         return page
 
-    page = pool.reading(work)
+    # One patient's record has one good plan; other searches are planned for their values.
+    about_one = rtype is not None and search.about_one(rtype, given)
+    page = connections.steady(work) if about_one else pool.reading(work)
     used = [(n, v) for n, v in page.used if n not in ("_format", "_pretty")]
     kept = [(n, v) for n, v in given if n in ("_format", "_pretty")]
     links = [shape.link("self", _address(where, [*used, *kept]))]
@@ -78,10 +80,3 @@ def _types(rtype: str | None, given: list[tuple[str, str]]) -> list[str]:
         return [rtype]
     named = [t.strip() for n, v in given if n == "_type" for t in v.split(",") if t.strip()]
     return named or ["*"]
-
-
-def _inside(compartment: tuple[str, str] | None) -> str | None:
-    """A compartment as the record's search takes it: the id of a Patient, ``Type/id`` of others."""
-    if compartment is None:
-        return None
-    return compartment[1] if compartment[0] == "Patient" else "/".join(compartment)
