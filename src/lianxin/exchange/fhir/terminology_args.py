@@ -8,6 +8,7 @@ from lianxin.record.terminology import sources
 from lianxin.record.terminology.concepts import dicts
 
 LONGEST = 4000  # characters of an argument
+CODINGS = 50  # of one CodeableConcept
 
 
 def text(request: Request, *names: str) -> str:
@@ -63,6 +64,14 @@ def codings(request: Request) -> list[tuple[str, str, str, str]]:
         rows = [request.argument("coding", dict)]
     elif request.arguments.get("codeableConcept"):
         rows = dicts(request.argument("codeableConcept", dict), "coding")
+    if len(rows) > CODINGS:
+        raise refuse(
+            400,
+            "too-long",
+            f"一次最多 {CODINGS} 个 coding",
+            f"at most {CODINGS} codings at once",
+            "codeableConcept",
+        )
     found = [
         (
             str(row.get("system") or ""),
@@ -70,7 +79,7 @@ def codings(request: Request) -> list[tuple[str, str, str, str]]:
             str(row.get("display") or ""),
             str(row.get("version") or ""),
         )
-        for row in rows[:100]
+        for row in rows
         if isinstance(row, dict) and row.get("code")
     ]
     if not found:

@@ -15,7 +15,9 @@ from lianxin.record.terminology.concepts import Concept, Designation, System, de
 from lianxin.record.terminology.sources import Finder, split
 
 DEEPEST = 20  # value sets within value sets
-WORK = 3_000_000  # concepts looked at for one set
+WORK = 1_500_000  # concepts looked at for one set
+SEARCH = 3000  # what looking for a definition counts as
+PATTERN = 5000  # what making a regular expression counts as
 LARGEST = 500_000  # codes of one set
 
 Test = Callable[[str], "bool | None"]
@@ -140,6 +142,7 @@ class Compiler:
         self.versions = versions or {}
         self.default_versions = default_versions or {}
         self.done: dict[str, Part] = {}
+        self.found: dict[tuple[str, str], System | None] = {}
 
     def compile(self, resource: dict[str, Any]) -> Compiled:
         """The compiled set; 422 when it is circular, too large, or uses what is not supported."""
@@ -187,7 +190,7 @@ class Compiler:
         if compose.get("inactive") is False:
             whole.items = {k: i for k, i in whole.items.items() if not i.inactive}
         for number, exclude in enumerate(dicts(compose, "exclude")):
-            whole = _without(whole, self._include(exclude, f"ValueSet.compose.exclude[{number}]"))
+            whole = self._without(whole, self._include(exclude, f"ValueSet.compose.exclude[{number}]"))
         expansion = resource.get("expansion")
         if whole.open and isinstance(expansion, dict) and expansion.get("contains"):
             listed = self._expanded(resource)  # it could be expanded where it was made
@@ -205,7 +208,7 @@ class Compiler:
             stack += reversed(dicts(row, "contains"))
             system, code = str(row.get("system") or ""), str(row.get("code") or "")
             if code and row.get("abstract") is not True:
-                home = self.finder.system(system) if system else None
+                home = self._find(system, "") if system else None
                 concept = home.find(code) if home else None
                 part.items.setdefault((system, code), Item(system, code, concept, row, home))
         return part
@@ -214,6 +217,12 @@ class Compiler:
         self.work -= work
         if self.work < 0:
             raise _costly()
+
+    def _find(self, url: str, version: str) -> System | None:
+        if (url, version) not in self.found:
+            self._spend(SEARCH)
+            self.found[url, version] = self.finder.system(url, version)
+        return self.found[url, version]
 
     def _include(self, include: dict[str, Any], place: str) -> Part:
         self._spend(10)
@@ -243,6 +252,7 @@ class Compiler:
         if canonical in self.done:
             self._spend(len(self.done[canonical].items))
             return self.done[canonical]
+        self._spend(SEARCH)
         found = self.finder.resource("ValueSet", canonical) or self.finder.implicit(canonical)
         if found is None:
             raise refuse(
@@ -256,12 +266,13 @@ class Compiler:
         return made
 
     def _system(self, url: str, version: str, include: dict[str, Any], place: str) -> Part:
-        system = self.finder.system(url, version)
+        system = self._find(url, version)
         self.systems[url] = version or (system.version if system else "")
         if listed := include.get("concept"):
             return self._listed(url, system, listed)
         filters = dicts(include, "filter")
         if system is not None and system.content != "not-present":
+            self._spend(sum(PATTERN for row in filters if row.get("op") == "regex"))
             tests = [filter_test(system, row, f"{place}.filter[{n}]") for n, row in enumerate(filters)]
             self._spend(len(system.concepts) * (1 + len(tests)))
             items = {
@@ -291,7 +302,7 @@ class Compiler:
 
     def _both(self, one: Part, other: Part) -> Part:
         """What is in both; what only one of them can say stays open."""
-        self._spend(len(one.items) + len(other.items))
+        self._spend(len(one.items) * (1 + len(other.open)) + len(other.items) * (1 + len(one.open)))
         items: dict[tuple[str, str], Item] = {}
         unsure: dict[str, set[str]] = {}
         for first, second in ((one, other), (other, one)):
@@ -304,6 +315,24 @@ class Compiler:
         made = Part(items)
         for system in {s for s, _ in one.open} & {s for s, _ in other.open}:
             made.open.append((system, _also(one, other, system)))
+        for system, codes in unsure.items():
+            made.open.append((system, _perhaps(frozenset(codes))))
+        return made
+
+    def _without(self, whole: Part, out: Part) -> Part:
+        """A set less another; a code that may be excluded is neither in nor out."""
+        self._spend(len(whole.items) * (1 + len(out.open)))
+        unsure: dict[str, set[str]] = {}
+        items: dict[tuple[str, str], Item] = {}
+        for key, item in whole.items.items():
+            answer = out.has(*key)
+            if answer is False:
+                items[key] = item
+            elif answer is None:
+                unsure.setdefault(key[0], set()).add(key[1])
+        made = Part(items)
+        for system, test in whole.open:
+            made.open.append((system, _less(test, out, system)))
         for system, codes in unsure.items():
             made.open.append((system, _perhaps(frozenset(codes))))
         return made
@@ -334,24 +363,6 @@ def _also(one: Part, other: Part, system: str) -> Test:
 
 def _perhaps(codes: frozenset[str]) -> Test:
     return lambda code: None if code in codes else False
-
-
-def _without(whole: Part, out: Part) -> Part:
-    """A set less another; a code that may be excluded is neither in nor out."""
-    unsure: dict[str, set[str]] = {}
-    items: dict[tuple[str, str], Item] = {}
-    for key, item in whole.items.items():
-        answer = out.has(*key)
-        if answer is False:
-            items[key] = item
-        elif answer is None:
-            unsure.setdefault(key[0], set()).add(key[1])
-    made = Part(items)
-    for system, test in whole.open:
-        made.open.append((system, _less(test, out, system)))
-    for system, codes in unsure.items():
-        made.open.append((system, _perhaps(frozenset(codes))))
-    return made
 
 
 def _less(test: Test, out: Part, system: str) -> Test:

@@ -8,6 +8,7 @@ from lianxin.record.problems import refuse
 from lianxin.record.terminology import patterns
 
 MAX_CONCEPTS = 500_000
+REMEMBERED = 1_000_000  # codes in the sets of descendants kept
 INACTIVE = frozenset({"retired", "inactive"})
 
 Designation = tuple[str, dict[str, Any] | None, str]  # language, use, value
@@ -68,6 +69,7 @@ class System:
     concepts: dict[str, Concept] = field(default_factory=dict)
     folded: dict[str, str] = field(default_factory=dict)
     below: dict[str, frozenset[str]] = field(default_factory=dict)
+    weight: int = 0  # codes in ``below``
 
     @property
     def complete(self) -> bool:
@@ -99,7 +101,11 @@ class System:
         """A code and everything below it."""
         found = self.below.get(code)
         if found is None:
-            found = self.below[code] = frozenset(self._walk(code, "children"))
+            found = frozenset(self._walk(code, "children"))
+            self.weight += len(found)
+            if self.weight > REMEMBERED:
+                self.below, self.weight = {}, len(found)
+            self.below[code] = found
         return found
 
     def ancestors(self, code: str) -> frozenset[str]:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lianxin.record.problems import refuse
 from lianxin.record.terminology.concepts import dicts
 
 NO_MATCH = frozenset({"unmatched", "disjoint"})
 # Read backwards, a map says the contrary about width (R4 concept-map-equivalence).
 TURNED = {"wider": "narrower", "narrower": "wider", "subsumes": "specializes", "specializes": "subsumes"}
 MOST = 1000
+WORK = 1_000_000  # elements looked at for one code
 DEEPEST = 5  # maps handing over to maps
 
 
@@ -65,6 +67,7 @@ def translate(
 ) -> list[Match]:
     """Matches of every map in turn, at most 1,000; ``other`` finds the map that a map hands over to (``unmapped.url``)."""
     found: list[Match] = []
+    looked = 0
     for resource in maps:
         source, target = _sides(resource)
         if wanted.reverse:
@@ -73,6 +76,15 @@ def translate(
             continue
         name = str(resource.get("url") or "")
         for group in dicts(resource, "group"):
+            looked += 1 + len(dicts(group, "element"))
+            if looked > WORK:
+                raise refuse(
+                    422,
+                    "too-costly",
+                    "概念映射过多，请用 url 指定",
+                    "there are too many concept maps; name one with url",
+                    "url",
+                )
             matches = _group(group, wanted, name)
             if matches is None:
                 handed = other(str(group["unmapped"].get("url") or "")) if depth < DEEPEST else None

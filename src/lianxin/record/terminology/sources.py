@@ -37,6 +37,7 @@ RESTS_ON = {
     "compiled": {"CodeSystem", "ValueSet", "own"},
 }
 PATIENCE = 1.0  # seconds that the hot paths trust a snapshot
+MOST = 5000  # answers kept; beyond that all are forgotten
 VERSIONS = 50  # of one canonical url that are looked at
 MAPS = 200  # concept maps between two systems
 
@@ -62,7 +63,7 @@ class Snapshot:
         try:
             return self.kept[key]
         except KeyError:
-            if len(self.kept) > 20_000:
+            if len(self.kept) > MOST:
                 self.kept.clear()
             made = self.kept[key] = make()
             return made
