@@ -111,7 +111,13 @@ def test_standalone_launch_reaches_the_chosen_patient_only(town: Town) -> None:
         e["resource"]["subject"]["reference"] == f"Patient/{town.one}"
         for e in door("GET", "Observation/_history").json["entry"]
     )
-    assert door("GET", "Organization/SC-T1").status == 200
+    assert (
+        Door("whole")(
+            "PUT", "Organization/O1", {"resourceType": "Organization", "id": "O1", "name": "医联体"}
+        ).status
+        == 201
+    )
+    assert door("GET", "Organization/O1").status == 200
     assert door("POST", "Observation", observation(town.one)).status == 403
     keys = KeySet.import_key_set(flow.browser.get("/auth/jwks").json())
     claims = jwt.decode(got["id_token"], keys, algorithms=["RS256"]).claims

@@ -15,7 +15,7 @@ from lianxin.network import directory
 from lianxin.network.models import Institution
 from lianxin.record import text
 from lianxin.record.keys import ref_key
-from lianxin.record.problems import refuse
+from lianxin.record.problems import Problem, refuse
 from lianxin.standards.identifiers import number_valid
 
 if TYPE_CHECKING:
@@ -91,17 +91,32 @@ def assign(
         person_id = by_number(cur, patient_id) if is_number(patient_id) else None
         if person_id is None:
             place = next((w.place for w, _, ref in wanted if ref and ref[0] == patient_id), "")
-            problem = refuse(
-                422,
-                "not-found",
-                f"没有 Patient/{patient_id}，请先登记患者",
-                f"there is no Patient/{patient_id}; register the patient first",
-                path,
+            problem = (
+                refuse(
+                    422,
+                    "not-found",
+                    f"没有 Patient/{patient_id}，请先登记患者",
+                    f"there is no Patient/{patient_id}; register the patient first",
+                    path,
+                )
+                if scope.everything
+                else unreachable(patient_id, path)
             )
             raise problem.at(place) if place else problem
         places[key] = Place(person_id)
         remember(cur, [(key, patient_id, person_id)])
     return places
+
+
+def unreachable(patient_id: str, path: str) -> Problem:
+    """A patient that an institution may not write about: the same answer whether there is none or it has no relationship."""
+    return refuse(
+        403,
+        "forbidden",
+        f"没有您可写入的 Patient/{patient_id}：请先登记该患者（登记后即有诊疗关系），再写入",
+        f"there is no Patient/{patient_id} that you may write about: register the patient (this makes the care relationship) first",
+        path,
+    )
 
 
 def _home_code(resource: dict[str, Any]) -> str:
@@ -176,12 +191,17 @@ def follow(cur: Any, patient_id: str, person_id: int) -> int:
 def virtual(cur: Any, scope: Scope, patient_id: str) -> "Result | None":
     """The golden Patient of a person number, when the scope may see that person; None otherwise."""
     from lianxin.access import relationships
+    from lianxin.record import visible
     from lianxin.record.store import Result, moment, stamp
 
     if not is_number(patient_id):
         return None
     person_id = by_number(cur, patient_id)
-    if person_id is None or not relationships.seen(scope, [person_id], cursor=cur):
+    if (
+        person_id is None
+        or not visible.open_person(scope, person_id)
+        or not relationships.seen(scope, [person_id], cursor=cur)
+    ):
         return None
     person = Person.objects.unscoped("the relationship was checked").get(pk=person_id)
     resource = registry.golden_patient(person)

@@ -119,10 +119,11 @@ def apply(
     _conditions(cur, scope, jobs)
     active = [job for job in jobs if job.result is None]
     _load(cur, active)
+    hidden = _hidden(cur, scope, active, platform)
     now = moment()
     for job in active:
         try:
-            _admit(job, scope, now, platform)
+            _admit(job, scope, now, platform, job.key in hidden)
         except Problem as problem:
             raise (problem.at(job.write.place) if job.write.place else problem) from None
     active = [job for job in active if job.result is None]
@@ -131,6 +132,8 @@ def apply(
     )
     _rights(cur, scope, active, people, platform)
     _store(cur, active, people, now, source, platform)
+    if not platform:
+        _within_token(cur, scope, active)
     return [job.result for job in jobs if job.result is not None]
 
 
@@ -221,10 +224,73 @@ def _load(cur: Any, jobs: list[_Job]) -> None:
         job.old = found.get(job.key)
 
 
-def _admit(job: _Job, scope: Scope, now: datetime, platform: bool) -> None:
-    """Validate a write against what is stored; settle deletes of nothing."""
+def _hidden(cur: Any, scope: Scope, jobs: list[_Job], platform: bool) -> set[int]:
+    """Keys of stored resources that the writer may not see (or its token may not change): they are treated as if absent."""
+    if platform:
+        return set()
+    found: set[int] = set()
+    for rtype in {j.write.rtype for j in jobs if j.old is not None}:
+        mine = [j for j in jobs if j.write.rtype == rtype and j.old is not None]
+        for letter, method in (("u", "update"), ("d", "delete")):
+            found |= visible.outside(
+                cur, scope, rtype, [j.key for j in mine if j.write.method == method], letter
+            )
+        foreign = [
+            j.key
+            for j in mine
+            if j.old is not None
+            and not scope.everything
+            and j.old.institution_id not in scope.institution_ids
+        ]
+        if foreign:
+            found |= set(foreign) - visible.seen(cur, scope, rtype, foreign)
+    return found
+
+
+def _within_token(cur: Any, scope: Scope, jobs: list[_Job]) -> None:
+    """What was written must lie within the token's scopes (one patient, query limits): asked of the rows as they now are."""
+    if scope.client_id is None:
+        return
+    for rtype in {j.write.rtype for j in jobs if j.write.method != "delete"}:
+        for letter, method in (("c", "create"), ("u", "update")):
+            mine = [j for j in jobs if j.write.rtype == rtype and j.write.method == method]
+            out = visible.outside(cur, scope, rtype, [j.key for j in mine], letter)
+            job = next((j for j in mine if j.key in out), None)
+            if job is not None:
+                problem = refuse(
+                    403,
+                    "forbidden",
+                    f"令牌的授权范围不含这个 {rtype}（限定的患者或条件不符）",
+                    f"the token's scopes do not cover this {rtype} (another patient, or outside its limits)",
+                    rtype,
+                )
+                raise problem.at(job.write.place) if job.write.place else problem
+
+
+def _admit(job: _Job, scope: Scope, now: datetime, platform: bool, hidden: bool = False) -> None:
+    """Validate a write against what is stored; settle deletes of nothing.
+
+    A ``hidden`` resource answers as an absent one does (patients' data may be deleted by their source only, so that neither can
+    be told from the other), except that its id is taken.
+    """
     write, old = job.write, job.old
-    if old is not None:
+    closed_to_all = old is None and write.rtype not in OPEN_TYPES and not (platform or scope.everything)
+    if write.method == "delete" and (hidden or closed_to_all):
+        raise refuse(
+            403,
+            "forbidden",
+            f"贵机构没有可删除的 {write.rtype}/{job.id}；只有来源机构可以删除",
+            f"your institution has no {write.rtype}/{job.id} to delete; only the institution it came from may",
+        )
+    if old is not None and hidden and write.if_match is None:
+        raise refuse(
+            403,
+            "forbidden",
+            "不能使用这个 id，请换一个",
+            "this id cannot be used; choose another",
+            f"{write.rtype}.id",
+        )
+    if old is not None and not hidden:
         if write.method == "create":
             raise refuse(
                 409,
@@ -251,8 +317,8 @@ def _admit(job: _Job, scope: Scope, now: datetime, platform: bool) -> None:
         raise refuse(412, "conflict", "该 id 已有资源", "a resource with this id exists already")
     if write.if_match is not None:
         wanted = re.fullmatch(r'(?:W/)?"?(\d+)"?', write.if_match.strip())
-        if wanted is None or old is None or int(wanted[1]) != old.version:
-            current = old.version if old else 0
+        if wanted is None or old is None or hidden or int(wanted[1]) != old.version:
+            current = old.version if old and not hidden else 0
             raise refuse(
                 412,
                 "conflict",
@@ -311,13 +377,7 @@ def _rights(
             and not (place.new or place.institution_id in scope.institution_ids)
         ):
             assert job.patient is not None
-            problem = refuse(
-                403,
-                "forbidden",
-                "您所在机构与该居民没有诊疗关系，不能写入其记录",
-                "your institution has no care relationship with this person, so it may not write to the record",
-                job.patient[1],
-            )
+            problem = persons.unreachable(job.patient[0], job.patient[1])
             raise problem.at(job.write.place) if job.write.place else problem
 
 

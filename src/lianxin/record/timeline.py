@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from lianxin.access import audit, relationships
 from lianxin.access.scope import Scope
+from lianxin.record import visible
 from lianxin.record.definitions import sources
 from lianxin.record.keys import key_scoped
 from lianxin.record.store import opened
@@ -122,15 +123,16 @@ def timeline(
     """
     relationships.require(scope, person_id)
     kinds = types or DEFAULT_TYPES
+    who, seen, facts, args = _seen(scope, person_id)
     with connection.cursor() as cur:
         cur.execute(
-            "SELECT r.rtype, r.id, r.at, r.body, i.name FROM (SELECT rid FROM record_resource WHERE person_id = %s"
-            " AND rtype = ANY(%s::text[]) AND NOT deleted AND at IS NOT NULL"
+            f"{who} SELECT r.rtype, r.id, r.at, r.body, i.name FROM (SELECT r.rid FROM record_resource r WHERE r.person_id = %s"
+            f" AND r.rtype = ANY(%s::text[]) AND NOT r.deleted AND r.at IS NOT NULL AND {seen}"
             # A letter of the platform stands as Composition and as DocumentReference: it is one entry for a reader.
-            " AND NOT (platform AND rtype = 'DocumentReference') AND (%s::timestamptz IS NULL OR at < %s)"
-            " ORDER BY at DESC, rid DESC LIMIT %s) p JOIN record_resource r USING (rid)"
+            " AND NOT (r.platform AND r.rtype = 'DocumentReference') AND (%s::timestamptz IS NULL OR r.at < %s)"
+            " ORDER BY r.at DESC, r.rid DESC LIMIT %s) p JOIN record_resource r USING (rid)"
             " LEFT JOIN network_institution i ON i.id = r.institution_id ORDER BY r.at DESC, r.rid DESC",
-            [person_id, kinds, before, before, limit],
+            [*facts, person_id, kinds, *args, before, before, limit],
         )
         rows = cur.fetchall()
     _note(scope, person_id, "timeline", len(rows))
@@ -140,21 +142,47 @@ def timeline(
 def counts(scope: Scope, person_id: int) -> dict[str, int]:
     """How many resources of each type the person has (for the tabs of a page); no audit: no content is shown."""
     relationships.require(scope, person_id)
+    who, seen, facts, args = _seen(scope, person_id)
     with connection.cursor() as cur:
         cur.execute(
-            "SELECT rtype, count(*) FROM record_resource WHERE person_id = %s AND NOT deleted GROUP BY rtype",
-            [person_id],
+            f"{who} SELECT r.rtype, count(*) FROM record_resource r WHERE r.person_id = %s AND NOT r.deleted AND {seen}"
+            " GROUP BY r.rtype",
+            [*facts, person_id, *args],
         )
         return dict(cur.fetchall())
 
 
-_LISTED = """
-SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r LEFT JOIN network_institution i ON i.id = r.institution_id
- WHERE r.person_id = %s AND r.rtype = ANY(%s) AND NOT r.deleted ORDER BY r.at DESC NULLS LAST, r.rid DESC LIMIT 2000"""
+def _seen(scope: Scope, person_id: int) -> tuple[str, str, list[Any], list[Any]]:
+    """The part of one person's record the scope may see: WITH clause, condition on ``r``, and the values of each."""
+    facts, given = visible.person_facts(scope, f"{int(person_id)}::bigint")
+    condition, args = visible.about_one(scope)
+    return f"WITH who AS MATERIALIZED (SELECT {facts})", condition, given, args
 
-_MEASURED = f"""
-SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r LEFT JOIN network_institution i ON i.id = r.institution_id
- WHERE r.person_id = %s AND r.rtype = 'Observation' AND NOT r.deleted AND r.at IS NOT NULL ORDER BY r.at DESC LIMIT {WINDOW}"""
+
+def _listed(cur: Any, scope: Scope, person_id: int, types: list[str]) -> list[tuple[Any, ...]]:
+    """All resources of some types, newest first."""
+    who, seen, facts, args = _seen(scope, person_id)
+    cur.execute(
+        f"{who} SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r"
+        " LEFT JOIN network_institution i ON i.id = r.institution_id"
+        f" WHERE r.person_id = %s AND r.rtype = ANY(%s) AND NOT r.deleted AND {seen}"
+        " ORDER BY r.at DESC NULLS LAST, r.rid DESC LIMIT 2000",
+        [*facts, person_id, types, *args],
+    )
+    return cur.fetchall()
+
+
+def _measured(cur: Any, scope: Scope, person_id: int) -> list[tuple[Any, ...]]:
+    """The last measurements."""
+    who, seen, facts, args = _seen(scope, person_id)
+    cur.execute(
+        f"{who} SELECT r.rtype, r.id, r.at, r.body, i.name FROM record_resource r"
+        " LEFT JOIN network_institution i ON i.id = r.institution_id"
+        f" WHERE r.person_id = %s AND r.rtype = 'Observation' AND NOT r.deleted AND r.at IS NOT NULL AND {seen}"
+        f" ORDER BY r.at DESC LIMIT {WINDOW}",
+        [*facts, person_id, *args],
+    )
+    return cur.fetchall()
 
 
 def summary(scope: Scope, person_id: int) -> Summary:
@@ -166,10 +194,10 @@ def summary(scope: Scope, person_id: int) -> Summary:
     relationships.require(scope, person_id)
     made = Summary()
     with connection.cursor() as cur:
-        cur.execute(_LISTED, [person_id, ["Condition", "MedicationRequest", "AllergyIntolerance", "Flag"]])
-        listed = cur.fetchall()
-        cur.execute(_MEASURED, [person_id])
-        measured = cur.fetchall()
+        listed = _listed(
+            cur, scope, person_id, ["Condition", "MedicationRequest", "AllergyIntolerance", "Flag"]
+        )
+        measured = _measured(cur, scope, person_id)
     for row in listed:
         _list_one(made, *row)
     _results(made, measured)
@@ -185,8 +213,7 @@ def banner(scope: Scope, person_id: int, *, noted: bool = False) -> Summary:
     relationships.require(scope, person_id)
     made = Summary()
     with connection.cursor() as cur:
-        cur.execute(_LISTED, [person_id, ["AllergyIntolerance", "Flag"]])
-        listed = cur.fetchall()
+        listed = _listed(cur, scope, person_id, ["AllergyIntolerance", "Flag"])
     for row in listed:
         _list_one(made, *row)
     if not noted:
@@ -197,19 +224,24 @@ def banner(scope: Scope, person_id: int, *, noted: bool = False) -> Summary:
 def series(scope: Scope, person_id: int, code: str, *, limit: int = 500) -> list[Point]:
     """Values of one code of a person, oldest first, from the whole record."""
     relationships.require(scope, person_id)
+    who, seen, facts, args = _seen(scope, person_id)
     with connection.cursor() as cur:
         cur.execute("SELECT subj FROM record_patient WHERE person_id = %s", [person_id])
         numbers = [source.number for source in sources("Observation", "combo-code")]
         keys = [key_scoped(subj, n, code) for (subj,) in cur.fetchall() for n in numbers]
         cur.execute(
-            "SELECT r.id, r.at, r.body FROM record_resource r WHERE r.keys && %s::bigint[] AND r.person_id = %s AND NOT r.deleted"
-            " AND r.at IS NOT NULL ORDER BY r.at DESC LIMIT %s",
-            [keys, person_id, limit],
+            f"{who} SELECT r.id, r.at, r.body FROM record_resource r WHERE r.keys && %s::bigint[] AND r.person_id = %s"
+            f" AND NOT r.deleted AND r.at IS NOT NULL AND {seen} ORDER BY r.at DESC LIMIT %s",
+            [*facts, keys, person_id, *args, limit],
         )
         rows = cur.fetchall()
     found: list[Point] = []
     for rid, at, body in rows:
-        found += [p for c, p in _points(orjson.loads(opened("Observation", body)), at, f"Observation/{rid}") if c == code]
+        found += [
+            p
+            for c, p in _points(orjson.loads(opened("Observation", body)), at, f"Observation/{rid}")
+            if c == code
+        ]
     _note(scope, person_id, "series", len(found))
     return sorted(set(found), key=lambda p: p.date)
 

@@ -4,6 +4,7 @@ The first is :mod:`lianxin.access.sharing`'s rule for each resource; the second 
 name are closed, ``patient/`` scopes keep to that patient, query limits are search conditions like any other.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from lianxin.access import sharing, smart
@@ -108,6 +109,37 @@ def _of_type(scope: Scope, alias: str, rtype: str, letters: str) -> Sql | None:
     if not parts:
         return "FALSE", []
     return "(" + " OR ".join(f"({part})" for part in parts) + ")", params
+
+
+def seen(cur: Any, scope: Scope, rtype: str, keys: Sequence[int]) -> set[int]:
+    """Which of these resources of a type (by key) the scope may see."""
+    text, args = condition(scope, "r", rtype)
+    cur.execute(
+        f"SELECT r.key FROM record_resource r WHERE r.key = ANY(%s::bigint[]) AND {text}", [list(keys), *args]
+    )
+    return {row[0] for row in cur.fetchall()}
+
+
+def outside(cur: Any, scope: Scope, rtype: str, keys: Sequence[int], letters: str) -> set[int]:
+    """Which of these resources, as they are stored now, lie outside what the token's scopes give ``letters`` for."""
+    allowed = narrowing(scope, "r", rtype, letters)
+    if allowed is None or not keys:
+        return set()
+    cur.execute(
+        f"SELECT r.key FROM record_resource r WHERE r.key = ANY(%s::bigint[]) AND ({allowed[0]}) IS NOT TRUE",
+        [list(keys), *allowed[1]],
+    )
+    return {row[0] for row in cur.fetchall()}
+
+
+def open_person(scope: Scope, person_id: int) -> bool:
+    """Whether the token's scopes let a person's own Patient (the virtual one) be read; the relationship is asked elsewhere."""
+    if scope.client_id is None:
+        return True
+    return any(
+        not p.query and (p.level != "patient" or scope.person_id == person_id)
+        for p in smart.matching(scope.smart, "Patient")
+    )
 
 
 def limit(scope: Scope, alias: str, rtype: str, name: str, value: str) -> Sql:
