@@ -64,7 +64,7 @@ def observation(p: int, n: int, rid: str | None = None) -> str:
             "resourceType": "Observation", "id": rid or f"b{p}-{n}", "status": "final",
             "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}]}],
             "code": {"coding": [{"system": "http://loinc.org", "code": code}]}, "subject": {"reference": f"Patient/b{p}"},
-            "effectiveDateTime": day, "valueQuantity": {"value": 100 + n % 40, "unit": "mmHg", "code": "mm[Hg]"},
+            "effectiveDateTime": day, "valueQuantity": {"value": 100 + n % 40, "unit": "mmHg", "system": "http://unitsofmeasure.org", "code": "mm[Hg]"},
         }
     )  # fmt: skip
 

@@ -18,9 +18,9 @@ if os.environ.get("LIANXIN_SUPERVISED") == "1":
 pages = get_wsgi_application()
 
 from lianxin.config.observe import observed  # noqa: E402 - needs the settings that the line above has loaded
-from lianxin.exchange.fhir import door  # noqa: E402
+from lianxin.exchange.fhir import hot  # noqa: E402
 
-_fhir = observed(door.application, "fhir")
+_fhir = observed(hot.application, "fhir")
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

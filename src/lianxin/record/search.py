@@ -81,6 +81,11 @@ def match(cur: Any, scope: Scope, rtype: str, condition: str, limit: int = 2) ->
     return search(cur, scope, rtype, [*pairs, ("_count", str(limit))], strict=True).entries
 
 
+def about_one(rtype: str, given: Sequence[tuple[str, str]]) -> bool:
+    """Whether a search names one patient as the resources' own: one plan then fits all values."""
+    return rtype not in definitions.OPEN_TYPES and any(_patient_id(rtype, n, v) is not None for n, v in given)
+
+
 def search(
     cur: Any,
     scope: Scope,

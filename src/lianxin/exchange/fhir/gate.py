@@ -8,7 +8,7 @@ import psycopg
 from django.db import close_old_connections, connection, transaction
 from django.db.utils import OperationalError
 
-from lianxin.access import audit, tokens
+from lianxin.access import audit, journal, tokens
 from lianxin.access.scope import Scope
 from lianxin.exchange.fhir import pool
 from lianxin.exchange.fhir.http import Incoming
@@ -62,24 +62,28 @@ def absent(rtype: str, rid: str) -> Problem:
 
 
 def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str = "") -> None:
-    """Audit results that are somebody's data: one event a person, with how many resources of each type when there are several."""
+    """Audit results that are somebody's data: one event a person, with how many resources of each type when there are several.
+
+    What was written is audited in the writer's transaction, what was seen in the journal.
+    """
     people: dict[int | None, list[Result]] = {}
     for one in results:
         if one.person_id is not None or one.rtype not in definitions.OPEN_TYPES:
             people.setdefault(one.person_id, []).append(one)
-    audit.write_many(
-        [
-            audit.entry(
-                scope,
-                action,
-                person_id=person,
-                what=what or f"{own[0].rtype}/{own[0].id}/_history/{own[0].version}",
-                detail=dict(Counter(one.rtype for one in own)) if len(own) > 1 else None,
-            )
-            for person, own in people.items()
-        ],
-        cursor=cur,
-    )
+    entries = [
+        audit.entry(
+            scope,
+            action,
+            person_id=person,
+            what=what or f"{own[0].rtype}/{own[0].id}/_history/{own[0].version}",
+            detail=dict(Counter(one.rtype for one in own)) if len(own) > 1 else None,
+        )
+        for person, own in people.items()
+    ]
+    if action in ("read", "search"):
+        journal.keep(entries)
+    else:
+        audit.write_many(entries, cursor=cur)
 
 
 def fresh() -> None:

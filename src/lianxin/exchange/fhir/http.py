@@ -92,18 +92,22 @@ def incoming(environ: dict[str, Any]) -> Incoming:
             414, "too-long", "查询串过长，请改用 POST _search", "the query is too long; use POST _search"
         )
     params = pairs(query)
-    host = environ.get("HTTP_HOST", "")
-    if not HOST.fullmatch(host):
-        host = f"{environ.get('SERVER_NAME', 'localhost')}:{environ.get('SERVER_PORT', '80')}"
-    scheme = environ.get("HTTP_X_FORWARDED_PROTO", environ.get("wsgi.url_scheme", "http"))
-    scheme = scheme if scheme in ("http", "https") else "http"
     return Incoming(
         environ["REQUEST_METHOD"],
         [p for p in path.split("/") if p],
         params,
         environ,
-        f"{scheme}://{host}/fhir",
+        base(environ),
     )
+
+
+def base(environ: dict[str, Any]) -> str:
+    """The door's address as the client knows it."""
+    host = environ.get("HTTP_HOST", "")
+    if not HOST.fullmatch(host):
+        host = f"{environ.get('SERVER_NAME', 'localhost')}:{environ.get('SERVER_PORT', '80')}"
+    scheme = environ.get("HTTP_X_FORWARDED_PROTO", environ.get("wsgi.url_scheme", "http"))
+    return f"{scheme if scheme in ('http', 'https') else 'http'}://{host}/fhir"
 
 
 def negotiate(request: Incoming) -> None:
