@@ -493,7 +493,8 @@ def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
         for emit, whole in leaves:
             for one in walk(resource, whole):
                 emit(one, number, rows, sealed)
-                rows.keys.append(present)
+                if any(key in resource for key in whole[0][1]):  # false is found also where nothing is written
+                    rows.keys.append(present)
     if rtype in _with_composites():
         _pairs(resource, rows, sealed)
     if any(label.get("code") in ("R", "V") for label in resource.get("meta", {}).get("security", ())):
