@@ -7,6 +7,7 @@ the keys themselves are those of :mod:`lianxin.record.keys`.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any
 
@@ -186,13 +187,17 @@ def _date_period(v: Any, n: int, rows: Rows, sealed: bool) -> None:
 
 
 def _date_timing(v: Any, n: int, rows: Rows, sealed: bool) -> None:
-    events = [values.date_range(e) for e in v.get("event", ()) if type(e) is str]
-    if events:
-        low, high = min(e[0] for e in events), max(e[1] for e in events)
-        rows.dates.append((low.isoformat(), high.isoformat(), None, n, 0))
-    bounds = v.get("repeat", {}).get("boundsPeriod")
-    if bounds:
-        _date_period(bounds, n, rows, sealed)
+    """Only the outer limits of a Timing count."""
+    found = [values.date_texts(e) for e in v.get("event", ()) if type(e) is str]
+    bounds = (v.get("repeat") or {}).get("boundsPeriod") or {}
+    start, end = bounds.get("start"), bounds.get("end")
+    if start or end:
+        low = values.date_texts(start)[0] if start else values.FIRST
+        found.append((low, values.date_texts(end)[1] if end else values.LAST))
+    if found:
+        low = min((e[0] for e in found), key=datetime.fromisoformat)
+        high = max((e[1] for e in found), key=datetime.fromisoformat)
+        rows.dates.append((low, high, None, n, 0))
 
 
 def _number(v: Any, n: int, rows: Rows, sealed: bool) -> None:
@@ -279,7 +284,10 @@ def _ref(v: Any, n: int, rows: Rows, sealed: bool) -> None:
 
 def _ref_resource(v: Any, n: int, rows: Rows, sealed: bool) -> None:
     if v.get("resourceType") and v.get("id"):
-        rows.keys.append(key_ref(n, ref_key(f"{v['resourceType']}/{v['id']}")))
+        rows.keys += (
+            key_ref(n, ref_key(f"{v['resourceType']}/{v['id']}")),
+            key_target(n, v["resourceType"]),
+        )
 
 
 def _position(v: Any, n: int, rows: Rows, sealed: bool) -> None:
@@ -435,7 +443,7 @@ def _pairs(resource: dict[str, Any], rows: Rows, sealed: bool) -> None:
 
 
 @cache
-def _scoped(rtype: str) -> frozenset[int]:
+def scoped_numbers(rtype: str) -> frozenset[int]:
     """Numbers of the sources whose codes are also keyed together with the patient."""
     if rtype in definitions.OPEN_TYPES or rtype in PATIENTS:
         return frozenset()
@@ -457,7 +465,7 @@ def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
     rtype = resource["resourceType"]
     rows = Rows()
     steps = plan(rtype)
-    scoped = _scoped(rtype) if subj is not None else ()
+    scoped = scoped_numbers(rtype) if subj is not None else ()
     sealed = rtype in PATIENTS
     for member, value in resource.items():
         for leaves, number, present in steps.get(member, ()):
@@ -485,7 +493,8 @@ def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
         for emit, whole in leaves:
             for one in walk(resource, whole):
                 emit(one, number, rows, sealed)
-                rows.keys.append(present)
+                if any(key in resource for key in whole[0][1]):  # false is found also where nothing is written
+                    rows.keys.append(present)
     if rtype in _with_composites():
         _pairs(resource, rows, sealed)
     if any(label.get("code") in ("R", "V") for label in resource.get("meta", {}).get("security", ())):

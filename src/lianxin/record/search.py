@@ -16,7 +16,7 @@ from lianxin.record.keys import key_scoped, ref_key
 from lianxin.record.problems import Issue, Problem
 from lianxin.record.query import compartments, conditions, include
 from lianxin.record.query import order as ordering
-from lianxin.record.query.base import Context, Sql, UnknownParameter, any_key, any_of, bad, plain, split
+from lianxin.record.query.base import Context, Sql, UnknownParameter, any_key, any_of, bad
 from lianxin.record.query.kinds import numbers
 from lianxin.record.query.references import golden_keys, is_subject
 from lianxin.record.query.result import COLUMNS, row_result
@@ -60,15 +60,22 @@ class _Query:
         self.where.append(part[0])
         self.args += part[1]
 
-    def about(self, scope: Scope, subjects: list[int], rtype: str | None = None) -> None:
-        """Only resources of these patients, who are one person; what the scope may see of that person is settled once."""
+    def about(
+        self, scope: Scope, subjects: list[int], rtype: str | None = None, *, led: bool = False
+    ) -> None:
+        """Only resources of these patients, who are one person; what the scope may see of that person is settled once.
+
+        ``led``: keys will lead to the rows, so that the index on persons is kept out of the way (a plan made once for all
+        values cannot know that it is the worse one).
+        """
         facts, args = visible.person_facts(scope, "p.person_id")
         self.who = (
             f"WITH who AS MATERIALIZED (SELECT p.person_id, {facts} FROM record_patient p"
             " WHERE p.subj = ANY(%s::bigint[]) LIMIT 1) "
         )
         self.who_args = [*args, subjects]
-        self.where += ["r.person_id = (SELECT person_id FROM who)", "r.subj = ANY(%s::bigint[])"]
+        person = "r.person_id + 0" if led else "r.person_id"
+        self.where += [f"{person} = (SELECT person_id FROM who)", "r.subj = ANY(%s::bigint[])"]
         self.args.append(subjects)
         self.add(visible.about_one(scope, "r", rtype))
 
@@ -246,8 +253,10 @@ def _about_one(ctx: Context, query: _Query, rtype: str, filters: list[tuple[str,
     page.used.append(filters.pop(at))
     keys = [ref_key(f"Patient/{patient_id}")]
     keys += [key for key in golden_keys(ctx, patient_id) if key not in keys]
-    query.about(ctx.scope, keys, rtype)
-    _scoped(query, rtype, filters, keys)
+    leading = _scoped(rtype, filters, keys)
+    query.about(ctx.scope, keys, rtype, led=bool(leading))
+    for part in leading:
+        query.add(part)
     return True
 
 
@@ -271,18 +280,19 @@ def _patient_id(rtype: str, name: str, value: str) -> str | None:
     return found[1] if found and found[0] == "Patient" else None
 
 
-def _scoped(query: _Query, rtype: str, filters: list[tuple[str, str]], subjects: list[int]) -> None:
-    """Let a plain code lead: its key joined with the patient's is found at once; systems are still checked beside it."""
-    scoped = extract._scoped(rtype)
+def _scoped(rtype: str, filters: list[tuple[str, str]], subjects: list[int]) -> list[Sql]:
+    """Conditions on the keys that join a plain code with the patient, so that both are found at once; systems are still checked beside."""
+    scoped = extract.scoped_numbers(rtype)
+    found = []
     for name, value in filters:
         param = definitions.params(rtype).get(name)
         if param is None or param.kind != "token" or "\\" in value:
             continue
         own = numbers(rtype, name)
-        codes = [v.rpartition("|")[2] for v in split(value, ",") if v]
-        if not set(own) <= scoped or not codes or not all(codes):
-            continue
-        query.add(any_key("r", [key_scoped(s, n, plain(c)) for s in subjects for n in own for c in codes]))
+        codes = [v.rpartition("|")[2] for v in value.split(",") if v]
+        if set(own) <= scoped and codes and all(codes):
+            found.append(any_key("r", [key_scoped(s, n, c) for s in subjects for n in own for c in codes]))
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------ sort and page

@@ -58,6 +58,8 @@ def _keys(ctx: Context, rtype: str, code: str, name: str, piece: str) -> list[in
     n = numbers(rtype, code)[0]
     if param.kind == "reference":
         return [key_ref(n, key) for key in target_keys(ctx, rtype, param, name, "", piece)]
+    if split(piece, "|")[-1] == "":
+        raise bad(name, "组合参数中应写明代码", "a composite parameter needs the code, not only its system")
     return token_keys(rtype, code, n, name, piece)
 
 

@@ -21,6 +21,7 @@ from lianxin.record.keys import (
     system_key,
 )
 from lianxin.record.paths import compile_path
+from lianxin.record.problems import Issue, Problem
 from lianxin.record.query.base import (
     Context,
     Sql,
@@ -180,7 +181,10 @@ def _of_type(rtype: str, n: int, name: str, value: str) -> list[int]:
 def _expanded(name: str, url: str) -> list[tuple[str, str]]:
     from lianxin.record import terminology
 
-    return [(row[0], row[1]) for row in terminology.expand(url)]
+    try:
+        return [(row[0], row[1]) for row in terminology.expand(url)]
+    except Problem as problem:
+        raise Problem(400, *(Issue(i.code, i.text, name[:100]) for i in problem.issues)) from None
 
 
 def _related(name: str, value: str, modifier: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ KILOMETRES = {"": 1.0, "km": 1.0, "m": 0.001, "[mi_us]": 1.609347219, "[mi_i]": 
 def near(
     ctx: Context, rtype: str, param: Param, name: str, modifier: str, given: list[str], alias: str
 ) -> Sql:
-    """Condition on the two number rows of a position (item 0 latitude, item 1 longitude, degrees)."""
+    """Condition on the two number rows of a position (item 1 latitude, item 2 longitude, degrees)."""
     if modifier:
         raise bad_modifier(name, modifier)
     (number,) = numbers(rtype, param.code)
@@ -35,8 +35,8 @@ def _one(number: int, name: str, value: str, alias: str) -> Sql:
         raise bad(name, "应为 纬度|经度|距离|km", "write latitude|longitude|distance|km") from None
     band = distance / 111.0 + 0.001  # degrees of latitude: only rows in it are measured
     return (
-        f"EXISTS (SELECT 1 FROM record_quantity g JOIN record_quantity h ON h.rid = g.rid AND h.number = g.number AND h.item = 1"
-        f" WHERE g.rid = {alias}.rid AND g.number = %s AND g.item = 0 AND g.lo BETWEEN %s AND %s"
+        f"EXISTS (SELECT 1 FROM record_quantity g JOIN record_quantity h ON h.rid = g.rid AND h.number = g.number AND h.item = 2"
+        f" WHERE g.rid = {alias}.rid AND g.number = %s AND g.item = 1 AND g.lo BETWEEN %s AND %s"
         f" AND 2 * {EARTH} * asin(least(1, sqrt(power(sin(radians(g.lo - %s) / 2), 2)"
         f" + %s * cos(radians(g.lo)) * power(sin(radians(h.lo - %s) / 2), 2)))) <= %s)",
         [number, latitude - band, latitude + band, latitude, cos(radians(latitude)), longitude, distance],
