@@ -157,7 +157,9 @@ def _headers(version: int, updated: datetime) -> list[tuple[str, str]]:
 
 def _create(environ: dict[str, Any], scope: Scope, rtype: str) -> Answer | None:
     """``POST Type`` of something valid, about a patient the writer may write about."""
-    if not any(not p.limited for p in smart.matching(scope.smart, rtype, "c")):
+    if not tokens.allows(scope, rtype, "c") or all(
+        p.limited for p in smart.matching(scope.smart, rtype, "c")
+    ):
         return None
     http.check_type(environ)
     raw = http.read_body(environ, http.MAX_RESOURCE)
