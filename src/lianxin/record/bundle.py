@@ -420,8 +420,9 @@ def _typed(part: Part, resource: dict[str, Any], place: str) -> dict[str, Any]:
 def _patch(cur: Any, scope: Scope, part: Part, raw: bytes, place: str) -> Write:
     assert part.id is not None
     try:
+        sent = patch.of_resource(raw)
         current = patchable(cur, scope, part.rtype, part.id)
-        made = patch.of_resource(raw).apply(current.body)
+        made = sent.apply(current.body)
         resource = patched(made, part.rtype, part.id)
     except Problem as problem:
         raise problem.at(place) from None
