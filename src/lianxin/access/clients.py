@@ -48,6 +48,7 @@ class Draft:
     jwks_url: str = ""
     redirect_uris: list[str] = field(default_factory=list)
     launch_url: str = ""
+    validation: str = "strict"
 
 
 def save(scope: Scope, draft: Draft, client: Client | None = None) -> Client:
@@ -64,6 +65,10 @@ def save(scope: Scope, draft: Draft, client: Client | None = None) -> Client:
         errors["name"] = T("请填写名称。", "Give a name.")
     elif (taken.exclude(pk=client.pk) if client else taken).exists():
         errors["name"] = T("已有同名客户端,请换一个名称。", "There is a client of this name; choose another.")
+    if draft.validation in Client.VALIDATIONS:
+        values["validation"] = draft.validation
+    else:
+        errors["validation"] = T("请选择校验方式。", "Choose how strictly to validate.")
     if draft.kind not in Client.KINDS:
         errors["kind"] = T("请选择类型。", "Choose the kind.")
     else:

@@ -80,9 +80,12 @@ class Client(models.Model):
 
     ``key`` is the ``client_id`` of OAuth. A ``backend`` asks for tokens by itself; an ``app`` is opened by a person (SMART App
     Launch). It proves itself by ``jwks`` or ``jwks_url`` (a signed assertion) or by a secret; an app with none of them is public.
+    ``validation``: what it writes must keep R4's rules and the profiles it claims (``strict``), or is stored with warnings
+    (``warn``); what is not structurally R4 is refused either way.
     """
 
     KINDS = ("backend", "app")
+    VALIDATIONS = ("strict", "warn")
 
     name = models.CharField(max_length=120, unique=True)
     institution = models.ForeignKey(Institution, null=True, blank=True, on_delete=models.PROTECT)
@@ -97,10 +100,14 @@ class Client(models.Model):
     redirect_uris = models.JSONField(default=list, blank=True)
     launch_url = models.URLField(max_length=500, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    validation = models.CharField(max_length=6, default="strict", db_default="strict")
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(kind__in=("backend", "app")), name="access_client_kind"),
+            models.CheckConstraint(
+                condition=Q(validation__in=("strict", "warn")), name="access_client_validation"
+            ),
             models.CheckConstraint(
                 condition=Q(jwks__isnull=True) | Q(jwks_url=""), name="access_client_one_key_source"
             ),
@@ -387,7 +394,9 @@ class AuditEvent(models.Model):
                 fields=["person_id", "at"], condition=Q(person_id__isnull=False), name="access_audit_person"
             ),
             models.Index(
-                fields=["account_id", "at"], condition=Q(account_id__isnull=False), name="access_audit_account"
+                fields=["account_id", "at"],
+                condition=Q(account_id__isnull=False),
+                name="access_audit_account",
             ),
             BrinIndex(fields=["at"], name="access_audit_at"),
         ]

@@ -19,6 +19,7 @@ class Scope:
 
     ``smart``: a token's scopes, which only ever narrow. An app that a person opened has ``client_id`` *and* ``account_id``: it
     sees what that person sees, within its scopes; ``person_id`` is the patient its ``patient/`` scopes are about.
+    ``strict``: what it writes must keep the rules of R4 and of the profiles it claims, not only the structure.
     ``partner_ids``: institutions of the same consortia (see :mod:`lianxin.access.sharing`).
     """
 
@@ -37,6 +38,7 @@ class Scope:
     partner_ids: frozenset[int] = frozenset()
     person_id: int | None = None
     grant_id: int | None = None
+    strict: bool = True
 
     @classmethod
     def system(cls, reason: str) -> Scope:
@@ -156,10 +158,18 @@ def scope_for_client(
     smart: tuple[str, ...],
     villages: Iterable[int] = (),
     partners: frozenset[int] = frozenset(),
+    strict: bool = True,
 ) -> Scope:
     """The scope of a machine client: its institution (with village clinics), or the whole platform when it has none."""
     if institution_id is None:
-        return Scope(client_id=client_id, smart=smart, everything=True, name=name, reason=f"client {name}")
+        return Scope(
+            client_id=client_id,
+            smart=smart,
+            everything=True,
+            name=name,
+            reason=f"client {name}",
+            strict=strict,
+        )
     return Scope(
         client_id=client_id,
         institution_id=institution_id,
@@ -167,4 +177,5 @@ def scope_for_client(
         smart=smart,
         name=name,
         partner_ids=partners,
+        strict=strict,
     )

@@ -176,7 +176,7 @@ def _look_up(cur: Any, digest: bytes) -> tuple[dt.datetime, Scope] | None:
     cur.execute(
         "SELECT c.id, c.name, c.institution_id, t.scope, t.expires_at,"
         " CASE WHEN i.kind IN ('township', 'community') THEN ARRAY(SELECT v.id FROM network_institution v"
-        " WHERE v.parent_id = i.id AND v.kind = 'village') ELSE '{}' END, t.grant_id, c.last_used_at"
+        " WHERE v.parent_id = i.id AND v.kind = 'village') ELSE '{}' END, t.grant_id, c.last_used_at, c.validation"
         " FROM access_token t JOIN access_client c ON c.id = t.client_id"
         " LEFT JOIN network_institution i ON i.id = c.institution_id"
         " LEFT JOIN access_grant g ON g.id = t.grant_id"
@@ -187,7 +187,7 @@ def _look_up(cur: Any, digest: bytes) -> tuple[dt.datetime, Scope] | None:
     row = cur.fetchone()
     if row is None:
         return None
-    client_id, name, institution_id, given, expires_at, villages, grant_id, used = row
+    client_id, name, institution_id, given, expires_at, villages, grant_id, used, validation = row
     if used is None or now - used > _USED:
         cur.execute("UPDATE access_client SET last_used_at = %s WHERE id = %s", [now, client_id])
     scopes = tuple(given.split())
@@ -197,7 +197,8 @@ def _look_up(cur: Any, digest: bytes) -> tuple[dt.datetime, Scope] | None:
     partners = (
         sharing.partners([institution_id, *villages], cursor=cur) if institution_id else frozenset[int]()
     )
-    return expires_at, scope_for_client(client_id, name, institution_id, scopes, villages, partners)
+    strict = validation != "warn"
+    return expires_at, scope_for_client(client_id, name, institution_id, scopes, villages, partners, strict)
 
 
 def _person_behind(grant_id: int, scopes: tuple[str, ...]) -> Scope | None:
@@ -228,4 +229,5 @@ def scope_of_grant(grant: Grant, scopes: tuple[str, ...]) -> Scope | None:
         partner_ids=person.partner_ids,
         person_id=grant.person_id,
         grant_id=grant.pk,
+        strict=grant.client.validation != "warn",
     )

@@ -31,6 +31,14 @@ KINDS = {
     "backend": T("后台系统（系统对系统）", "Backend (system to system)"),
     "app": T("应用（由医务人员打开）", "App (opened by a person)"),
 }
+VALIDATIONS = {
+    "strict": T(
+        "严格：违反规则或所声明档案的资源拒收", "Strict: what breaks a rule or a claimed profile is refused"
+    ),
+    "warn": T(
+        "警告：结构正确即接收，问题以警告告知", "Warn: what is structurally sound is taken, problems are told"
+    ),
+}
 STATES = (("active", T("使用中", "In use")), ("disabled", T("已停用", "Disabled")))
 
 
@@ -86,6 +94,11 @@ class ClientForm(HouseForm):
         label=T("从病历打开的地址", "Launch address"),
         help_text=T("填写后，病历页上会出现此应用", "With it the app is offered on patients' pages"),
     )
+    validation = forms.ChoiceField(
+        required=False,
+        label=T("写入校验", "Validation of what it writes"),
+        choices=lambda: list(VALIDATIONS.items()),
+    )
 
     def draft(self) -> clients.Draft:
         """What was typed, for the service."""
@@ -99,6 +112,7 @@ class ClientForm(HouseForm):
             data["jwks_url"],
             data["redirect_uris"].split(),
             data["launch_url"],
+            data["validation"] or "strict",
         )
 
 
@@ -171,6 +185,7 @@ def _initial(row: Client | None) -> dict[str, Any]:
         "jwks_url": row.jwks_url,
         "redirect_uris": "\n".join(row.redirect_uris),
         "launch_url": row.launch_url,
+        "validation": row.validation,
     }
 
 
