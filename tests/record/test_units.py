@@ -69,6 +69,7 @@ def test_factors_without_a_finite_decimal(value: str, frm: str, to: str, expecte
     ("frm", "to"),
     [
         ("mg/dL", "mmol/L"),  # a molar mass is no business of units
+        ("10*9/L", "mmol/L"),  # cells are not counted in moles
         ("[IU]", "[CFU]"),
         ("[IU]", "mg"),
         ("kg", "m"),
@@ -105,6 +106,7 @@ def test_what_is_no_code(code: str) -> None:
 def test_dimensions_and_base_units() -> None:
     assert units.dimension("mg/dL") == units.dimension("g/L") == "g.m-3"
     assert units.dimension("%") == units.dimension("{score}") == units.dimension("rad/rad") == "1"
+    assert units.dimension("mmol/L") == units.dimension("meq/dL") == "m-3.mol"
     assert units.dimension("[IU]/mL") == "[iU].m-3"
     assert units.canonical(D("5.5"), "mg/dL") == (D("55"), "g.m-3")
     assert units.canonical(D("37"), "Cel") == (D("310.15"), "K")
@@ -133,6 +135,8 @@ def test_special_units_outside_their_domain() -> None:
     assert units.convert(D(-1), "mol/L", "[pH]") is None
     assert units.convert(D(0), "mol/L", "[pH]") is None
     assert units.convert(D("1e8"), "[pH]", "mol/L") is None
+    assert units.convert(D("-1e300"), "Np", "1") == 0 or units.convert(D("-1e300"), "Np", "1") is None
+    assert units.convert(D("3.7"), "daB[kW]", "B[kW]") == 37
 
 
 @given(st.text(max_size=60))

@@ -2,7 +2,8 @@
 
 The table (``data/terminology_ucum.json``, made by ``scripts/gen_units.py`` from the official UCUM essence) gives every unit as
 a multiple of others; here a code becomes a vector over the seven base units and a rational factor.  Arbitrary units
-(``[IU]``, ``[CFU]`` ...) are bases of their own: they can be compared only with themselves.  Temperatures and logarithmic
+(``[IU]``, ``[CFU]`` ...) are bases of their own: they can be compared only with themselves.  So is the mole, which UCUM has as a
+mere number: otherwise every glucose (mmol/L) would be greater than every cell count (10*9/L).  Temperatures and logarithmic
 units (``Cel``, ``[degF]``, ``[pH]``, ``dB``) have a function instead of a factor and stand alone in a code.
 
 Source: The Unified Code for Units of Measure 2.2, clauses 2 (grammar), 3 (semantics), 4 (tables).
@@ -28,7 +29,7 @@ GREATEST = 60  # exponent of a unit: 10*60 is far beyond any measurement
 DIGITS = 60  # significant digits kept in a result that has no exact decimal form, and of a value looked at
 REACH = 400  # decimal exponent of a value looked at
 EXACT = Context(prec=4 * DIGITS)
-ROUND = Context(prec=34)
+ROUND = Context(prec=34, Emax=999, Emin=-999)
 
 Dims = tuple[tuple[str, int], ...]
 
@@ -73,7 +74,7 @@ def _defined(code: str) -> Unit | None:
     if row is None:
         return None
     _, arbitrary, value, unit, _, *function = row
-    if (arbitrary and unit == "1") or (function and function[0].startswith("hp")):
+    if code == "mol" or (arbitrary and unit == "1") or (function and function[0].startswith("hp")):
         return Unit(((code, 1),), Fraction(1))
     base = _Reader(unit).unit()
     if (
@@ -346,9 +347,7 @@ def _to_special(based: Decimal, unit: Unit) -> Decimal | None:
 def _through(
     function: Callable[[Decimal], Decimal], number: Decimal, then: Callable[[Decimal], Fraction]
 ) -> Decimal | None:
-    """Apply a function that has no exact result, in bounded time; None outside its domain."""
-    if not abs(number) <= 10**9:
-        return None
+    """Apply a function that has no exact result, in bounded time (the context overflows early); None outside its domain."""
     try:
         with localcontext(ROUND):
             made = function(number)
