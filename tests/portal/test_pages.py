@@ -37,6 +37,7 @@ PAGES: dict[str, set[str]] = {
     "/manage/sheets/institutions.xlsx": {"system_admin", "manager"},
     "/manage/sheets/people.xlsx?empty=1": {"system_admin", "manager"},
     "/manage/accounts": {"security_admin"},
+    "/manage/bulk": {"system_admin"},
     "/manage/accounts/new": {"security_admin"},
     "/audit": {"audit_admin"},
     "/audit.csv": {"audit_admin"},

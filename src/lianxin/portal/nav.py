@@ -107,6 +107,9 @@ ENTRIES = (
         frozenset({"system_admin"}),
         group="manage",
     ),
+    Entry(
+        "/manage/bulk", "download", T("批量数据", "Bulk data"), frozenset({"system_admin"}), group="manage"
+    ),
     Entry("/audit", "shield-check", T("审计", "Audit"), may="read_audit", group="manage"),
     Entry(
         "/break-glass",
