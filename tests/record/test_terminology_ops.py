@@ -381,3 +381,39 @@ def test_arguments_of_the_wrong_kind_are_refused(zoo: Client, name: str) -> None
         ):
             reply = post(zoo, path, {"name": name, kind: value}, {"name": "codeA", "valueCode": "x"})
             assert reply.status in (200, 400, 404, 422), reply.raw
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\ud800",
+        "\\u0000",
+        "%",
+        "\\\\",
+        "$|,",
+        "|",
+        "x" * 5000,
+        "../../etc/passwd",
+        "' OR 1=1 --",
+        "\\uffff",
+        "ValueSet/",
+        "ValueSet/a/b",
+    ],
+)
+def test_odd_texts_are_answered(call: Client, text: str) -> None:
+    for name in ("url", "system", "code", "filter", "valueSetVersion", "source", "version"):
+        for path in (
+            "ValueSet/$expand",
+            "ValueSet/$validate-code",
+            "CodeSystem/$lookup",
+            "CodeSystem/$validate-code",
+            "ConceptMap/$translate",
+        ):
+            others = {"url": GENDER, "system": GENDER_SYSTEM, "code": "male"}
+            rows = [
+                f'{{"name":"{n}","valueString":"{text if n == name else v}"}}'
+                for n, v in {**others, name: text}.items()
+            ]
+            body = f'{{"resourceType":"Parameters","parameter":[{",".join(rows)}]}}'
+            reply = call("POST", path, body.encode())
+            assert reply.status in (200, 400, 404, 422), (path, name, reply.raw)
