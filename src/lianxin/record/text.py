@@ -10,6 +10,7 @@ from lianxin.record.problems import Problem, refuse
 
 STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.S)
 BLANKS = (b'" ', b'"\t', b'"\n', b'"\r')
+MAX_LEVELS = 254
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -20,7 +21,10 @@ def parse(raw: bytes) -> Any:
             400, "value", "字符串中不能有 U+0000，请删除", "strings must not contain U+0000; remove it"
         )
     try:
-        return orjson.loads(raw)
+        value = orjson.loads(raw)
+        if raw.count(b"{") + raw.count(b"[") > MAX_LEVELS:
+            orjson.dumps(value)  # writes 254 levels and no more: what is deeper would exhaust the stack of those who walk it
+        return value
     except orjson.JSONDecodeError as error:
         raise refuse(
             400,
@@ -28,8 +32,8 @@ def parse(raw: bytes) -> Any:
             f"不是合法 JSON（第 {error.lineno} 行第 {error.colno} 列），请更正",
             f"not valid JSON: {error}; correct it",
         ) from None
-    except RecursionError:
-        raise refuse(400, "structure", "嵌套过深", "nested too deeply") from None
+    except (RecursionError, orjson.JSONEncodeError):
+        raise refuse(400, "structure", "嵌套过深，请简化", "nested too deeply; flatten it") from None
 
 
 def duplicate_check(raw: bytes, members: int) -> None:
