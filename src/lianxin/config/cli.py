@@ -130,7 +130,7 @@ def demo(
     )
 
 
-@main.command(short_help="Run web server and ticker · 运行")
+@main.command(short_help="Run web server, ticker and bulk workers · 运行")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -144,7 +144,7 @@ def demo(
     "--workers", type=click.IntRange(1, 256), help="Web worker processes (default: one per core) · 工作进程数"
 )
 def serve(port: int, host: str, workers: int | None) -> None:
-    """Run the web server and the ticker · 运行网站和定时任务."""
+    """Run the web server, the ticker and the bulk workers · 运行网站、定时任务和批量任务."""
     from lianxin.config import serve as server
 
     boot()
@@ -241,6 +241,111 @@ def load(
     click.echo(reports.as_json(report) if as_json else reports.as_text(report, chinese()))
     leave()
     sys.exit(1 if report.refused else 0)
+
+
+@main.command(short_help="Index anew while serving · 重建索引")
+@click.option(
+    "--add", "files", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Add the SearchParameter in this JSON file first · 先加入该文件中的查询参数",
+)  # fmt: skip
+@click.option(
+    "--type", "rtypes", multiple=True, metavar="TYPE", help="Only this resource type · 只处理该资源类型"
+)
+@click.option("--status", "only_status", is_flag=True, help="Show how far runs are · 只显示进度")
+def reindex(files: tuple[Path, ...], rtypes: tuple[str, ...], only_status: bool) -> None:
+    """Index what is stored anew, while everything goes on: after an upgrade, or for a new search parameter · 重建索引.
+
+    A run that was broken off goes on where it was; nothing is begun while one is unfinished.
+    """
+    boot()
+    import orjson
+    from django.db import connection, transaction
+
+    from lianxin.record import custom, definitions, rows
+    from lianxin.record import reindex as indexing
+    from lianxin.record.problems import Problem
+
+    wrong = [t for t in rtypes if t not in definitions.types()]
+    if wrong:
+        raise click.BadParameter(
+            f"there is no resource type {wrong[0]} · 没有该资源类型", param_hint="--type"
+        )
+
+    def told(one: indexing.Progress) -> str:
+        share = 100 if one.finished else one.done * 100 // max(one.total, 1)
+        return f"{one.rtype or '*'}: {one.done:,} / {one.total:,} ({share} %), {one.changed:,} ±"
+
+    if only_status:
+        for one in indexing.status():
+            click.echo(told(one))
+        leave()
+        return
+    kinds = list(rtypes)
+    try:
+        for file in files:
+            with transaction.atomic(), connection.cursor() as own:
+                kinds += custom.add(rows.server_cursor(own), orjson.loads(file.read_bytes()))
+    except (Problem, orjson.JSONDecodeError) as refusal:
+        fail(str(refusal), str(refusal))
+    if files or all(one.finished for one in indexing.status()):
+        say("等待各进程得知……", "waiting until every process knows …")
+        indexing.start(dict.fromkeys(kinds) or [""])
+    indexing.run(tell=lambda one: click.echo(f"\r{told(one)}", nl=one.finished))
+    leave()
+
+
+@main.command(short_help="Export FHIR data · 导出")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    help="Resource type, repeatable (default: all) · 资源类型",
+)
+@click.option(
+    "--since", metavar="INSTANT", help="Only what changed later, with the deletions · 只导出此后变化的内容"
+)
+def export(folder: Path, types: tuple[str, ...], since: str | None) -> None:
+    """Write the whole record as NDJSON into FOLDER, as it stands now, with a manifest · 把全部健康记录导出为 NDJSON.
+
+    The files are plain: keep the folder as safe as the database. With --since, give the transactionTime of the last manifest.
+    """
+    import datetime as dt
+
+    instant = None
+    if since:
+        try:
+            instant = dt.datetime.fromisoformat(since)
+        except ValueError:
+            instant = None
+        if instant is None or instant.tzinfo is None:
+            raise click.BadParameter(
+                "an instant with its zone, such as 2026-11-23T08:00:00+08:00 · 带时区的时刻",
+                param_hint="--since",
+            )
+    boot()
+    from lianxin.exchange.bulk import by_hand
+
+    try:
+        manifest = by_hand.export(folder, types, instant, lambda text: say(text.zh, text.en))
+    except by_hand.Refused as refusal:
+        fail(refusal.text.zh, refusal.text.en)
+    count = sum(line["count"] for line in manifest["output"])
+    say(
+        f"已导出 {count:,} 个资源、{len(manifest['output'])} 个文件，数据时点 {manifest['transactionTime']}",
+        f"exported {count:,} resources in {len(manifest['output'])} files, as of {manifest['transactionTime']}",
+    )
+    leave()
+
+
+@main.command(short_help="Run a bulk worker alone · 批量任务进程")
+def bulk_worker() -> None:
+    """Run a bulk worker alone (`serve` runs them too), on a machine that shares the bulk folder · 单独运行批量任务进程."""
+    boot()
+    from lianxin.config import bulk_worker as worker
+
+    worker.main()
 
 
 @main.command(short_help="Build a named scenario · 场景")

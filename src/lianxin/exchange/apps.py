@@ -7,13 +7,18 @@ class ExchangeConfig(AppConfig):
 
     def ready(self) -> None:
         """Offer the operations at the door, and the chores to the ticker."""
+        from lianxin.access import audit, journal
         from lianxin.duty import periodic
         from lianxin.exchange.bulk import jobs, kickoff
         from lianxin.exchange.fhir import operations, terminology_ops
         from lianxin.exchange.smart import hooks as smart
+        from lianxin.record import reindex
 
         operations.register()
         terminology_ops.register()
         kickoff.register()
         smart.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
+        periodic.register("audit.journals", 60, journal.adopt)
+        periodic.register("audit.links", 60, audit.link_rest)
+        periodic.register("record.reindex", 30, lambda: reindex.run(seconds=20))

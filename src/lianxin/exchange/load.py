@@ -25,7 +25,7 @@ from lianxin.exchange.models import DeadLetter, LoadRun
 from lianxin.exchange.sources import Member, members
 from lianxin.network.models import Institution
 from lianxin.record import bundle as bundling
-from lianxin.record import definitions, rows, store, text
+from lianxin.record import custom, definitions, rows, store, text
 from lianxin.record.keys import ref_key
 from lianxin.record.problems import Issue, Problem
 from lianxin.record.store import Write
@@ -184,6 +184,7 @@ def load_member(member: Member, source: Institution | None, known: dict[str, str
         why = Text(f"文件无法读取：{error}", f"the file cannot be read: {error}")
         _dead(report, source, member.name, b"", Problem(400, Issue("structure", why)), 1)
         return report
+    custom.refresh()
     sha = hashlib.sha256(raw).hexdigest()
     if LoadRun.objects.filter(sha=sha, institution=source).exists():
         report.skipped = 1

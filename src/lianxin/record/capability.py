@@ -1,28 +1,28 @@
 """What the record really supports, from the same tables that do the work."""
 
-from functools import cache
 from typing import Any
 
 from lianxin.record import definitions, extract
+from lianxin.record.definitions import kept
 
 ENGINE = [("_id", "token"), ("_lastUpdated", "date")]
 
 
-@cache
+@kept
 def search_params(rtype: str) -> tuple[tuple[str, str], ...]:
     """(name, type) of every parameter that can be searched."""
     table = definitions.params(rtype)
     return (*ENGINE, *((code, table[code].kind) for code in sorted(extract.supported(rtype))))
 
 
-@cache
+@kept
 def includes(rtype: str) -> tuple[str, ...]:
     """Values of ``_include``."""
     table = definitions.params(rtype)
     return tuple(f"{rtype}:{c}" for c in sorted(extract.supported(rtype)) if table[c].kind == "reference")
 
 
-@cache
+@kept
 def rev_includes(rtype: str) -> tuple[str, ...]:
     """Values of ``_revinclude``."""
     found = []

@@ -2,10 +2,11 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 DATA = Path(__file__).parent / "data"
 
@@ -116,10 +117,37 @@ def primitives() -> dict[str, re.Pattern[str]]:
     return {k: re.compile(v or r"[\s\S]*") for k, v in _read("structures.json")["primitives"].items()}
 
 
-@cache
+_Fn = TypeVar("_Fn", bound=Callable[..., Any])
+_clear: list[Callable[[], None]] = []
+_added: dict[str, dict[str, tuple[Param, bool]]] = {}
+
+
+def kept(fn: _Fn) -> _Fn:
+    """Like ``functools.cache``, for what is worked out from the search parameters: forgotten when a site's own change."""
+    found = cache(fn)
+    _clear.append(found.cache_clear)
+    return found  # type: ignore[return-value]
+
+
+def add(own: dict[str, dict[str, tuple[Param, bool]]]) -> None:
+    """Take over the search parameters a site added: type -> code -> (parameter, ready to be searched)."""
+    _added.clear()
+    _added.update(own)
+    for forget in _clear:
+        forget()
+
+
+@kept
+def indexed(rtype: str) -> dict[str, Param]:
+    """Search parameters that are written for a type: those of :func:`params`, and added ones still being filled."""
+    return {**params(rtype), **{code: param for code, (param, _) in _added.get(rtype, {}).items()}}
+
+
+@kept
 def params(rtype: str) -> dict[str, Param]:
     """Search parameters of a type by code (``_id`` and ``_lastUpdated`` are the engine's own)."""
-    return {
+    added = {code: param for code, (param, ready) in _added.get(rtype, {}).items() if ready}
+    return added | {
         code: Param(
             row[0],
             code,
@@ -160,14 +188,14 @@ def _shape(param: Param) -> tuple[str, ...]:
     return tuple(expression for _, expression in param.components)
 
 
-@cache
+@kept
 def sources(rtype: str, code: str) -> tuple[Source, ...]:
     """Where the values of a parameter are: mostly under its own number.
 
     A parameter that is another of its type narrowed to one target (``patient`` = ``subject`` where it is a Patient), or the
     union of others (``combo-code`` = ``code`` or ``component-code``), has no rows of its own: it reads theirs.
     """
-    param = params(rtype)[code]
+    param = indexed(rtype)[code]
     mine = frozenset((base_path(p), _only(p)) for p in param.paths)
     narrow = next(iter(mine))[1] if len({only for _, only in mine}) == 1 else ""
     bases = frozenset((path, "") for path, _ in mine)

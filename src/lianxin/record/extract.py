@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from lianxin.record import definitions, values
+from lianxin.record.definitions import kept
 from lianxin.record.keys import (
     CONFIDENTIAL,
     PATIENTS,
@@ -316,7 +317,7 @@ EMITTERS: dict[str, dict[str, Emit]] = {
 
 def _own(rtype: str, code: str) -> bool:
     """Whether a parameter has rows of its own."""
-    return definitions.sources(rtype, code) == (definitions.Source(definitions.params(rtype)[code].number),)
+    return definitions.sources(rtype, code) == (definitions.Source(definitions.indexed(rtype)[code].number),)
 
 
 Step = tuple[
@@ -324,11 +325,11 @@ Step = tuple[
 ]  # what to emit from where, number, key_present
 
 
-@cache
+@kept
 def plan(rtype: str) -> dict[str, tuple[Step, ...]]:
     """First member -> the sources below it ("": those of the resource as a whole)."""
     made: dict[str, dict[int, list[tuple[Emit, tuple[Any, ...]]]]] = {}
-    for code, param in definitions.params(rtype).items():
+    for code, param in definitions.indexed(rtype).items():
         if param.kind == "composite" or code not in supported(rtype) or not _own(rtype, code):
             continue
         for path in param.paths:
@@ -348,11 +349,11 @@ def plan(rtype: str) -> dict[str, tuple[Step, ...]]:
     }
 
 
-@cache
+@kept
 def supported(rtype: str) -> frozenset[str]:
     """Codes of the parameters that are indexed, and so can be searched."""
     good = set()
-    for code, param in definitions.params(rtype).items():
+    for code, param in definitions.indexed(rtype).items():
         if param.kind == "composite":
             if all(c in definitions.params(rtype) for c, _ in param.components):
                 good.add(code)
@@ -376,7 +377,7 @@ class _Part:
     root: bool
 
 
-@cache
+@kept
 def _composites(rtype: str) -> tuple[tuple[int, tuple[Any, ...], tuple[_Part, ...]], ...]:
     """(number, steps to the items, components) of composites whose items repeat."""
     made = []
@@ -442,7 +443,7 @@ def _pairs(resource: dict[str, Any], rows: Rows, sealed: bool) -> None:
                     rows.strings += [(first, number, at, *s[3:]) for s in seconds.strings]
 
 
-@cache
+@kept
 def scoped_numbers(rtype: str) -> frozenset[int]:
     """Numbers of the sources whose codes are also keyed together with the patient."""
     if rtype in definitions.OPEN_TYPES or rtype in PATIENTS:
@@ -493,7 +494,9 @@ def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
         for emit, whole in leaves:
             for one in walk(resource, whole):
                 emit(one, number, rows, sealed)
-                if any(key in resource for key in whole[0][1]):  # false is found also where nothing is written
+                if any(
+                    key in resource for key in whole[0][1]
+                ):  # false is found also where nothing is written
                     rows.keys.append(present)
     if rtype in _with_composites():
         _pairs(resource, rows, sealed)
@@ -503,7 +506,7 @@ def index_rows(resource: dict[str, Any], subj: int | None = None) -> Rows:
     return rows
 
 
-@cache
+@kept
 def _with_composites() -> frozenset[str]:
     return frozenset(t for t in definitions.types() if _composites(t))
 

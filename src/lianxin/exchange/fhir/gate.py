@@ -12,7 +12,7 @@ from lianxin.access import audit, journal, tokens
 from lianxin.access.scope import Scope
 from lianxin.exchange.fhir import pool
 from lianxin.exchange.fhir.http import Incoming
-from lianxin.record import definitions, rows
+from lianxin.record import custom, definitions, rows
 from lianxin.record.problems import Problem, refuse
 from lianxin.record.store import Result
 
@@ -21,6 +21,7 @@ TRIES = 3  # of a transaction that PostgreSQL chose to end in a deadlock
 
 def authenticate(request: Incoming) -> Scope:
     """The scope of the bearer token; 401 without a live one."""
+    custom.refresh()
     kind, _, bearer = request.header("Authorization").partition(" ")
     scope = None
     if kind.lower() == "bearer" and bearer.strip():

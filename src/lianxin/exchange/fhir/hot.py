@@ -19,7 +19,7 @@ import psycopg
 from lianxin.access import audit, connections, journal, smart, tokens
 from lianxin.access.scope import Scope
 from lianxin.exchange.fhir import door, handlers, http, shape
-from lianxin.record import bodies, create, definitions, persons, validate, visible
+from lianxin.record import bodies, create, custom, definitions, persons, validate, visible
 from lianxin.record.keys import ref_key
 from lianxin.record.problems import Problem
 from lianxin.standards import clock
@@ -86,6 +86,7 @@ def _asked(environ: dict[str, Any], work: Callable[[Scope], Answer | None]) -> A
     kind, _, bearer = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if kind not in ("Bearer", "bearer"):
         return None
+    custom.refresh()
     scope = connections.steady(lambda cur: tokens.scope_for_token(bearer.strip(), cursor=cur))
     if scope is None:
         return None

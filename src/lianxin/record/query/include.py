@@ -6,12 +6,12 @@ that circles end.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import orjson
 
 from lianxin.record import definitions, extract, persons, visible
+from lianxin.record.definitions import kept
 from lianxin.record.keys import key_code, key_ref, ref_key
 from lianxin.record.paths import Leaf, compile_path, walk
 from lianxin.record.query.base import Context, bad
@@ -90,7 +90,7 @@ def follow(ctx: Context, wishes: Sequence[Wish], matches: Sequence[Result]) -> A
     return along
 
 
-@cache
+@kept
 def _leaves(kind: str, code: str) -> tuple[tuple[Leaf, tuple[str, ...]], ...]:
     """Where references of one parameter (``*``: of all) are in a type, with the target types that count."""
     table = definitions.params(kind)
@@ -188,7 +188,7 @@ def _own_keys(ctx: Context, source: Result) -> list[int]:
     return found
 
 
-@cache
+@kept
 def _pointing(kind: str, code: str, target: str) -> tuple[int, ...]:
     """Numbers of the parameters of a type (any type: "") that may refer to the target type."""
     found: dict[int, None] = {}

@@ -2,11 +2,10 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
 from lianxin.record import definitions, extract, values
-from lianxin.record.definitions import Param, Source
+from lianxin.record.definitions import Param, Source, kept
 from lianxin.record.keys import (
     PATIENTS,
     blind,
@@ -42,7 +41,7 @@ SEALED = frozenset({"Identifier", "ContactPoint"})
 LARGEST = Decimal("1e300")  # beyond, a float is infinite
 
 
-@cache
+@kept
 def leaf_types(rtype: str, code: str) -> frozenset[str]:
     """FHIR types of the values a parameter is indexed from."""
     param = definitions.params(rtype)[code]
@@ -52,7 +51,7 @@ def leaf_types(rtype: str, code: str) -> frozenset[str]:
     )
 
 
-@cache
+@kept
 def narrowed(rtype: str, code: str) -> tuple[Source, ...]:
     """The sources of a parameter; also its own rows may count for one target type only."""
     found = definitions.sources(rtype, code)
@@ -63,7 +62,7 @@ def narrowed(rtype: str, code: str) -> tuple[Source, ...]:
     return found
 
 
-@cache
+@kept
 def numbers(rtype: str, code: str) -> tuple[int, ...]:
     """Numbers of the rows of a parameter."""
     return tuple(source.number for source in definitions.sources(rtype, code))
@@ -89,7 +88,7 @@ def present(rtype: str, code: str, alias: str) -> Sql:
     )
 
 
-@cache
+@kept
 def at_root(rtype: str, code: str) -> bool:
     """Whether a composite's components are single elements of the resource itself, found by their own parameters."""
     return all(

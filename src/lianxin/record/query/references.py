@@ -1,10 +1,9 @@
 """Reference parameters: by id, url, type, identifier and hierarchy; and which parameter names a resource's patient."""
 
-from functools import cache
 from typing import Any
 
 from lianxin.record import definitions, extract, persons, visible
-from lianxin.record.definitions import Param
+from lianxin.record.definitions import Param, kept
 from lianxin.record.keys import blind, key_ref, key_ref_identifier, ref_key, ref_mask
 from lianxin.record.paths import compile_path
 from lianxin.record.query.base import Context, Sql, any_key, any_of, bad, bad_modifier, plain
@@ -14,7 +13,7 @@ PARENTS = ("partof", "part-of")  # parameters that lead to the whole of which a 
 SUBJECTS = ("patient", "subject", "beneficiary", "individual", "for")  # as extraction looks for the patient
 
 
-@cache
+@kept
 def subject_numbers(rtype: str) -> tuple[int, ...]:
     """Numbers of the one single reference that ``subj`` of a row is taken from; empty where it may be several."""
     table = definitions.params(rtype)
@@ -32,7 +31,7 @@ def _single(rtype: str, steps: tuple[Any, ...]) -> bool:
     return len(steps) == 1 and definitions.elements(rtype).get(steps[0], [0, 0])[1] == 1
 
 
-@cache
+@kept
 def is_subject(rtype: str, code: str) -> bool:
     """Whether this parameter finds just the patient that ``subj`` of the row names."""
     wanted = subject_numbers(rtype)
