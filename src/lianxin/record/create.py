@@ -46,7 +46,9 @@ def create(cur: Any, scope: Scope, rtype: str, resource: dict[str, Any], raw: by
     """
     if rtype in PATIENTS or scope.client_id is None or not (scope.everything or scope.clinical):
         return None
-    if visible.narrowing(scope, "r", rtype, "c") is not None:  # one patient or a query limit: asked of the stored row
+    if (
+        visible.narrowing(scope, "r", rtype, "c") is not None
+    ):  # one patient or a query limit: asked of the stored row
         return None
     patient = None if rtype in OPEN_TYPES else extract.patient_of(resource)
     subj, person = None, None

@@ -49,20 +49,46 @@ def carry_over(apps: Any, schema_editor: Any) -> None:
         done = 0
         while batch := list(islice(read, BATCH)):
             current, gone = [], []
-            for (key, version, updated, institution, deleted, body, rtype, rid, person, subj, platform, now), number in zip(
-                batch, rows.new_rids(cur, len(batch)), strict=True
-            ):
+            for (
+                key,
+                version,
+                updated,
+                institution,
+                deleted,
+                body,
+                rtype,
+                rid,
+                person,
+                subj,
+                platform,
+                now,
+            ), number in zip(batch, rows.new_rids(cur, len(batch)), strict=True):
                 text = seal.unseal(body) if rtype in bodies.PATIENTS else body
-                index = extract.index_rows(orjson.loads(text), subj) if now and not deleted else extract.Rows()
+                index = (
+                    extract.index_rows(orjson.loads(text), subj) if now and not deleted else extract.Rows()
+                )
                 packed = bodies.pack(rtype, text.encode()) if text else b""
                 if now:
                     current.append(rows.Stored(number, key, rtype, rid, version, updated, packed, index, person, subj,
                                                institution, platform, deleted))  # fmt: skip
                 else:
-                    gone.append((number, key, person, updated, institution, version, deleted, rtype, rid, packed))
+                    gone.append(
+                        (number, key, person, updated, institution, version, deleted, rtype, rid, packed)
+                    )
                 _words(cur, index)
             rows.insert(cur, current)
-            names = ["rid", "key", "person_id", "updated", "institution_id", "version", "deleted", "rtype", "id", "body"]
+            names = [
+                "rid",
+                "key",
+                "person_id",
+                "updated",
+                "institution_id",
+                "version",
+                "deleted",
+                "rtype",
+                "id",
+                "body",
+            ]
             rows.copy(cur, "record_history", names, gone)
             done += len(batch)
             if done % 50_000 < BATCH:
@@ -73,9 +99,13 @@ def carry_over(apps: Any, schema_editor: Any) -> None:
 def _words(cur: Any, index: Any) -> None:
     """Words inside the migration's own transaction: nobody else writes now."""
     if index.texts:
-        cur.executemany("INSERT INTO record_text VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", set(index.texts))
+        cur.executemany(
+            "INSERT INTO record_text VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", set(index.texts)
+        )
     if index.units:
-        cur.executemany("INSERT INTO record_unit VALUES (%s) ON CONFLICT DO NOTHING", [(u,) for u in set(index.units)])
+        cur.executemany(
+            "INSERT INTO record_unit VALUES (%s) ON CONFLICT DO NOTHING", [(u,) for u in set(index.units)]
+        )
 
 
 class Migration(migrations.Migration):
