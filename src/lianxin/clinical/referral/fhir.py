@@ -17,6 +17,7 @@ from typing import Any
 
 from django.db import connection
 
+from lianxin.access import relationships
 from lianxin.access.errors import AccessError, Invalid
 from lianxin.access.scope import Scope
 from lianxin.clinical.referral import fhir_parse, moves, publish, service
@@ -154,21 +155,23 @@ def refer(scope: Scope, request: Request) -> Response:
     data = fhir_parse.bundle(body) if body.get("resourceType") == "Bundle" else fhir_parse.parameters(body)
     key = _key(scope, request, data.pop("key", None) or body.get("identifier", {}).get("value"))
     where = "Bundle" if body.get("resourceType") == "Bundle" else "Parameters.parameter"
-    person = _person(data.pop("patient", None), where)
+    person = _person(scope, data.pop("patient", None), where)
     send = data.pop("send", True)
     run = service.refer if send is not False else service.open_referral
     return _answer(_run(scope, None, where, lambda: run(scope, person, data, key)), 201)
 
 
-def _person(reference: Any, where: str) -> int:
+def _person(scope: Scope, reference: Any, where: str) -> int:
+    """The person referred; one without a relationship answers as one that is not there."""
     value, is_number = fhir_parse.person_reference(reference)
     if is_number:
         try:
-            return registry.get(value).pk
+            person_id: int | None = registry.get(value).pk
         except registry.UnknownPerson:
-            value = ""
-    person_id = registry.by_patient_id(value) if value else None
-    if person_id is None:
+            person_id = None
+    else:
+        person_id = registry.by_patient_id(value) if value else None
+    if person_id is None or not relationships.sees(scope, person_id):
         raise refuse(
             422, "not-found", "找不到该患者，请先登记患者或改正引用", "no such patient; register the patient first or mend the reference",
             f"{where}.where(name='patient')",
