@@ -282,3 +282,10 @@ def test_every_type_has_a_plan():
     for rtype in sorted(definitions.types()):
         assert validate.check({"resourceType": rtype, "nonsense": 1})[0]
         invariants.broken({"resourceType": rtype})
+
+
+def test_every_rule_is_worded_in_both_languages():
+    for place in TABLE:
+        for rule in rules_at(place):
+            assert re.search("[\u4e00-\u9fff]", rule.text.zh), rule.key
+            assert rule.text.en.startswith((rule.key, "the concept"))

@@ -19,7 +19,7 @@ from lianxin.record.validate_profiles import CORE, Checker
 from lianxin.record.validate_walk import MAX_DEPTH, MOST, check
 from lianxin.standards.text import Text
 
-__all__ = ["MAX_DEPTH", "MOST", "accept", "check", "full", "rules"]
+__all__ = ["MAX_DEPTH", "MOST", "accept", "check", "full", "read", "rules"]
 MOST_TOLD = 200  # issues of one $validate
 MOST_PROFILES = 10  # claimed by one resource
 
@@ -62,6 +62,15 @@ def rules(resource: dict[str, Any], raw: bytes | None = None, *, strict: bool = 
     if strict and any(issue.severity == "error" for issue in issues):
         raise Problem(422, *issues[:MOST])
     return [replace(i, severity="warning") if i.severity == "error" else i for i in issues[:MOST]]
+
+
+def read(raw: bytes, place: str = "", *, strict: bool = True) -> tuple[dict[str, Any], list[Issue]]:
+    """``accept`` and ``rules`` of a text: the resource and the warnings about it; refusals name ``place``."""
+    try:
+        resource = accept(raw)
+        return resource, rules(resource, raw, strict=strict)
+    except Problem as problem:
+        raise (problem.at(place) if place else problem) from None
 
 
 def _claimed(resource: dict[str, Any], urls: Iterable[str], find: Any) -> tuple[list[Issue], list[str]]:
