@@ -1,6 +1,6 @@
 """A bulk worker process: does the steps of bulk exports and imports, one at a time, at low priority.
 
-``lianxin serve`` runs some; more may run on other machines that share the folder of bulk files (``lianxin bulk work``).  A worker
+``lianxin serve`` runs some; more may run on other machines that share the folder of bulk files (``lianxin bulk-worker``).  A worker
 that is killed loses only the step it was in: somebody else takes its lane when the lease has run out.
 """
 

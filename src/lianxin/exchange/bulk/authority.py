@@ -34,11 +34,13 @@ def current(job: BulkJob) -> Scope:
     client = Client.objects.select_related("institution").filter(pk=job.client_id, active=True).first()
     if client is None or (client.institution is not None and not client.institution.active):
         raise Ended
-    kept = tuple(job.scope["smart"])
+    kept, strict = tuple(job.scope["smart"]), client.validation != "warn"
     if client.institution is None:
-        return scope_for_client(client.pk, client.name, None, kept)
+        return scope_for_client(client.pk, client.name, None, kept, strict=strict)
     own = institutions_for(client.institution)
-    return scope_for_client(client.pk, client.name, client.institution_id, kept, own, sharing.partners(own))
+    return scope_for_client(
+        client.pk, client.name, client.institution_id, kept, own, sharing.partners(own), strict
+    )
 
 
 def demand_machine(scope: Scope) -> None:
@@ -77,11 +79,21 @@ def limits(scope: Scope, rtype: str) -> list[Pairs]:
     return [] if any(not p.query for p in found) else [p.query for p in found]
 
 
+def _may(scope: Scope, rtype: str, letter: str) -> bool:
+    """Whether a letter is allowed on a whole type; a scope with a query limit does not suffice."""
+    if scope.client_id is None:
+        return scope.everything
+    return any(p.rtype in ("*", rtype) and not p.query for p in _permissions(scope, letter))
+
+
+def may_change(scope: Scope, rtype: str) -> bool:
+    """Whether what exists of a type may be changed."""
+    return _may(scope, rtype, "u")
+
+
 def demand_write(scope: Scope, rtype: str, letter: str) -> None:
-    """403 unless a line of an import may be created (c) or changed (u); a scope with a query limit does not suffice."""
-    if scope.client_id is not None and not any(
-        p.rtype in ("*", rtype) and not p.query for p in _permissions(scope, letter)
-    ):
+    """403 unless a line of an import may be created (c) or changed (u)."""
+    if not _may(scope, rtype, letter):
         raise refuse(
             403,
             "forbidden",

@@ -18,8 +18,7 @@ from lianxin.exchange import load
 from lianxin.exchange.bulk import authority, export, files, sources
 from lianxin.exchange.bulk.models import DONE, FAILED, BulkFile, BulkJob, BulkLane, BulkRefusal
 from lianxin.exchange.models import DeadLetter
-from lianxin.record import bundle as bundling
-from lianxin.record import definitions, rows, store, text
+from lianxin.record import definitions, rows, store, text, validate
 from lianxin.record.keys import ref_key
 from lianxin.record.problems import Issue, Problem, outcome, refuse
 from lianxin.record.store import Write
@@ -97,7 +96,7 @@ def _take(job: BulkJob, lane: BulkLane, scope: Scope, chunk: bytes, before: int)
         for item in load.outline(chunk, "lines.ndjson")[1]:
             item.place = f"line[{before + int(item.place[5:-1])}]"
             try:
-                waiting.append((item, _write(job, lane, item)))
+                waiting.append((item, _write(job, lane, scope, item)))
             except Problem as problem:
                 bad.append((item, problem))
         waiting = _permitted(cur, job, scope, waiting, report, bad)
@@ -110,9 +109,9 @@ def _take(job: BulkJob, lane: BulkLane, scope: Scope, chunk: bytes, before: int)
     _dead(job, lane, scope, bad)
 
 
-def _write(job: BulkJob, lane: BulkLane, item: Any) -> Write:
+def _write(job: BulkJob, lane: BulkLane, scope: Scope, item: Any) -> Write:
     """A line understood and checked; raises :class:`Problem`."""
-    resource = bundling.parsed(item.raw, item.place)
+    resource, _ = validate.read(item.raw, item.place, strict=scope.strict)
     if lane.rtype and item.rtype != lane.rtype:
         raise refuse(
             422,
@@ -156,6 +155,8 @@ def _permitted(
         except Problem as problem:
             bad.append((item, problem))
             continue
+        if old is None and not authority.may_change(scope, item.rtype):
+            write.method = "create"
         mine = old is not None and (scope.everything or old[5] in scope.institution_ids)
         if (
             old is not None
