@@ -27,12 +27,12 @@ CODE = "BENCH"
 
 def made(folder: Path, people: int = 100, each: int = 300) -> Path:
     """A zip of transaction bundles, one person each, for where the Synthea one is not to be had."""
-    import fhir_door
+    import fhir
 
     path = folder / "made.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
         for p in range(people):
-            rows = [fhir_door.patient(p), *(json.loads(fhir_door.observation(p, n)) for n in range(each))]
+            rows = [fhir.patient(p), *(json.loads(fhir.observation(p, n)) for n in range(each))]
             entries = [
                 {"resource": r, "request": {"method": "PUT", "url": f"{r['resourceType']}/{r['id']}"}}
                 for r in rows
