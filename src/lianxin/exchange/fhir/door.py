@@ -85,6 +85,15 @@ def guarded(work: Callable[[], Reply]) -> Reply:
         return refusal(refuse(500, "exception", "内部错误，已记录", "an internal error; it has been logged"))
 
 
+def failed(error: Exception) -> Reply:
+    """The OperationOutcome of an error that came up elsewhere."""
+
+    def again() -> Reply:
+        raise error
+
+    return guarded(again)
+
+
 def refusal(problem: Problem) -> Reply:
     """The OperationOutcome of a refusal."""
     reply = Reply(problem.status, http.outcome_text(problem.issues), list(problem.headers))

@@ -49,8 +49,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     """WSGI entry of everything below /fhir."""
     try:
         answer = _quick(environ)
-    except Problem as problem:  # of the body itself, which cannot be read twice
-        return http.finish(None, door.refusal(problem), start_response, environ)
+    except Exception as error:  # a bad body, which cannot be read twice, or a database that is not there: told as the door tells it
+        return http.finish(None, door.failed(error), start_response, environ)
     if answer is None:
         return door.application(environ, start_response)
     status, headers, body = answer
@@ -107,8 +107,7 @@ def _seen(scope: Scope, rtype: str) -> tuple[str, list[Any]]:
     found = kept[1].get(rtype)
     if found is None:
         text, args = visible.condition(scope, "r", rtype)
-        ready = ["{" + ",".join(map(str, a)) + "}" if isinstance(a, list) else a for a in args]
-        found = kept[1][rtype] = (READ + text, ready)
+        found = kept[1][rtype] = (READ + text, connections.sent(args))
     text, args = found
     now = clock.now()
     return text, [now if type(a) is datetime else a for a in args]
