@@ -7,7 +7,7 @@ statements (read by id, one patient's results, a plain create), where planning w
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -119,6 +119,14 @@ def steady(fn: Callable[[psycopg.Cursor[Any]], T], *, again: bool = True) -> T:
         return fn(_thread_cursor())
 
 
+def sent(args: Iterable[Any]) -> list[Any]:
+    """Values of a statement, lists of whole numbers in SQL's own notation: several times cheaper to send (the statement casts)."""
+    return [
+        "{" + ",".join(map(str, value)) + "}" if type(value) is list and value and type(value[0]) is int else value
+        for value in args
+    ]
+
+
 def close() -> None:
     """Close every connection (tests, shutdown)."""
     with _guard:
@@ -130,4 +138,4 @@ def close() -> None:
         _steady.clear()
 
 
-__all__ = ["close", "cursor", "reading", "steady"]
+__all__ = ["close", "cursor", "reading", "sent", "steady"]

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from lianxin.access import audit, journal, relationships
+from lianxin.access import audit, connections, journal, relationships
 from lianxin.access.scope import Scope
 from lianxin.record import bodies, extract, rows, store, text, visible, words
 from lianxin.record.definitions import OPEN_TYPES
