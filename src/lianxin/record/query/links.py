@@ -6,6 +6,8 @@ the keys of references are followed in SQL (a key is the target's key XOR a mask
 the far side when they are few, else row by row from the near side.
 """
 
+from math import sqrt
+
 from lianxin.record import definitions, extract, visible
 from lianxin.record.keys import ref_mask
 from lianxin.record.query import conditions
@@ -13,13 +15,17 @@ from lianxin.record.query.base import Context, Sql, UnknownParameter, any_of, ba
 from lianxin.record.query.kinds import leaf_types, narrowed, numbers
 from lianxin.record.query.references import is_subject, targets
 
-FEW = 3_000  # rows on the far side up to which their keys are listed
+FEW = 1_000  # rows on the far side up to which their keys are listed (an index on arrays slows down with each more)
+MANY = 30_000  # rows on the far side from which each near row is looked for instead of listing what the far ones point to
 
 
 def _far(ctx: Context, kind: str, rest: str, value: str, row: str) -> Sql:
     """What the far side must be: its type, alive, visible, and the rest of the chain."""
     clause, args = conditions.condition(ctx, kind, rest, value, row)
     seen, seen_args = visible.condition(ctx.scope, row, kind)
+    if clause in (f"{row}.keys @> ARRAY[%s::bigint]", f"{row}.keys && %s::bigint[]"):
+        # Keys belong to one type; asked beside them, the type would only mislead the planner's estimate.
+        return f"NOT {row}.deleted AND {seen} AND {clause}", [*seen_args, *args]
     return (
         f"{row}.rtype = %s AND NOT {row}.deleted AND {seen} AND {clause}",
         [kind, *seen_args, *args],
@@ -60,10 +66,19 @@ def chain(ctx: Context, rtype: str, code: str, modifier: str, rest: str, value: 
 def _to_patient(ctx: Context, far: str, args: list[object], row: str, alias: str) -> Sql:
     """The row's patient fits, or, for a person number, one of that person's source Patients."""
     p, v = ctx.alias(), ctx.alias()
+    theirs = (
+        f"FROM record_patient {p} JOIN record_resource {row} ON {row}.person_id = {p}.person_id"
+        f" WHERE ({row}.key = {p}.subj OR NOT EXISTS (SELECT 1 FROM record_resource {v} WHERE {v}.key = {p}.subj)) AND {far}"
+    )
+    if ctx.estimate(f"SELECT 1 FROM record_resource {row} WHERE {far}", args) <= FEW:
+        # "IS TRUE" keeps this a look into a hash, and the few persons lead.
+        return (
+            f"({alias}.person_id = ANY(ARRAY(SELECT {row}.person_id FROM record_resource {row} WHERE {far}))"
+            f" AND ({alias}.subj IN (SELECT {p}.subj {theirs})) IS TRUE)",
+            [*args, *args],
+        )
     return (
-        f"EXISTS (SELECT 1 FROM record_patient {p} JOIN record_resource {row} ON {row}.person_id = {p}.person_id"
-        f" WHERE {p}.subj = {alias}.subj AND {p}.person_id = {alias}.person_id AND ({row}.key = {p}.subj"
-        f" OR NOT EXISTS (SELECT 1 FROM record_resource {v} WHERE {v}.key = {p}.subj)) AND {far})",
+        f"EXISTS (SELECT 1 {theirs} AND {p}.subj = {alias}.subj AND {p}.person_id = {alias}.person_id)",
         args,
     )
 
@@ -106,7 +121,10 @@ def has(ctx: Context, rtype: str, name: str, value: str, alias: str) -> Sql:
             args,
         )
     masks = [ref_mask(source.number) for source in narrowed(kind, code)]
-    if deeper.estimate(f"SELECT 1 FROM record_resource {row} WHERE {far}", args) <= 10 * FEW:
+    most = float(MANY)
+    if not ctx.depth:  # a page ends early: looking row by row pays as soon as a good part of them fits
+        most = min(most, sqrt(95 * ctx.estimate("SELECT 1 FROM record_resource WHERE rtype = %s", [rtype])))
+    if deeper.estimate(f"SELECT 1 FROM record_resource {row} WHERE {far}", args) <= max(FEW, most):
         return (
             f"{alias}.key IN (SELECT k # m FROM record_resource {row}, unnest({row}.keys) k, unnest(%s::bigint[]) m WHERE {far})",
             [masks, *args],
