@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 import orjson
-from django.db import connection
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
 from lianxin.record import profiles
 
@@ -49,7 +49,7 @@ def find_now(url: str) -> dict[str, Any] | None:
 
 def _stored(url: str) -> str:
     """The text of the newest stored StructureDefinition with this url and version ("": none)."""
-    from lianxin.record import rows, search
+    from lianxin.record import search
 
     bare, _, version = url.partition("|")
     if not bare or len(url) > 1000:
@@ -57,10 +57,8 @@ def _stored(url: str) -> str:
     asked = [("url", _escaped(bare)), ("_sort", "-_lastUpdated"), ("_count", "1")]
     if version:
         asked.insert(1, ("version", _escaped(version)))
-    with connection.cursor() as cur:
-        page = search.search(
-            rows.server_cursor(cur), Scope.system("profiles of the validator"), "StructureDefinition", asked
-        )
+    scope = Scope.system("profiles of the validator")
+    page = connections.reading(lambda cur: search.search(cur, scope, "StructureDefinition", asked))
     return page.entries[0].body if page.entries else ""
 
 
