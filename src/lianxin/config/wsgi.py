@@ -9,7 +9,8 @@ from typing import Any
 
 from django.core.wsgi import get_wsgi_application
 
-from lianxin.config import process
+from lianxin.config import process, slow
+from lianxin.config.serve import WORKER_THREADS
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lianxin.config.settings")
 if os.environ.get("LIANXIN_SUPERVISED") == "1":
@@ -21,10 +22,13 @@ from lianxin.config.observe import observed  # noqa: E402 - needs the settings t
 from lianxin.exchange.fhir import hot  # noqa: E402
 
 _fhir = observed(hot.application, "fhir")
+_watch = slow.Watch(WORKER_THREADS)
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Answer one request."""
+    """Answer one request; whoever pauses in sending its body is watched (see ``slow``)."""
+    if environ.get("CONTENT_LENGTH", "0") not in ("0", "") or "HTTP_TRANSFER_ENCODING" in environ:
+        environ["wsgi.input"] = slow.Body(environ["wsgi.input"], environ, _watch)
     path = environ.get("PATH_INFO", "")
     if path == "/fhir" or path.startswith("/fhir/"):
         return _fhir(environ, start_response)

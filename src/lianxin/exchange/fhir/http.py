@@ -200,7 +200,17 @@ def read_body(environ: dict[str, Any], limit: int) -> bytes:
     source = environ["wsgi.input"]
     try:
         raw = source.read(int(length)) if length else source.read(limit + 1)
-    except OSError:  # the sender paused too long, or has gone
+    except OSError as error:  # the sender paused too long, has done so too often, or has gone
+        wait = getattr(error, "seconds", None)
+        if wait is not None:
+            busy = refuse(
+                503,
+                "throttled",
+                "近来多次发送中断，请稍后再发",
+                "too many bodies were left unfinished; send again later",
+            )
+            busy.headers.append(("Retry-After", str(int(wait) + 1)))
+            raise busy from None
         raise refuse(
             408,
             "timeout",
