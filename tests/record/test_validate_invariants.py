@@ -289,3 +289,16 @@ def test_every_rule_is_worded_in_both_languages():
         for rule in rules_at(place):
             assert re.search("[\u4e00-\u9fff]", rule.text.zh), rule.key
             assert rule.text.en.startswith((rule.key, "the concept"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"effectivePeriod":{"st\\u0061rt":"2021","end":"2020"}',
+        '"subject":{"reference":"\\u0023a"}',
+        '"\\u0065xtension":[{"url":"a","valueReference":{"reference":"#b"}}]',
+    ],
+)
+def test_escapes_hide_nothing(text):
+    raw = ('{"resourceType":"Observation","status":"final","code":{"text":"x"},' + text + "}").encode()
+    assert invariants.broken(orjson.loads(raw), raw)

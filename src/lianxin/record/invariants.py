@@ -20,17 +20,16 @@ from lianxin.standards.text import Text
 BUDGET = 3_000_000  # steps of one rule of R4 on one element
 # Checked by the structural walk already.
 STRUCTURAL = {"dom-2", "txt-1", "txt-2"}
-# Rules that can only fail when all these pieces are in the text.
+# Rules that can only fail when the text shows something (see ``mask``): the bit of each.
+EXTENSIONS, COMPARATORS, CONTAINED, FRAGMENTS, PERIODS, DATA = (1 << i for i in range(6))
 SIGNS = {
-    "Resource|dom-3": (b'"contained"',),
-    "Resource|dom-4": (b'"contained"',),
-    "Resource|dom-5": (b'"contained"',),
-    "Reference|ref-1": (b'"#',),
-    "Period|per-1": (b'"start"', b'"end"'),
-    "Attachment|att-1": (b'data"',),
+    "Resource|dom-3": CONTAINED,
+    "Resource|dom-4": CONTAINED,
+    "Resource|dom-5": CONTAINED,
+    "Reference|ref-1": FRAGMENTS,
+    "Period|per-1": PERIODS,
+    "Attachment|att-1": DATA,
 }
-EXTENSION = b'xtension"'
-COMPARATOR = b'omparator"'
 ALL = (1 << 6) - 1
 WARNINGS = 1 << 6  # ask the rules that only warn as well
 LOOK = ("children()", "descendants()", "$this", "extension", "%", "hasValue()", "trace")
@@ -86,28 +85,25 @@ def _chinese() -> dict[str, str]:
     return json.loads((definitions.DATA / "invariants_zh.json").read_text(encoding="utf-8"))
 
 
-def bit(sign: str) -> int:
-    """The bit of what a rule's text must show."""
-    if sign in SIGNS:
-        pieces = sorted(set(SIGNS.values()))
-        return 1 << pieces.index(SIGNS[sign])
-    return 1 << 4 if sign.endswith("|sqty-1") else 0
+def bit(name: str) -> int:
+    """The bit of what a rule's text must show (0: nothing)."""
+    return COMPARATORS if name.endswith("|sqty-1") else SIGNS.get(name, 0)
 
 
 def mask(raw: bytes | None) -> int:
-    """Which kinds of rules could fail, going by the text (None: all)."""
-    if raw is None:
+    """Which kinds of rules could fail, going by the text (None, or a text that hides ASCII behind escapes: all)."""
+    if raw is None or (b"\\" in raw and b"\\u00" in raw):
         return ALL
-    found = 1 << 5 if EXTENSION in raw else 0
-    if COMPARATOR in raw:
-        found |= 1 << 4
-    for i, pieces in enumerate(_PIECES):
-        if all(piece in raw for piece in pieces):
-            found |= 1 << i
-    return found
-
-
-_PIECES = sorted(set(SIGNS.values()))
+    found = EXTENSIONS if b"xtension" in raw else 0
+    if b"omparator" in raw:
+        found |= COMPARATORS
+    if b'"contained"' in raw:
+        found |= CONTAINED
+    if b"#" in raw and b'"#' in raw:
+        found |= FRAGMENTS
+    if b'"end"' in raw and b'"start"' in raw:
+        found |= PERIODS
+    return found | DATA if b'data"' in raw else found
 
 
 @cache
@@ -214,7 +210,7 @@ def _active(seen: int) -> frozenset[str]:
             if name in active or name == "Resource":
                 continue
             for key, kind, _, own in _edges(name):
-                if key in ("extension", "modifierExtension") and not seen >> 5 & 1:
+                if key in ("extension", "modifierExtension") and not seen & EXTENSIONS:
                     continue
                 if kind in active or any(_shows(r, seen) for r in own):
                     active.add(name)
@@ -236,12 +232,12 @@ def plan(type_name: str, seen: int) -> Plan:
     made = Plan([rule for rule in _own(type_name) if _shows(rule, seen)])
     active = _active(seen)
     for key, kind, _, own in _edges(type_name):
-        if key in ("extension", "modifierExtension") and not seen >> 5 & 1:
+        if key in ("extension", "modifierExtension") and not seen & EXTENSIONS:
             continue
         element_rules = [rule for rule in own if _shows(rule, seen)]
         if kind in active or element_rules:
             made.below[key] = (kind, element_rules)
-        if seen >> 5 & 1 and not definitions.is_complex(kind) and kind != "Resource":
+        if seen & EXTENSIONS and not definitions.is_complex(kind) and kind != "Resource":
             made.below["_" + key] = ("Element", [])
     return made
 
