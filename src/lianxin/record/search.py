@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
 from lianxin.record import definitions, extract, persons, visible
 from lianxin.record.keys import key_scoped, ref_key
@@ -323,14 +324,6 @@ def _total(cur: Any, query: _Query) -> int:
     return cur.fetchone()[0]
 
 
-def _sent(args: list[Any]) -> list[Any]:
-    """Values with arrays of numbers written out: psycopg would look at every element, and choose a type by the largest."""
-    return [
-        "{" + ",".join(map(str, a)) + "}" if type(a) is list and (not a or type(a[0]) is int) else a
-        for a in args
-    ]
-
-
 def _fetch(cur: Any, query: _Query, page: Page, count: int, cursor: str) -> None:
     """Fill the page; one row more than wanted tells whether there is a next one."""
     names = [f"k{i}" for i in range(len(query.order))]
@@ -344,7 +337,7 @@ def _fetch(cur: Any, query: _Query, page: Page, count: int, cursor: str) -> None
     cur.execute(
         f"{query.who}SELECT {COLUMNS}, {shown} FROM record_resource r WHERE {' AND '.join(where)}"
         f" ORDER BY {ordering.order(query.order, names)} LIMIT %s",
-        _sent([*query.who_args, *shown_args, *args, count + 1]),
+        connections.sent([*query.who_args, *shown_args, *args, count + 1]),
         prepare=True,
     )
     found = cur.fetchall()
