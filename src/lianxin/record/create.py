@@ -95,11 +95,7 @@ def _person(cur: Any, scope: Scope, subj: int) -> int | None:
     cur.execute(
         "SELECT p.person_id FROM record_patient p LEFT JOIN record_resource r ON r.key = p.subj"
         f" WHERE p.subj = %s AND (r.institution_id = ANY(%s::bigint[]) OR {seen})",
-        [
-            subj,
-            _array(sorted(scope.institution_ids)),
-            *(_array(a) if isinstance(a, list) else a for a in args),
-        ],
+        connections.sent([subj, sorted(scope.institution_ids), *args]),
         prepare=True,
     )
     row = cur.fetchone()
