@@ -126,8 +126,6 @@ def test_patches_that_cannot_be(client):
 
 def test_patches_at_once_lose_nothing(client):
     did = client("POST", "Practitioner", doctor("1")).json["id"]
-    add = [steps({"op": "add", "path": "/telecom", "value": []}), *[]]
-    assert add
     assert (
         client(
             "PATCH",
@@ -279,3 +277,25 @@ def test_every_issue_is_told_at_once(client):
         "Patient.birthDate",
         "Patient.surprise",
     }
+
+
+def test_the_golden_patient_is_not_written(client):
+    from lianxin.index.models import Person
+
+    client("POST", "Patient", patient())
+    number = Person.objects.unscoped("the one of this test").get().number
+    gender = steps({"op": "replace", "path": "/gender", "value": "female"})
+    for method, path, body, more in (
+        ("PUT", f"Patient/{number}", patient(id=number), {}),
+        ("DELETE", f"Patient/{number}", None, {}),
+        ("PATCH", f"Patient/{number}", gender, JSON_PATCH),
+        ("PUT", f"Patient?_id={number}", patient(), {}),
+        ("DELETE", f"Patient?_id={number}", None, {}),
+    ):
+        assert client(method, path, body, **more).status == 403, path
+    put = {"resource": patient(id=number), "request": {"method": "PUT", "url": f"Patient/{number}"}}
+    for entry in (put, {"request": {"method": "DELETE", "url": f"Patient/{number}"}}):
+        reply = client("POST", "", {"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+        assert (reply.status, reply.issues[0]["expression"]) == (403, ["Bundle.entry[0]"])
+    assert client("GET", f"Patient/{number}").status == 200
+    assert client("POST", "Practitioner", doctor("1"), if_none_exist="identifier=%00").status == 400

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from lianxin.access.scope import Scope
-from lianxin.record import conditional, definitions, patch, search, store, text, validate
+from lianxin.record import conditional, definitions, patch, persons, search, store, text, validate
 from lianxin.record.conditional import Condition
 from lianxin.record.problems import Problem, refuse
 from lianxin.record.store import Result, Write
@@ -277,6 +277,7 @@ def _delete(
                 answers[i] = (204, None)
                 continue
             part.id = found.id
+        _placed(part, lambda p=part: stored(cur, scope, p.rtype, p.id))  # type: ignore[misc]
         taken = _placed(part, lambda p=part: hooks.claim(p, "DELETE", None))  # type: ignore[misc]
         if taken is not None:
             answers[i] = taken
@@ -384,6 +385,7 @@ def _write(
     def prepared(i: int, part: Part) -> tuple[int, Part, Write]:
         raw = relinked(part, targets)
         place = f"{part.place}.resource"
+        _placed(part, lambda: stored(cur, scope, part.rtype, part.id))
         if part.method == "PATCH":
             return i, part, _patch(cur, scope, part, raw, place)
         return i, part, Write(
@@ -462,13 +464,25 @@ def patchable(cur: Any, scope: Scope, rtype: str, rid: str) -> Result:
     if current.deleted:
         raise refuse(410, "deleted", f"{rtype}/{rid} 已删除", f"{rtype}/{rid} was deleted")
     if not current.rid:
-        raise refuse(
-            403,
-            "forbidden",
-            f"{rtype}/{rid} 由各来源合成，请修改来源",
-            f"{rtype}/{rid} is put together from its sources; change a source",
-        )
+        raise _composed(rid)
     return current
+
+
+def _composed(rid: str) -> Problem:
+    return refuse(
+        403,
+        "forbidden",
+        f"Patient/{rid} 由各来源合成，请修改来源",
+        f"Patient/{rid} is put together from its sources; change a source",
+    )
+
+
+def stored(cur: Any, scope: Scope, rtype: str, rid: str | None) -> None:
+    """403 for the golden Patient of a person number: it is made from its sources and cannot be written."""
+    if rtype == "Patient" and rid is not None and persons.is_number(rid):
+        current = store.read(cur, scope, rtype, rid)
+        if current is not None and not current.deleted and not current.rid:
+            raise _composed(rid)
 
 
 def patched(raw: bytes, rtype: str, rid: str) -> dict[str, Any]:
@@ -485,14 +499,14 @@ def patched(raw: bytes, rtype: str, rid: str) -> dict[str, Any]:
     return resource
 
 
-def parsed(raw: bytes, place: str = "") -> dict[str, Any]:
-    """A resource from its text: strict JSON, no duplicate members, structurally valid; refusals name the place."""
+def parsed(raw: bytes, place: str = "", *, strict: bool = True) -> dict[str, Any]:
+    """A resource from its text: strict JSON, no duplicate members, structurally valid; refusals name the place.
+
+    ``strict``: invariants, required bindings and the profiles it claims are demanded too (clients may be set to be warned only).
+    """
     try:
-        resource = text.parse(raw)
-        issues, count = validate.check(resource)
-        if issues:
-            raise Problem(422, *issues)
-        text.duplicate_check(raw, count)
+        resource = validate.accept(raw)
+        validate.rules(resource, raw, strict=strict)
     except Problem as problem:
         raise (problem.at(place) if place else problem) from None
     return resource

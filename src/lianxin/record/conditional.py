@@ -59,6 +59,8 @@ def condition(rtype: str, query: str, place: str = "") -> Condition:
         raise refuse(
             400, "invalid", "条件不是合法的查询串", "the condition is not a valid query", place
         ) from None
+    if any("\x00" in n or "\x00" in v for n, v in pairs):
+        raise refuse(400, "invalid", "条件中不能有 U+0000", "the condition must not contain U+0000", place)
     pairs = sorted((n, v) for n, v in pairs if n not in RESULT_ONLY and v != "")
     if not pairs:
         raise refuse(

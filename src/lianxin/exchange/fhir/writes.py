@@ -145,6 +145,8 @@ def _perform(
         if method == "DELETE":
             limit = settings.LIANXIN_CONDITIONAL_DELETE
             found = conditional.up_to(cur, scope, asked.condition, limit)
+            for one in found:
+                bundling.stored(cur, scope, rtype, one.id)
             return _delete(cur, request, scope, rtype, [f.id for f in found], handler)
         if method == "PUT":
             assert asked.resource is not None
@@ -166,6 +168,8 @@ def _perform(
                         "no resource matches the condition to patch",
                     )
                 rid = match.id
+    if method != "POST":
+        bundling.stored(cur, scope, rtype, rid)
     if method == "DELETE":
         assert rid is not None
         return _delete(cur, request, scope, rtype, [rid], handler)
