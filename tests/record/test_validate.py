@@ -174,9 +174,6 @@ def test_duplicate_members_are_refused(text):
     "raw",
     [
         b"",
-        b"[]",
-        b"1",
-        b'"x"',
         b"{",
         b'{"resourceType":"Observation"} x',
         b'{"a":"\\u0000"}',
@@ -192,6 +189,14 @@ def test_what_is_no_strict_json_is_refused(raw):
     with pytest.raises(Problem) as refused:
         validate.accept(raw)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"1", b'"x"', b"null", b"{}"])
+def test_json_that_is_no_resource_is_refused(raw):
+    with pytest.raises(Problem) as refused:
+        validate.accept(raw)
+    assert refused.value.status == 422
+    assert refused.value.issues[0].expression == "resourceType"
 
 
 def test_depth_length_and_number_of_issues_are_bounded():

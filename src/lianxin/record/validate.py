@@ -14,7 +14,7 @@ import orjson
 
 from lianxin.record import bindings, definitions, invariants, text, validate_fast, validate_known
 from lianxin.record.fhirpath_values import Node, fields
-from lianxin.record.problems import Issue, Problem, refuse
+from lianxin.record.problems import Issue, Problem
 from lianxin.record.validate_profiles import CORE, Checker
 from lianxin.record.validate_walk import MAX_DEPTH, MOST, check
 from lianxin.standards.text import Text
@@ -32,7 +32,7 @@ def accept(raw: bytes) -> dict[str, Any]:
     """
     resource = text.parse(raw)
     if type(resource) is not dict:
-        raise refuse(400, "structure", "应为 JSON 对象", "a resource must be a JSON object")
+        raise Problem(422, *check(resource)[0])
     compact = orjson.dumps(resource)
     # A member that is lost as a duplicate takes its colon along, and colons are not lost otherwise (unless ASCII is escaped).
     if (
