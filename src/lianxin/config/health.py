@@ -37,6 +37,19 @@ GAUGES = {
         "Age of the oldest event waiting",
         "SELECT coalesce(extract(epoch FROM %(now)s - min(created_at)), 0) FROM duty_outbox WHERE done_at IS NULL",
     ),
+    "lianxin_subscription_events_waiting": (
+        "Subscription events not yet taken by their receivers",
+        "SELECT count(*) FROM exchange_subscriptionevent WHERE status = 'waiting'",
+    ),
+    "lianxin_subscription_lag_seconds": (
+        "Age of the oldest subscription event that waits",
+        "SELECT coalesce(extract(epoch FROM %(now)s - min(happened_at)), 0) FROM exchange_subscriptionevent"
+        " WHERE status = 'waiting'",
+    ),
+    "lianxin_subscriptions_failing": (
+        "Subscriptions in error or whose receiver does not answer",
+        "SELECT count(*) FROM exchange_subscription WHERE status = 'error' OR (status = 'active' AND failures > 0)",
+    ),
     "lianxin_database_connections": (
         "Connections to our database",
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()",

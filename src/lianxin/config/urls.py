@@ -10,6 +10,7 @@ urlpatterns = [
     path("metrics", health.metrics, name="metrics"),
     path("", include("lianxin.exchange.bulk.urls")),
     path("auth/", include("lianxin.exchange.smart.urls")),
+    path("", include("lianxin.exchange.subscriptions.pages")),
     path("", include("lianxin.clinical.referral.urls")),
     path("", include("lianxin.portal.urls")),
 ]

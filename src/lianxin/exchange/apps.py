@@ -12,12 +12,16 @@ class ExchangeConfig(AppConfig):
         from lianxin.exchange.bulk import jobs, kickoff
         from lianxin.exchange.fhir import operations, terminology_ops
         from lianxin.exchange.smart import hooks as smart
+        from lianxin.exchange.subscriptions import fhir as subscriptions
+        from lianxin.exchange.subscriptions import worker
         from lianxin.record import reindex
 
         operations.register()
         terminology_ops.register()
         kickoff.register()
         smart.register()
+        subscriptions.register()
+        worker.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)
         periodic.register("audit.links", 60, audit.link_rest)

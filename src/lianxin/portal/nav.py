@@ -101,6 +101,13 @@ ENTRIES = (
         group="manage",
     ),
     Entry(
+        "/manage/subscriptions",
+        "broadcast",
+        T("订阅", "Subscriptions"),
+        roles=frozenset({"system_admin"}),
+        group="manage",
+    ),
+    Entry(
         "/manage/sheets",
         "file-earmark-spreadsheet",
         T("表格导入导出", "Spreadsheets"),

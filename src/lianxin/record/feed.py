@@ -124,7 +124,7 @@ def before(cur: Any, found: Sequence[Change]) -> dict[int, Change]:
         " JOIN record_history h ON h.key = w.key AND h.version = w.version WHERE NOT h.deleted",
         [keys, versions, rids],
     )
-    return {row[0]: Change(*row[1:], False) for row in cur.fetchall()}
+    return {rid: Change(*columns, current=False) for rid, *columns in cur.fetchall()}
 
 
 def raise_shadows(cur: Any, past: Sequence[Change]) -> dict[int, int]:

@@ -4,7 +4,7 @@ The first is :mod:`lianxin.access.sharing`'s rule for each resource; the second 
 name are closed, ``patient/`` scopes keep to that patient, query limits are search conditions like any other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lianxin.access import sharing, smart
@@ -18,8 +18,30 @@ _NOBODY = Scope()
 Sql = tuple[str, list[Any]]
 
 
+Owner = Callable[[Scope, str], Sql]
+_owners: dict[str, Owner] = {}
+
+
+def register_owner(rtype: str, fn: Owner) -> None:
+    """Keep resources of a type to whom they belong: ``fn(scope, alias)`` is the SQL condition. The platform itself sees all."""
+    if _owners.setdefault(rtype, fn) is not fn:
+        raise ValueError(f"{rtype} has an owner already")
+
+
 def condition(scope: Scope, alias: str = "r", rtype: str | None = None) -> Sql:
     """SQL condition on a ``record_resource`` alias; ``rtype`` spares the type check when it is known."""
+    text, args = _condition(scope, alias, rtype)
+    if scope.everything and scope.client_id is None:
+        return text, args
+    for kind, owner in _owners.items():
+        if rtype in (None, kind):
+            mine, more = owner(scope, alias)
+            mine = mine if rtype else f"({alias}.rtype <> '{kind}' OR {mine})"
+            text, args = (mine, more) if text == "TRUE" else (f"({text} AND {mine})", [*args, *more])
+    return text, args
+
+
+def _condition(scope: Scope, alias: str, rtype: str | None) -> Sql:
     seen = _whose(scope, alias, rtype)
     allowed = narrowing(scope, alias, rtype)
     if allowed is None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lianxin.exchange.fhir import http
+from lianxin.exchange.fhir import shape
 from lianxin.exchange.subscriptions.models import EMPTY, FULL, PLAIN, Subscription, SubscriptionEvent
 from lianxin.record import text
 from lianxin.record.store import Result, moment, stamp
@@ -100,7 +100,7 @@ def status(
         if words:
             code = "no-response" if one.failures else "processing"
             system = "http://terminology.hl7.org/CodeSystem/subscription-error"
-            concept: dict[str, Any] = {"text": words}
+            concept: dict[str, Any] = {"text": words.replace("\n", " ")}
             if one.failures:
                 concept["coding"] = [{"system": system, "code": code}]
             parts.append({"name": "error", "valueCodeableConcept": concept})
@@ -145,7 +145,7 @@ def _entry(one: Subscription, told: Told, content: str) -> str:
     request = {"method": method, "url": event.rtype if method == "POST" else where}
     response = {
         "status": code,
-        "etag": http.etag(event.version),
+        "etag": shape.etag(event.version),
         "lastModified": stamp(event.happened_at),
     }
     body = (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import connection
 
-from lianxin.access import seal, tokens
+from lianxin.access import audit, seal, tokens
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import handlers, http
+from lianxin.exchange.fhir import handlers, shape
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.exchange.subscriptions import content, criteria, sending, topics
 from lianxin.exchange.subscriptions.criteria import Wanted
@@ -30,6 +31,7 @@ from lianxin.record.query.base import UnknownParameter
 from lianxin.record.store import Result, Write
 from lianxin.standards import clock
 
+MOST = 500  # subscriptions of one client that are not off
 MOST_EVENTS = 500  # in one answer of $events
 _DEFINITION = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
 _TOPIC_EXTENSION = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/capabilitystatement-subscriptiontopic-canonical"
@@ -71,9 +73,18 @@ def write(scope: Scope, asked: Request) -> Response:
     client = _client(scope)
     assert asked.resource is not None
     wanted = criteria.understand(asked.resource)
+    if urlsplit(wanted.endpoint).netloc.lower() == urlsplit(asked.base).netloc.lower():
+        raise criteria.wrong(
+            "接收地址是本服务器自己，会循环不止", "the endpoint is this server itself, which would never end",
+            "channel.endpoint",
+        )  # fmt: skip
     with connection.cursor() as own:
         cur = rows.server_cursor(own)
         old = _mine(client, asked.id) if asked.id else None
+        if old is None and _own(scope).exclude(status=OFF).count() >= MOST:
+            raise refuse(
+                422, "too-costly", f"每个客户端最多 {MOST} 个订阅", f"a client may have {MOST} subscriptions"
+            )
         _may(cur, scope, wanted)
         return _keep(cur, scope, client, asked, wanted, old)
 
@@ -135,24 +146,27 @@ def _keep(
     assert asked.resource is not None
     state = _state(wanted, old)
     resource, raw = asked.resource, asked.raw or None
-    if (resource.get("status"), resource.get("error")) != (
-        state,
-        old.error if old and state == ERROR else None,
-    ):
-        resource = {**resource, "status": state}
-        resource.pop("error", None)
-        if old and state == ERROR:
-            resource["error"] = old.error
+    error = old.error if old and state == ERROR else ""
+    words = error.replace("\n", " ")
+    if (resource.get("status"), resource.get("error", "")) != (state, words):
+        resource = {**resource, "status": state, "error": words}
+        if not words:
+            del resource["error"]
         raw = None
     done = store.apply(cur, scope, [_as_write(asked, resource, raw)])[0]
-    if asked.method == "POST" and done.status == 200:  # a conditional create that found one
-        return _answer(asked, done)
+    action = "create" if asked.method == "POST" else "update"
+    audit.write(
+        scope,
+        action,
+        what=f"Subscription/{done.id}/_history/{done.version}",
+        detail={"criteria": wanted.criteria},
+    )
     values: dict[str, Any] = {
         "version": done.version, "client_id": client, "smart": " ".join(scope.smart), "base": asked.base or "", "form": wanted.form,
         "rtypes": wanted.rtypes, "criteria": wanted.criteria, "filters": wanted.filters, "endpoint": wanted.endpoint,
         "headers": seal.seal(json.dumps(wanted.headers)) if wanted.headers else "", "payload": wanted.payload,
         "content": wanted.content, "heartbeat": wanted.heartbeat, "timeout": wanted.timeout, "max_count": wanted.max_count,
-        "ends_at": wanted.ends_at, "status": state, "error": old.error if old and state == ERROR else "",
+        "ends_at": wanted.ends_at, "status": state, "error": error,
     }  # fmt: skip
     begins = {"since_rid": done.rid, "read_rid": done.rid}
     if old is None:
@@ -176,8 +190,8 @@ def _as_write(asked: Request, resource: dict[str, Any], raw: bytes | None) -> Wr
     method = "create" if asked.method == "POST" else "update"
     header = asked.headers.get
     return Write(
-        method, "Subscription", asked.id, resource, raw, if_match=header("If-Match"), if_none_exist=header("If-None-Exist"),
-        if_none_match=header("If-None-Match"), trusted=True,
+        method, "Subscription", asked.id, resource, raw, if_match=header("If-Match"), if_none_match=header("If-None-Match"),
+        trusted=True,
     )  # fmt: skip
 
 
@@ -200,7 +214,7 @@ def _state(wanted: Wanted, old: Subscription | None) -> str:
 
 
 def _answer(asked: Request, done: Result) -> Response:
-    headers = {"ETag": http.etag(done.version), "Last-Modified": http.http_date(done)}
+    headers = {"ETag": shape.etag(done.version), "Last-Modified": shape.http_date(done)}
     if asked.method != "DELETE":
         headers["Location"] = f"{asked.base}/Subscription/{done.id}/_history/{done.version}"
     minimal = "return=minimal" in asked.headers.get("Prefer", "").replace(" ", "").lower()
@@ -218,9 +232,10 @@ def _delete(scope: Scope, asked: Request) -> Response:
             [Write("delete", "Subscription", asked.id, if_match=asked.headers.get("If-Match"))],
         )[0]  # fmt: skip
     if old is not None:
+        audit.write(scope, "delete", what=f"Subscription/{asked.id}")
         Subscription.objects.filter(pk=old.pk).update(status=OFF, version=done.version)
         SubscriptionEvent.objects.filter(subscription_id=old.pk, status="waiting").delete()
-    return Response(204, None, {"ETag": http.etag(done.version)} if done.version else {})
+    return Response(204, None, {"ETag": shape.etag(done.version)} if done.version else {})
 
 
 # --------------------------------------------------------------------------------------------------------------- operations

@@ -26,6 +26,7 @@ from lianxin.exchange.subscriptions.models import (
     SubscriptionEvent,
 )
 from lianxin.record import rows, store, text
+from lianxin.record.keys import ref_key
 from lianxin.record.problems import Problem, refuse
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
@@ -52,6 +53,17 @@ def gone_topic(url: str) -> Problem:
     )
 
 
+def kept(why: Text | None) -> str:
+    """A text in both languages as it is kept in a row (Chinese, new line, English)."""
+    return f"{why.zh}\n{why.en}" if why else ""
+
+
+def told(words: str) -> Text:
+    """What :func:`kept` kept."""
+    zh, _, en = words.partition("\n")
+    return T(zh, en or zh)
+
+
 def locked(pk: int) -> Subscription | None:
     """The row, locked for the rest of the transaction."""
     return Subscription.objects.select_for_update().filter(pk=pk).first()
@@ -62,7 +74,7 @@ def settle(one: Subscription, status: str, why: Text | None = None) -> None:
 
     ``why`` goes into ``Subscription.error``; it is cleared when there is none.
     """
-    words = f"{why.zh} {why.en}" if why else ""
+    words = kept(why)
     if (one.status, one.error) == (status, words):
         return
     one.status, one.error = status, words
@@ -82,7 +94,7 @@ def _rewrite(cur: Any, one: Subscription, status: str, words: str) -> None:
     resource["status"] = status
     resource.pop("error", None)
     if words:
-        resource["error"] = words
+        resource["error"] = words.replace("\n", " ")
     result = store.apply(
         cur, scope, [store.Write("update", "Subscription", one.fhir_id, resource, trusted=True)]
     )[0]
@@ -165,3 +177,25 @@ def tidy(keep: dt.timedelta) -> int:
             [clock.now() - keep, WAITING, OFF],
         )
         return cur.rowcount
+
+
+def check() -> list[str]:
+    """Subscriptions whose kept events are not numbered without gaps up to their last number, or that have no resource."""
+    with connection.cursor() as cur:
+        cur.execute(
+            "SELECT s.fhir_id FROM exchange_subscription s JOIN exchange_subscriptionevent e ON e.subscription_id = s.id"
+            " WHERE s.status <> 'off' GROUP BY s.id HAVING max(e.number) <> s.events OR count(*) <> max(e.number) - min(e.number) + 1"
+            " ORDER BY 1 LIMIT 100"
+        )
+        found = [f"Subscription/{row[0]}: its events are not numbered without gaps" for row in cur.fetchall()]
+        cur.execute(
+            "SELECT s.fhir_id FROM exchange_subscription s WHERE NOT EXISTS (SELECT 1 FROM record_resource r"
+            " WHERE r.rtype = 'Subscription' AND r.key = ANY(%s) AND r.id = s.fhir_id) AND s.fhir_id = ANY(%s)",
+            _keys(),
+        )
+        return found + [f"Subscription/{row[0]}: the record has no such resource" for row in cur.fetchall()]
+
+
+def _keys() -> list[list[Any]]:
+    names = list(Subscription.objects.values_list("fhir_id", flat=True)[:10_000])
+    return [[ref_key(f"Subscription/{name}") for name in names], names]

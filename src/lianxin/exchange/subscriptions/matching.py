@@ -82,7 +82,7 @@ def _positions() -> list[int]:
 def _group(watch: feed.Watch, position: int) -> Outcome | None:
     """Match a slice for the subscriptions that have read up to ``position``; None when another process is at it."""
     with connection.cursor() as own:
-        cur = rows.server_cursor(own)
+        cur: Any = rows.server_cursor(own)
         cur.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", list(_LOCK))
         if not cur.fetchone()[0]:
             return None
@@ -275,7 +275,9 @@ def _keep(
         why = failed[one.pk]
         if why is None:
             Subscription.objects.filter(pk=one.pk).update(
-                match_not_before=clock.now() + AGAIN, last_error=SLOW_SEARCH.zh, last_error_at=clock.now()
+                match_not_before=clock.now() + AGAIN,
+                last_error=lifecycle.kept(SLOW_SEARCH),
+                last_error_at=clock.now(),
             )
         elif why is lifecycle.NO_LONGER:
             lifecycle.settle(one, OFF, why)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+import threading
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -43,6 +45,7 @@ MARGIN = 45  # seconds a lease outlasts the request: looking up names, and our o
 TURNS = 25  # batches one sender carries before it gives the place to another subscription
 SLOW = 2.0  # seconds from which a receiver counts as slow
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 600.0  # seconds
+TELLING = "event-notification"
 MOST_BYTES = 8 * 1024 * 1024  # of resources in one notification
 
 _SPACE = 0x7375626C  # "subl": the locks by which dispatchers are known to be alive
@@ -93,55 +96,58 @@ def lease(owner: int, most: int, busy: list[int], *, slow: bool, settled: int) -
     return due
 
 
-def serve(pk: int, owner: int) -> int:
+@dataclass(frozen=True)
+class _Prepared:
+    """The next request of a subscription: which events it tells, and of what kind it is."""
+
+    one: Subscription
+    message: Message
+    numbers: list[int]
+    kind: str
+
+
+def serve(pk: int, owner: int, stopping: threading.Event) -> int:
     """Send what a leased subscription has, for a number of turns; returns how many requests were taken by the receiver."""
     taken = 0
     try:
-        for _ in range(TURNS):
-            if not _turn(pk, owner):
-                break
-            taken += 1
+        with transaction.atomic():
+            next_one = _prepare(pk, owner)
+        while next_one is not None:
+            sent, message = next_one, next_one.message
+            answer = wire.send(message.method, message.url, message.headers, message.body, sent.one.timeout)
+            with transaction.atomic():  # the outcome of one request and the next one in one transaction
+                next_one = None
+                if answer.ok:
+                    taken += 1
+                    _taken(pk, sent, answer)
+                    if sent.kind == TELLING and taken < TURNS and not stopping.is_set():
+                        next_one = _prepare(pk, owner)
+                else:
+                    _refused(pk, sent, answer)
     finally:
-        _release(pk, owner)
+        Subscription.objects.filter(pk=pk, lease=owner).update(lease=0, lease_until=None)
     return taken
 
 
-def _release(pk: int, owner: int) -> None:
-    Subscription.objects.filter(pk=pk, lease=owner).update(lease=0, lease_until=None)
-
-
-def _turn(pk: int, owner: int) -> bool:
-    """One request; True when it was taken and there may be more."""
-    prepared = _prepare(pk, owner)
-    if prepared is None:
-        return False
-    one, message, numbers, kind = prepared
-    if message is None:  # nothing its client may see any more
-        return True
-    answer = wire.send(message.method, message.url, message.headers, message.body, one.timeout)
+def stumbled(pk: int) -> None:
+    """Something of ours failed while sending: later again, and say so."""
     with transaction.atomic():
-        if answer.ok:
-            _taken(pk, owner, numbers, kind, message, answer)
-        else:
-            _refused(pk, owner, numbers, kind, answer)
-    return answer.ok and kind == "event-notification"
+        one = lifecycle.locked(pk)
+        if one is not None:
+            now = clock.now()
+            Subscription.objects.filter(pk=pk).update(
+                failures=one.failures + 1, failing_since=one.failing_since or now, slow=True, last_error_at=now,
+                not_before=now + back_off(one.failures + 1), last_error=lifecycle.kept(OURS),
+            )  # fmt: skip
 
 
-Prepared = tuple[Subscription, Message | None, list[int], str]
-
-
-@transaction.atomic
-def _prepare(pk: int, owner: int) -> Prepared | None:
-    """The next request of a subscription, its people audited; None when there is nothing to do."""
+def _prepare(pk: int, owner: int) -> _Prepared | None:
+    """The next request of a subscription, its people audited; None when there is nothing to do (in a transaction)."""
     one = lifecycle.locked(pk)
     if one is None or one.lease != owner or one.paused or one.status not in (REQUESTED, ACTIVE):
         return None
     with connection.cursor() as own:
         cur = rows.server_cursor(own)
-        cur.execute(
-            "UPDATE exchange_subscription SET lease_until = now() + (timeout + %s) * interval '1 second' WHERE id = %s",
-            [MARGIN, pk],
-        )
         scope = scope_now(cur, one.client_id, one.smart)
         if scope is None:
             lifecycle.settle(one, OFF, lifecycle.NO_LONGER)
@@ -150,25 +156,31 @@ def _prepare(pk: int, owner: int) -> Prepared | None:
             if one.form == PLAIN:
                 lifecycle.activate(one)
             else:
-                return one, content.signal(one, _headers(one), "handshake"), [], "handshake"
-        events = _batch(one)
-        if not events:
-            if (
-                one.heartbeat
-                and (one.heard_at or one.created_at) + dt.timedelta(seconds=one.heartbeat) <= clock.now()
-            ):
-                return one, content.signal(one, _headers(one), "heartbeat"), [], "heartbeat"
-            return None
-        told = [tell(cur, scope, one, event) for event in events]
-        hidden = [t.event.number for t in told if not t.visible]
-        if one.form == PLAIN and hidden:
-            _withhold(pk, hidden)
-            return one, None, hidden, ""
-        told = _fitting(told)
-        note(cur, scope, one, told, one.content)
-        numbers = [t.event.number for t in told]
-        Subscription.objects.filter(pk=pk).update(batch_until=numbers[-1])
-        return one, content.message(one, _headers(one), told), numbers, "event-notification"
+                return _Prepared(one, content.signal(one, _headers(one), "handshake"), [], "handshake")
+        told = _visible_batch(cur, scope, one)
+        if told:
+            note(cur, scope, one, told, one.content)
+            numbers = [t.event.number for t in told]
+            cur.execute(
+                "UPDATE exchange_subscription SET batch_until = %s, lease_until = now() + (timeout + %s) * interval '1 second'"
+                " WHERE id = %s",
+                [numbers[-1], MARGIN, pk],
+            )
+            return _Prepared(one, content.message(one, _headers(one), told), numbers, TELLING)
+    quiet = clock.now() - (one.heard_at or one.created_at)
+    if one.heartbeat and quiet >= dt.timedelta(seconds=one.heartbeat):
+        return _Prepared(one, content.signal(one, _headers(one), "heartbeat"), [], "heartbeat")
+    return None
+
+
+def _visible_batch(cur: Any, scope: Scope, one: Subscription) -> list[Told]:
+    """The next events to tell; R4, which cannot tell that there was something, passes by what its client may not see."""
+    while events := _batch(one):
+        told = _fitting([tell(cur, scope, one, event) for event in events])
+        if one.form != PLAIN or told[0].visible:
+            return told
+        _withhold(one.pk, told[0].event.number)
+    return []
 
 
 def _headers(one: Subscription) -> list[tuple[str, str]]:
@@ -204,11 +216,10 @@ def _fitting(told: list[Told]) -> list[Told]:
     return told
 
 
-def _withhold(pk: int, numbers: list[int]) -> None:
-    SubscriptionEvent.objects.filter(subscription_id=pk, number__in=numbers).update(
-        status=WITHHELD, tried_at=clock.now(), error=WITHHELD_TEXT.zh
+def _withhold(pk: int, number: int) -> None:
+    SubscriptionEvent.objects.filter(subscription_id=pk, number=number).update(
+        status=WITHHELD, tried_at=clock.now(), error=lifecycle.kept(WITHHELD_TEXT)
     )
-    Subscription.objects.filter(pk=pk).update(batch_until=None)
 
 
 def note(cur: Any, scope: Scope, one: Subscription, told: list[Told], level: str) -> None:
@@ -232,23 +243,23 @@ def note(cur: Any, scope: Scope, one: Subscription, told: list[Told], level: str
     )  # fmt: skip
 
 
-def _taken(pk: int, owner: int, numbers: list[int], kind: str, message: Message, answer: wire.Answer) -> None:
+def _taken(pk: int, sent: _Prepared, answer: wire.Answer) -> None:
     now = clock.now()
     one = lifecycle.locked(pk)
     if one is None:
         return
-    if (
-        numbers and one.batch_until == numbers[-1]
-    ):  # otherwise a replay has been asked for meanwhile, which sends them again
-        SubscriptionEvent.objects.filter(subscription_id=pk, number__in=numbers).update(
-            status=SENT, sent_at=now, tried_at=now, attempts=F("attempts") + 1, size=len(message.body), http_status=answer.status,
-            error="",
+    changed: dict[str, Any] = {
+        "failures": 0, "failing_since": None, "not_before": None, "heard_at": now, "slow": answer.seconds > SLOW
+    }  # fmt: skip
+    if sent.numbers and one.batch_until == sent.numbers[-1]:
+        # otherwise a replay has been asked for meanwhile, which sends them again
+        SubscriptionEvent.objects.filter(subscription_id=pk, number__in=sent.numbers).update(
+            status=SENT, sent_at=now, tried_at=now, attempts=F("attempts") + 1, size=len(sent.message.body),
+            http_status=answer.status, error="",
         )  # fmt: skip
-        Subscription.objects.filter(pk=pk).update(batch_until=None)
-    Subscription.objects.filter(pk=pk).update(
-        failures=0, failing_since=None, not_before=None, heard_at=now, slow=answer.seconds > SLOW
-    )
-    if kind == "handshake" and one.status == REQUESTED:
+        changed["batch_until"] = None
+    Subscription.objects.filter(pk=pk).update(**changed)
+    if sent.kind == "handshake" and one.status == REQUESTED:
         lifecycle.activate(one)
 
 
@@ -258,22 +269,25 @@ def back_off(failures: int) -> dt.timedelta:
     return dt.timedelta(seconds=whole * random.uniform(0.5, 1.0))
 
 
-def _refused(pk: int, owner: int, numbers: list[int], kind: str, answer: wire.Answer) -> None:
+def _refused(pk: int, sent: _Prepared, answer: wire.Answer) -> None:
     now = clock.now()
     one = lifecycle.locked(pk)
     if one is None:
         return
     assert answer.error is not None
-    if numbers:
-        SubscriptionEvent.objects.filter(subscription_id=pk, number__in=numbers, status=WAITING).update(
-            attempts=F("attempts") + 1, tried_at=now, http_status=answer.status, error=answer.error.zh
+    if sent.numbers:
+        SubscriptionEvent.objects.filter(subscription_id=pk, number__in=sent.numbers, status=WAITING).update(
+            attempts=F("attempts") + 1,
+            tried_at=now,
+            http_status=answer.status,
+            error=lifecycle.kept(answer.error),
         )
     since = one.failing_since or now
     Subscription.objects.filter(pk=pk).update(
         failures=one.failures + 1, failing_since=since, not_before=now + back_off(one.failures + 1), slow=True,
-        last_error=f"{answer.error.zh} {answer.error.en}", last_error_at=now,
+        last_error=lifecycle.kept(answer.error), last_error_at=now,
     )  # fmt: skip
-    if kind == "handshake" and one.status == REQUESTED:
+    if sent.kind == "handshake" and one.status == REQUESTED:
         lifecycle.settle(one, ERROR, HANDSHAKE.format(why=answer.error))
     elif one.status == ACTIVE and now - since >= dt.timedelta(hours=settings.SUBSCRIPTION_GIVE_UP_HOURS):
         lifecycle.settle(one, ERROR, GIVEN_UP.format(why=answer.error, h=settings.SUBSCRIPTION_GIVE_UP_HOURS))
@@ -283,5 +297,9 @@ HANDSHAKE = T("握手通知未被接受：{why}", "The handshake was not accepte
 GIVEN_UP = T(
     "接收方已 {h} 小时未接受通知：{why}；事件仍保留，改为 requested 即继续发送。",
     "The receiver has taken nothing for {h} hours: {why}. Events are kept; set the status to requested to go on.",
+)
+OURS = T(
+    "平台内部出错，稍后再试，详见服务器日志",
+    "An error of ours; it is tried again, and the server's log has it",
 )
 WITHHELD_TEXT = T("订阅方此时无权查看", "the subscriber may not see it now")

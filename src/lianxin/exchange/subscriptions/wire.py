@@ -282,9 +282,11 @@ def send(method: str, url: str, headers: dict[str, str], body: bytes, seconds: f
         except NotAllowed as refused:
             return answer(None, refused.text)
         except (HTTPError, OSError, ValueError) as failure:
-            if deadline.over or isinstance(failure, urllib3.exceptions.TimeoutError):
-                return answer(None, T("{s} 秒内没有应答", "No answer within {s} s").format(s=int(seconds)))
+            if deadline.over or _too_late(failure):
+                return answer(None, _NO_ANSWER.format(s=int(seconds)))
             return answer(None, T("连接失败：{e}", "The connection failed: {e}").format(e=_plainly(failure)))
+    if deadline.over:  # cut in the middle of its answer
+        return answer(None, _NO_ANSWER.format(s=int(seconds)))
     if 200 <= status < 300:
         return answer(status, None)
     if 300 <= status < 400:
@@ -293,6 +295,15 @@ def send(method: str, url: str, headers: dict[str, str], body: bytes, seconds: f
                       " not followed; subscribe with the final address").format(s=status)
         )  # fmt: skip
     return answer(status, T("接收方应答 HTTP {s}", "The receiver answered HTTP {s}").format(s=status))
+
+
+_NO_ANSWER = T("{s} 秒内没有应答", "No answer within {s} s")
+
+
+def _too_late(failure: Exception) -> bool:
+    """Whether a failure is one of time; a connection that was refused counts as a time-out to urllib3."""
+    refused = isinstance(failure, urllib3.exceptions.NewConnectionError)
+    return isinstance(failure, urllib3.exceptions.TimeoutError | TimeoutError) and not refused
 
 
 def _exchange(
@@ -322,11 +333,10 @@ def _exchange(
                 raise
     status = response.status
     try:
-        response.read(MOST_ANSWER, decode_content=False)
-        if response.isclosed():
-            response.release_conn()
-        else:
+        if len(response.read(MOST_ANSWER + 1, decode_content=False)) > MOST_ANSWER:
             response.close()
+        else:
+            response.release_conn()
     except (HTTPError, OSError, ValueError):  # the status has come, which is all that counts
         response.close()
     return status

@@ -6,12 +6,12 @@ which receivers that are slow or failing get at most half, so that they cannot h
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from django.conf import settings
@@ -20,6 +20,7 @@ from django.db import Error, close_old_connections, connection
 from lianxin.duty import periodic
 from lianxin.exchange.subscriptions import lifecycle, matching, sending
 from lianxin.record import feed
+from lianxin.standards import checks
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Dispatcher:
         self._pool = ThreadPoolExecutor(senders, thread_name_prefix="subscriptions")
         self._under_way: dict[int, tuple[Future[int], bool]] = {}
         self._ended = 0.0
+        self._stopping = threading.Event()
 
     def step(self) -> float:
         """Match, and hand out what is due; returns the seconds to wait before the next step."""
@@ -83,7 +85,7 @@ class Dispatcher:
         if free > len(due) and room > 0:
             due += self._lease(min(room, free - len(due)), due, slow=True)
         for pk, is_slow in due:
-            self._under_way[pk] = (self._pool.submit(_serve, pk, self.owner), is_slow)
+            self._under_way[pk] = (self._pool.submit(_serve, pk, self.owner, self._stopping), is_slow)
         return len(due)
 
     def _lease(self, most: int, taken: list[tuple[int, bool]], *, slow: bool) -> list[tuple[int, bool]]:
@@ -99,16 +101,20 @@ class Dispatcher:
 
     def close(self) -> None:
         """Let senders finish the request they are at."""
+        self._stopping.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _serve(pk: int, owner: int) -> int:
+def _serve(pk: int, owner: int, stopping: threading.Event) -> int:
     """A sender's thread: it keeps no connection to the database while it rests."""
     try:
         close_old_connections()
-        return sending.serve(pk, owner)
-    except Exception:  # the lease runs out and another sender goes on
+        return sending.serve(pk, owner, stopping)
+    except Exception:  # whatever it was, it must not end the others
         log.exception("sending for subscription %s failed", pk)
+        with contextlib.suppress(Error):  # of the database: then the lease runs out by itself
+            connection.close()
+            sending.stumbled(pk)
         return 0
     finally:
         connection.close()
@@ -120,9 +126,9 @@ def _anybody() -> bool:
         return bool(cur.fetchone()[0])
 
 
-def run(stop: threading.Event, made: Callable[[], Dispatcher] = Dispatcher) -> None:
+def run(stop: threading.Event) -> None:
     """Work until ``stop`` is set; failures of the database are waited out."""
-    dispatcher = made()
+    dispatcher = Dispatcher()
     pause, failed = SOON, 0
     try:
         while not stop.wait(pause):
@@ -140,9 +146,10 @@ def run(stop: threading.Event, made: Callable[[], Dispatcher] = Dispatcher) -> N
 
 
 def register() -> None:
-    """Run a dispatcher in every ticker, and clear away old events now and then."""
+    """Run a dispatcher in every ticker, clear away old events now and then, and let the house check the numbers."""
     periodic.register_worker("subscriptions", run)
     periodic.register("subscriptions: old events", TIDY_EVERY, _tidy)
+    checks.register("subscriptions: every number once", lifecycle.check)
 
 
 def _tidy() -> int:
