@@ -211,6 +211,7 @@ def test_uploads_may_be_gzip_and_belong_to_their_client(town: Bulk) -> None:
         (gzip.compress(b'{"a":1}\n' * 500)[:-10], {}, 400),
         (b"\x1f\x8bnot gzip at all", {}, 400),
         (b"{}", {"content_encoding": "br"}, 415),
+        (b"{}", {"content_type": "application/x-www-form-urlencoded"}, 415),
         (b"{" + b" " * (11 << 20), {}, 413),
         (gzip.compress(b"\n" * (3 << 20)), {}, 413),
     ],

@@ -194,6 +194,10 @@ def upload(request: HttpRequest, scope: Scope) -> HttpResponse:
         raise refuse(
             403, "forbidden", "令牌的授权范围不允许写入（需要 system/类型.cu）", "the token's scopes allow no writing (system/Type.cu is needed)"
         )  # fmt: skip
+    if request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise refuse(
+            415, "not-supported", "请用 Content-Type: application/fhir+ndjson 直接发送文件内容", "send the lines themselves as Content-Type: application/fhir+ndjson"
+        )  # fmt: skip
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     if coding not in ("", "identity", "gzip"):
         raise refuse(415, "not-supported", "只支持 gzip 压缩", "only gzip is supported as Content-Encoding")
