@@ -120,11 +120,11 @@ def before(cur: Any, found: Sequence[Change]) -> dict[int, Change]:
         return {}
     keys, versions, rids = (list(column) for column in zip(*wanted, strict=True))
     cur.execute(
-        f"SELECT w.rid, {_CHANGE.format(a='h')} FROM unnest(%s::bigint[], %s::int[], %s::bigint[]) AS w(key, version, rid)"
+        f"SELECT w.rid, {_CHANGE.format(a='h')}, FALSE FROM unnest(%s::bigint[], %s::int[], %s::bigint[]) AS w(key, version, rid)"
         " JOIN record_history h ON h.key = w.key AND h.version = w.version WHERE NOT h.deleted",
         [keys, versions, rids],
     )
-    return {rid: Change(*columns, current=False) for rid, *columns in cur.fetchall()}
+    return {row[0]: Change(*row[1:]) for row in cur.fetchall()}
 
 
 def raise_shadows(cur: Any, past: Sequence[Change]) -> dict[int, int]:
