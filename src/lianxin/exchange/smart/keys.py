@@ -13,6 +13,7 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from lianxin.access import clients, seal
 from lianxin.access.models import Client, SigningKey
+from lianxin.exchange.smart import fetching
 from lianxin.exchange.smart.errors import invalid_client
 from lianxin.standards import clock
 
@@ -49,8 +50,6 @@ def of_client(client: Client, kid: str) -> KeySet:
 
 
 def _fetch(url: str) -> KeySet:
-    from lianxin.exchange.smart import fetching
-
     try:
         given = json.loads(fetching.fetch(url, FETCH_SECONDS, MOST_BYTES))
         if not isinstance(given, dict):
