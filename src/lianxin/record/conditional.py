@@ -44,6 +44,13 @@ class Condition:
     query: str
 
     @property
+    def identifiers(self) -> list[str]:
+        """Names to lock for the identifiers it asks for: conditions that add other parameters must wait for one another too."""
+        pairs = parse_qsl(self.query, keep_blank_values=True)
+        values = {v.rpartition("|")[2] for n, given in pairs if n == "identifier" for v in given.split(",")}
+        return [f"{self.rtype}#{value}" for value in sorted(values)]
+
+    @property
     def lock(self) -> str:
         """The name to lock (the same that ``store.apply`` locks for a conditional create)."""
         return f"{self.rtype}?{self.query}"
@@ -75,7 +82,8 @@ def condition(rtype: str, query: str, place: str = "") -> Condition:
 
 def hold(cur: Any, conditions: Sequence[Condition], keys: Sequence[str] = ()) -> None:
     """Lock conditions and resources (``Type/id``) until the transaction ends."""
-    store.lock(cur, [*(c.lock for c in conditions), *keys])
+    names = [name for c in conditions for name in (c.lock, *c.identifiers)]
+    store.lock(cur, [*names, *keys])
 
 
 def several(place: str = "") -> Problem:
