@@ -13,7 +13,7 @@ from django.db import connection
 
 from lianxin.access.models import AuditEvent
 from lianxin.exchange.bulk import files, jobs, runner, slices
-from lianxin.exchange.bulk.models import BulkFile, BulkJob
+from lianxin.exchange.bulk.models import BulkFile, BulkJob, BulkPerson
 from lianxin.exchange.fhir import pool
 from tests.exchange.bulk_world import Bulk, fill, ids, job_of
 from tests.exchange.client import observation
@@ -143,8 +143,10 @@ def test_files_expire(platform: Bulk, settings: Any) -> None:
     where = platform.begin("$export")
     runner.drain()
     assert platform.web("GET", where).status_code == 404
+    assert BulkPerson.objects.exists()
     jobs.tidy()
     assert job_of(where).status == "expired"
+    assert not BulkPerson.objects.exists()
     assert _stored(platform) == []
 
 

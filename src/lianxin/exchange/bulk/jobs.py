@@ -136,8 +136,13 @@ def remove(scope: Scope, job: BulkJob) -> None:
 
 
 def tidy() -> None:
-    """Chore: remove what has expired, and folders that no job owns any more."""
+    """Chore: remove what has expired, what only jobs under way need, and folders that no job owns any more."""
     now = clock.now()
+    with connection.cursor() as cur:
+        for table in ("exchange_bulkperson", "exchange_bulkbatch"):
+            cur.execute(
+                f"DELETE FROM {table} t USING exchange_bulkjob j WHERE j.id = t.job_id AND j.status NOT IN ('waiting', 'running')"
+            )
     for job in BulkJob.objects.filter(status__in=(DONE, FAILED), expires_at__lt=now):
         if BulkJob.objects.filter(pk=job.pk, status__in=(DONE, FAILED)).update(status=EXPIRED):
             files.remove(job.pk)
