@@ -130,13 +130,13 @@ def test_patches_at_once_lose_nothing(client):
         client(
             "PATCH",
             f"Practitioner/{did}",
-            steps({"op": "add", "path": "/telecom", "value": [{"value": "0"}]}),
+            steps({"op": "add", "path": "/telecom", "value": [{"system": "phone", "value": "0"}]}),
             **JSON_PATCH,
         ).status
         == 200
     )
     done = at_once(8, lambda n: client(
-        "PATCH", f"Practitioner/{did}", steps({"op": "add", "path": "/telecom/-", "value": {"value": str(n + 1)}}), **JSON_PATCH).status)  # fmt: skip
+        "PATCH", f"Practitioner/{did}", steps({"op": "add", "path": "/telecom/-", "value": {"system": "phone", "value": str(n + 1)}}), **JSON_PATCH).status)  # fmt: skip
     assert done == [200] * 8
     held = client("GET", f"Practitioner/{did}").json
     assert sorted(t["value"] for t in held["telecom"]) == [str(n) for n in range(9)]
