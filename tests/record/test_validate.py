@@ -401,3 +401,28 @@ def test_every_type_has_a_quick_check():
     for rtype in sorted(definitions.types()):
         validate_fast.decoder(rtype)
         assert not fast({"resourceType": rtype, "nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"resourceType": "Parameters", "parameter": [{"name": "a", "resource": 1}]},
+        {
+            "resourceType": "Parameters",
+            "parameter": [{"name": "a", "resource": {"resourceType": "Patient", "bogus": 1}}],
+        },
+        {
+            "resourceType": "Bundle",
+            "type": "collection",
+            "entry": [{"resource": {"resourceType": "Patient", "gender": "x"}}],
+        },
+        {
+            "resourceType": "Bundle",
+            "type": "collection",
+            "entry": [{"resource": {"resourceType": "Nothing"}}],
+        },
+    ],
+)
+def test_resources_within_bundles_and_parameters_are_looked_at(resource):
+    assert places(resource)
+    assert not fast(resource)

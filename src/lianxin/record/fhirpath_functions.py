@@ -1,6 +1,5 @@
 """The functions of FHIRPath: each ``fn(context, input, arguments) -> result``; arguments are closures."""
 
-import base64
 import math
 import re
 from collections.abc import Iterator
@@ -521,15 +520,6 @@ def _split(c: Context, f: list[Node], a: list[Run]) -> list[Node]:
 def _join(c: Context, f: list[Node], a: list[Run]) -> list[Node]:
     by = (_string(argument(c, a[0])) or "") if a else ""
     return text(by.join(str(x.v) for x in c.walk(f))) if f else []
-
-
-@function("encode", 1)
-def _encode(c: Context, f: list[Node], a: list[Run]) -> list[Node]:
-    value, kind = _string(f), _string(argument(c, a[0]))
-    if value is None:
-        return []
-    made = {"hex": value.encode().hex(), "base64": base64.b64encode(value.encode()).decode()}
-    return text(made[kind]) if kind in made else []
 
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------------

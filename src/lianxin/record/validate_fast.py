@@ -62,6 +62,8 @@ def _format(name: str, kind: str, targets: frozenset[str] | None = None) -> type
     elif kind == "type":
         uri, known = checker("uri"), definitions.types()
         ok = lambda v: uri(v) and (targets is None or v in targets or v not in known)  # noqa: E731
+    elif kind == "never":
+        ok = lambda v: False  # noqa: E731
     else:
         ok = checker(kind)
     made: type[Format] = type(name, (Format,), {"ok": staticmethod(ok)})
@@ -86,8 +88,10 @@ def _annotation(element: Element, todo: set[tuple[str, frozenset[str] | None]]) 
         return PLAIN[kind]
     if element.primitive:
         return _format("F_" + kind, kind)
-    if kind == "Resource":
-        return msgspec.Raw
+    if (
+        kind == "Resource"
+    ):  # contained ones are looked at one by one; of others (in Bundle, Parameters) the walk decides
+        return msgspec.Raw if element.name == "contained" else _format("F_never", "never")
     todo.add((kind, element.targets if kind == "Reference" else None))
     return _struct_name(kind, element.targets)
 
