@@ -174,7 +174,13 @@ def _later(earlier: str, later: str) -> Test:
     return test
 
 
+def unversioned_url(value: Value, scene: "Scene") -> bool:
+    """bdl-8: ``fullUrl`` names no version.  Its official expression is empty without a fullUrl, which must not refuse the entry."""
+    return "/_history/" not in str(value.get("fullUrl", ""))
+
+
 HOT: dict[str, Test] = {
+    "Bundle.entry|bdl-8": unversioned_url,
     "Resource|dom-3": contained_used,
     "Resource|dom-4": _plain_contained,
     "Resource|dom-5": _unlabelled_contained,

@@ -174,6 +174,8 @@ def _headers(version: int, updated: datetime) -> list[tuple[str, str]]:
 
 def _create(environ: dict[str, Any], scope: Scope, rtype: str) -> Answer | None:
     """``POST Type`` of something valid, about a patient the writer may write about."""
+    if rtype == "Binary":  # may come in any content type
+        return None
     if not tokens.allows(scope, rtype, "c") or all(
         p.limited for p in smart.matching(scope.smart, rtype, "c")
     ):
