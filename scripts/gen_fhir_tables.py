@@ -194,7 +194,9 @@ def compartments(resources: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         r["code"]: {row["code"]: row["param"] for row in r["resource"] if row.get("param")}
         for r in sorted(resources, key=lambda r: str(r.get("code")))
-        if r["resourceType"] == "CompartmentDefinition" and r["url"].startswith("http://hl7.org/fhir/Comp") and "example" not in r["id"]
+        if r["resourceType"] == "CompartmentDefinition"
+        and r["url"].startswith("http://hl7.org/fhir/Comp")
+        and "example" not in r["id"]
     }
 
 

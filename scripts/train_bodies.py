@@ -35,7 +35,11 @@ def resources(path: Path) -> Iterator[bytes]:
 
 
 def _stored(resource: dict[str, object]) -> bytes:
-    meta = {"versionId": "1", "lastUpdated": "2026-11-23T08:00:00.000+08:00", **dict(resource.pop("meta", {}))}  # type: ignore[call-overload]
+    meta = {
+        "versionId": "1",
+        "lastUpdated": "2026-11-23T08:00:00.000+08:00",
+        **dict(resource.pop("meta", {})),
+    }  # type: ignore[call-overload]
     head = {"resourceType": resource.pop("resourceType"), "id": resource.pop("id", ""), "meta": meta}
     return orjson.dumps({**head, **resource})
 
@@ -49,7 +53,15 @@ def main() -> None:
     (DATA / f"bodies-{number}.dict").write_bytes(made.as_bytes())
     packer = zstandard.ZstdCompressor(dict_data=made)
     rest = samples[SAMPLES : SAMPLES + 3000]
-    print(json.dumps({"samples": len(samples), "plain": sum(map(len, rest)), "packed": sum(len(packer.compress(t)) for t in rest)}))
+    print(
+        json.dumps(
+            {
+                "samples": len(samples),
+                "plain": sum(map(len, rest)),
+                "packed": sum(len(packer.compress(t)) for t in rest),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ INSTALLED_APPS = [
     "lianxin.portal",
 ]
 
-LIANXIN_CORS_ORIGINS = [o.strip() for o in os.environ.get("LIANXIN_CORS_ORIGINS", "*").split(",") if o.strip()]
+LIANXIN_CORS_ORIGINS: list[str] = [
+    o.strip() for o in os.environ.get("LIANXIN_CORS_ORIGINS", "*").split(",") if o.strip()
+]
 LIANXIN_CONDITIONAL_DELETE = max(1, int(os.environ.get("LIANXIN_CONDITIONAL_DELETE", "1")))
 
 AUTH_USER_MODEL = "access.Account"

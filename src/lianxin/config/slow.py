@@ -170,7 +170,7 @@ class Watch:
 
 def connections(ports: set[int]) -> list[_Wire]:
     """This process's established TCP connections that were accepted on ``ports``; their sockets are copies, to be closed."""
-    found = []
+    found: list[_Wire] = []
     try:
         numbers = [int(n) for n in os.listdir("/proc/self/fd")]
     except OSError:  # no Linux

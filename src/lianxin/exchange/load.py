@@ -318,7 +318,7 @@ def _store(
             continue
         try:
             raw = bundling.rewrite(item.raw, targets) if b"urn:" in item.raw or b"?" in item.raw else item.raw
-            resource = bundling.parsed(raw, item.place)
+            resource = bundling.parsed(raw, item.place, strict=scope.strict)
             method = "update" if ref_key(f"{item.rtype}/{item.id}") in settled else "create"
             if method == "update":
                 resource["id"] = item.id

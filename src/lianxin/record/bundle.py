@@ -389,7 +389,7 @@ def _write(
         if part.method == "PATCH":
             return i, part, _patch(cur, scope, part, raw, place)
         return i, part, Write(
-            "create" if part.creates else "update", part.rtype, part.id, _typed(part, parsed(raw, place), place), raw,
+            "create" if part.creates else "update", part.rtype, part.id, _typed(part, parsed(raw, place, strict=scope.strict), place), raw,
             if_match=part.request.ifMatch, if_none_match=part.request.ifNoneMatch, place=place, trusted=True,
         )  # fmt: skip
 
@@ -425,7 +425,7 @@ def _patch(cur: Any, scope: Scope, part: Part, raw: bytes, place: str) -> Write:
         sent = patch.of_resource(raw)
         current = patchable(cur, scope, part.rtype, part.id)
         made = sent.apply(current.body)
-        resource = patched(made, part.rtype, part.id)
+        resource = patched(made, part.rtype, part.id, strict=scope.strict)
     except Problem as problem:
         raise problem.at(place) from None
     return Write(
@@ -485,9 +485,9 @@ def stored(cur: Any, scope: Scope, rtype: str, rid: str | None) -> None:
             raise _composed(rid)
 
 
-def patched(raw: bytes, rtype: str, rid: str) -> dict[str, Any]:
+def patched(raw: bytes, rtype: str, rid: str, *, strict: bool = True) -> dict[str, Any]:
     """The patched resource, checked like an update; its type and id must be what they were."""
-    resource = parsed(raw)
+    resource = parsed(raw, strict=strict)
     if resource.get("resourceType") != rtype or resource.get("id") != rid:
         raise refuse(
             422,

@@ -63,7 +63,8 @@ def elements(type_name: str) -> dict[str, tuple[str, bool, str]]:
 
 def below(place: Place, name: str) -> Iterator[Place]:
     """The places of the member ``name`` (a choice element under its stem); of a primitive, its id and extensions."""
-    node, kind_of = place.node, _type(place)
+    node: Node | None = place.node
+    kind_of = _type(place)
     if node.kind != "{":
         node, kind_of = _beside(place), "Element"
     if node is None:

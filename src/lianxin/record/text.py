@@ -23,7 +23,8 @@ def parse(raw: bytes) -> Any:
     try:
         value = orjson.loads(raw)
         if raw.count(b"{") + raw.count(b"[") > MAX_LEVELS:
-            orjson.dumps(value)  # writes 254 levels and no more: what is deeper would exhaust the stack of those who walk it
+            # Writes 254 levels and no more: what is deeper would exhaust the stack of those who walk it.
+            orjson.dumps(value)
         return value
     except orjson.JSONDecodeError as error:
         raise refuse(

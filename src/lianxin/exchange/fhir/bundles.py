@@ -152,7 +152,7 @@ def _claim(
         scope,
         handlers.Request(
             method, part.rtype, None if method == "POST" else part.id, None, [], headers_of(request),
-            bundling.parsed(raw) if raw else None, raw or b"", base=request.base,
+            bundling.parsed(raw, strict=scope.strict) if raw else None, raw or b"", base=request.base,
         ),
     )  # fmt: skip
     if response.status >= 400:

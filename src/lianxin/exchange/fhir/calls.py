@@ -46,7 +46,7 @@ def operation(request: Incoming, scope: Scope, rtype: str, rid: str | None, name
             raw = b""
         if raw:
             http.check_type(request.environ)
-            resource = bundling.parsed(raw) if found.checked else text.parse(raw)
+            resource = bundling.parsed(raw, strict=scope.strict) if found.checked else text.parse(raw)
             if not isinstance(resource, dict):
                 raise refuse(400, "structure", "内容应为一个资源", "the body must be a resource")
     if rtype:

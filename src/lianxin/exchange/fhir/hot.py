@@ -187,7 +187,7 @@ def _create(environ: dict[str, Any], scope: Scope, rtype: str) -> Answer | None:
         resource = validate.accept(raw)
         if resource.get("resourceType") != rtype:
             return None
-        validate.rules(resource, raw)
+        validate.rules(resource, raw, strict=scope.strict)
         done = connections.steady(lambda cur: create.create(cur, scope, rtype, resource, raw), again=False)
     except (Problem, ValueError, OverflowError, psycopg.DataError):
         return None

@@ -8,13 +8,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from django.conf import settings
 
 from lianxin.access.scope import Scope
 from lianxin.exchange.fhir import gate, handlers, http, shape
 from lianxin.exchange.fhir.http import Incoming, Reply
 from lianxin.record import bundle as bundling
-from lianxin.record import conditional, patch, store, text
+from lianxin.record import conditional, patch, store, text, validate
 from lianxin.record.conditional import Condition
 from lianxin.record.problems import refuse
 from lianxin.record.store import Result, Write
@@ -62,7 +63,7 @@ class _Asked:
 def write(request: Incoming, scope: Scope, rtype: str, rid: str | None) -> Reply:
     """Answer POST, PUT, PATCH or DELETE of a type or of one resource."""
     gate.demand(scope, rtype, LETTERS[request.method])
-    asked = _asked(request, rtype, rid)
+    asked = _asked(request, scope, rtype, rid)
     if asked.condition is not None:
         gate.demand(scope, rtype, "s")
     handler = handlers.write_handler(rtype)
@@ -76,10 +77,10 @@ def write(request: Incoming, scope: Scope, rtype: str, rid: str | None) -> Reply
         return reply_of(refused.response)
     if isinstance(done, handlers.Response):
         return reply_of(done)
-    return _deleted(request, done) if request.method == "DELETE" else _written(request, done[0])
+    return _deleted(request, done) if request.method == "DELETE" else _written(request, scope, done[0])
 
 
-def _asked(request: Incoming, rtype: str, rid: str | None) -> _Asked:
+def _asked(request: Incoming, scope: Scope, rtype: str, rid: str | None) -> _Asked:
     """Read the body and the condition."""
     asked = _Asked(rtype, rid)
     method = request.method
@@ -88,7 +89,7 @@ def _asked(request: Incoming, rtype: str, rid: str | None) -> _Asked:
         raw = request.body()
         asked.change = patch.of_body(http.content_type(request.environ), raw)
     elif method != "DELETE":
-        asked.raw, asked.resource = _body(request, rtype)
+        asked.raw, asked.resource = _body(request, rtype, scope.strict)
     if method == "POST":
         # fhirpy's get_or_create puts the condition into the address; ignoring it would double what it looks for.
         asks = rtype != "Binary" and any(n not in conditional.RESULT_ONLY for n, _ in request.params)
@@ -108,7 +109,7 @@ def _asked(request: Incoming, rtype: str, rid: str | None) -> _Asked:
     return asked
 
 
-def _body(request: Incoming, rtype: str) -> tuple[bytes, dict[str, Any]]:
+def _body(request: Incoming, rtype: str, strict: bool) -> tuple[bytes, dict[str, Any]]:
     """The resource in the body, checked; other content sent to Binary is wrapped into one."""
     kind = http.content_type(request.environ)
     if rtype == "Binary" and request.method == "POST" and kind not in http.JSON_TYPES:
@@ -120,10 +121,10 @@ def _body(request: Incoming, rtype: str) -> tuple[bytes, dict[str, Any]]:
         if request.header("X-Security-Context"):
             made["securityContext"] = {"reference": request.header("X-Security-Context")}  # type: ignore[assignment]
         raw = text.dumps({k: v for k, v in made.items() if v})
-        return raw, bundling.parsed(raw)
+        return raw, bundling.parsed(raw, strict=strict)
     http.check_type(request.environ)
     raw = request.body()
-    resource = bundling.parsed(raw)
+    resource = bundling.parsed(raw, strict=strict)
     if resource.get("resourceType") != rtype:
         raise refuse(
             400,
@@ -181,7 +182,7 @@ def _perform(
         if raw == current.body.encode() and if_match in (None, shape.etag(current.version)):
             gate.note(cur, scope, "read", [current])
             return [current]
-        resource = bundling.patched(raw, rtype, rid)
+        resource = bundling.patched(raw, rtype, rid, strict=scope.strict)
         if_match = if_match or shape.etag(current.version)
         method = "PUT"
     if handler is not None:
@@ -244,10 +245,16 @@ def _deleted(request: Incoming, done: list[Result]) -> Reply:
     return Reply(204, b"", headers, done[0] if len(done) == 1 else None)
 
 
-def _written(request: Incoming, result: Result) -> Reply:
+def saved(scope: Scope, result: Result) -> bytes:
+    """The OperationOutcome of a write: for a client that is only warned, what a strict one would have been refused for."""
+    warnings = [] if scope.strict else validate.rules(orjson.loads(result.body), strict=False)
+    return http.outcome_text(warnings) if warnings else http.information("已保存", "saved")
+
+
+def _written(request: Incoming, scope: Scope, result: Result) -> Reply:
     headers = shape.resource_headers(request, result, location=True)
     if "return=minimal" in request.prefer:
         return Reply(result.status, b"", headers, result)
     if "return=operationoutcome" in request.prefer:
-        return Reply(result.status, http.information("已保存", "saved"), headers, result)
+        return Reply(result.status, saved(scope, result), headers, result)
     return Reply(result.status, shape.shown(request, result.rtype, result.body), headers, result)

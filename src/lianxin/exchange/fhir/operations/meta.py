@@ -106,7 +106,7 @@ def _change(scope: Scope, asked: Request, *, adding: bool) -> Response:
         if not changed:
             return current.body
         raw = root.text()
-        resource = bundling.patched(raw, asked.rtype, rid)
+        resource = bundling.patched(raw, asked.rtype, rid, strict=scope.strict)
         wanted = Write(
             "update", asked.rtype, rid, resource, raw, if_match=f'W/"{current.version}"', trusted=True
         )
