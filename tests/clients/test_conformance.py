@@ -412,6 +412,31 @@ class TestPatch:
         refused(door("PATCH", path, change, Content_Type=JSON_PATCH), 412)
 
 
+class TestBinary:
+    """Contents are served as themselves to who wants them so, and as a resource to who wants FHIR (R4 binary.html)."""
+
+    def test_content_and_resource(self, door: Door) -> None:
+        made = good(door("POST", "Binary", b"\x89PNG\r\n\x00\xff", Content_Type="image/png"), 201).json
+        path = f"Binary/{made['id']}"
+        plain = door("GET", path, Accept="image/png")
+        assert (plain.status, plain.raw, plain.headers["content-type"]) == (
+            200,
+            b"\x89PNG\r\n\x00\xff",
+            "image/png",
+        )
+        whole = good(door("GET", path, Accept="application/fhir+json"), 200).json
+        assert (whole["resourceType"], whole["contentType"], whole["data"]) == (
+            "Binary",
+            "image/png",
+            "iVBORw0KAP8=",
+        )
+        again = good(
+            door("POST", "Binary", {"resourceType": "Binary", "contentType": "text/plain", "data": "QUJD"}),
+            201,
+        ).json
+        assert door("GET", f"Binary/{again['id']}", Accept="text/plain").raw == b"ABC"
+
+
 class TestDelete:
     def test_delete(self, door: Door, made: dict[str, Any]) -> None:
         path = f"Practitioner/{made['id']}"

@@ -110,6 +110,13 @@ class TestShape:
             == 3
         )
 
+    def test_empty_parameters_are_ignored(self, door: Door, ward: dict[str, Any]) -> None:
+        found = good(
+            door("GET", f"Patient?{ward['tag']}&name=&birthdate=&_count=", Prefer="handling=strict"), 200
+        ).json
+        assert len(matches(found)) == 3
+        assert "name" not in (link(found, "self") or "").partition("?")[2]
+
     def test_by_post(self, door: Door, ward: dict[str, Any]) -> None:
         form = f"{ward['tag']}&gender=male".encode()
         kind = "application/x-www-form-urlencoded"
@@ -270,6 +277,13 @@ class TestReferences:
         answer = door("POST", "Observation", one)
         if answer.status == 201:  # an Observation about nobody may be refused: then nothing is to be found
             assert ask(door, f"Observation?performer:identifier={SYSTEM}|{value}")["total"] == 1
+
+    def test_references_that_are_written_otherwise(self, door: Door, ward: dict[str, Any]) -> None:
+        """An absolute address of this server and a version are found like the plain reference."""
+        pid = good(door("POST", "Patient", patient(unique())), 201).json["id"]
+        made = [good(door("POST", "Observation", observation(ref)), 201).json["id"]
+                for ref in (f"Patient/{pid}", f"{door.base}/Patient/{pid}", f"Patient/{pid}/_history/1")]  # fmt: skip
+        assert sorted(r["id"] for r in matches(ask(door, f"Observation?patient={pid}"))) == sorted(made)
 
     def test_chain_over_two(self, door: Door, ward: dict[str, Any]) -> None:
         assert (

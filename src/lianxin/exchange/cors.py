@@ -22,7 +22,7 @@ PREFLIGHT_SECONDS = 3600
 
 def allowed(origin: str) -> str:
     """The value of ``Access-Control-Allow-Origin`` for an origin; "" when it is not allowed."""
-    origins = settings.LIANXIN_CORS_ORIGINS
+    origins: list[str] = settings.LIANXIN_CORS_ORIGINS
     if not origin or not origins:
         return ""
     return "*" if "*" in origins else origin if origin in origins else ""

@@ -63,10 +63,9 @@ def elements(type_name: str) -> dict[str, tuple[str, bool, str]]:
 
 def below(place: Place, name: str) -> Iterator[Place]:
     """The places of the member ``name`` (a choice element under its stem); of a primitive, its id and extensions."""
-    node: Node | None = place.node
-    kind_of = _type(place)
-    if node.kind != "{":
-        node, kind_of = _beside(place), "Element"
+    primitive = place.node.kind != "{"
+    node = _beside(place) if primitive else place.node
+    kind_of = "Element" if primitive else _type(place)
     if node is None:
         return
     keys = elements(kind_of)

@@ -114,7 +114,12 @@ def search(
     if len(given) > MAX_PARAMETERS:
         raise bad("", f"最多 {MAX_PARAMETERS} 个参数", f"at most {MAX_PARAMETERS} parameters")
     for name, value in given:
-        if name in CONTROL:
+        if (
+            not value
+        ):  # "Empty parameters are not an error - they are just ignored by the server" (R4 3.1.1.3)
+            told = Text(f"{name[:100]} 没有取值，已忽略", f"{name[:100]} has no value and is ignored")
+            page.ignored.append(Issue("informational", told, name[:100], "information"))
+        elif name in CONTROL:
             control.setdefault(name, []).append(value)
             if name != "_cursor":
                 page.used.append((name, value))
