@@ -99,7 +99,7 @@ def _cage(world: worlds.World) -> Cage:
         "AllergyIntolerance": {
             "clinicalStatus": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "code": "active"}]},
             "patient": about, "code": {"text": NOTE},
-        },  # fmt: skip
+        },
         "DocumentReference": {"subject": about, "status": "current", "description": NOTE,
                               "content": [{"attachment": {"contentType": "text/plain", "data": "6YeR5Lid6ZuA"}}]},
         "RelatedPerson": {"patient": about, "name": [{"text": "司空测漏之女"}]},
