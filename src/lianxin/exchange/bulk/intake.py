@@ -122,6 +122,14 @@ def _write(job: BulkJob, lane: BulkLane, scope: Scope, item: Any) -> Write:
         )
     if item.rtype not in definitions.types():
         raise refuse(404, "not-supported", "未知的资源类型", "unknown resource type", item.place)
+    if item.rtype == "Subscription":  # it belongs to the client that makes it at the door
+        raise refuse(
+            422,
+            "business-rule",
+            "订阅不能批量导入，请用 POST /fhir/Subscription",
+            "subscriptions cannot be imported; POST /fhir/Subscription",
+            item.place,
+        )
     if not item.id:
         if resource.get("id"):
             raise refuse(400, "value", "id 格式不正确", "the id is not well-formed", f"{item.place}.id")
