@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from lianxin.pool import booking, publish
+from lianxin.record import store
 from lianxin.standards import clock
 
 from .test_booking import at, make_person, make_session
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.django_db
 def _stored(rtype: str, rid: str) -> dict:
     with connection.cursor() as cursor:
         cursor.execute("SELECT body FROM record_resource WHERE rtype = %s AND id = %s", [rtype, rid])
-        return json.loads(cursor.fetchone()[0])
+        return json.loads(store.opened(rtype, cursor.fetchone()[0]))
 
 
 def test_a_place_is_published_with_its_slot_and_follows_its_state() -> None:

@@ -330,7 +330,7 @@ def test_references(cur, put):
     assert "Medication" in refused(cur, "Observation", "performer:Medication=1")
     refused(cur, "Observation", "status.name=x")
     refused(cur, "Observation", "_has:Observation:code:status=final")
-    refused(cur, "Patient", "_has:Observation:subject")
+    refused(cur, "Patient", "_has:Observation:subject=x")
     refused(cur, "Patient", "_has:Observation:performer.name:code=x")
     refused(cur, "Patient", "link:Patient." * 9 + "gender=male")
 
@@ -675,8 +675,8 @@ def test_counts_and_totals(cur, put):
         == page(("_count", "2"), ("_total", "estimate")).total
         == 5
     )
-    assert len(page(("_count", "9" * 30)).entries) == 5
-    for wrong in ("-1", "x", "", "1.5", "²"):
+    assert len(page(("_count", "9" * 9)).entries) == 5
+    for wrong in ("-1", "x", "9" * 30, "1.5", "²"):
         with pytest.raises(Problem):
             page(("_count", wrong))
     for wrong in (("_total", "all"), ("_summary", "short"), ("_cursor", "junk"), ("_cursor", "WzEsWyJ4Il1d")):
@@ -703,7 +703,6 @@ def test_what_is_not_known_is_said(cur, put):
     for query in (
         "gender:shoe=x",
         "birthdate=never",
-        "gender=",
         "name:missing=maybe",
         "birthdate:exact=2020",
     ):

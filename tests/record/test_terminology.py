@@ -432,7 +432,7 @@ def concept_map(**more: Any) -> dict[str, Any]:
             {"code": "dog", "target": [{"code": "bone", "display": "Bone", "equivalence": "wider"}]},
             {"code": "crow", "target": [
                 {"code": "corn", "equivalence": "equivalent", "dependsOn": [{"property": "http://season", "value": "summer"}]},
-                {"code": "nuts", "equivalence": "inexact", "dependsOn": [{"property": "http://season", "value": "winter"}]}]},
+                {"code": "nuts", "equivalence": "inexact", "comment": "only in winter", "dependsOn": [{"property": "http://season", "value": "winter"}]}]},
             {"code": "dodo", "target": [{"equivalence": "unmatched"}]},
         ]}], **more,
     }  # fmt: skip

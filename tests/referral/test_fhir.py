@@ -180,7 +180,7 @@ def test_a_referral_driven_by_two_hospital_systems(committed: World) -> None:
             },
             422,
         ),
-        ({"resourceType": "Parameters", "parameter": [{"name": "a"}, {"name": "a"}]}, 400),
+        ({"resourceType": "Parameters", "parameter": [{"name": "a"}, {"name": "a"}]}, 422),
         ({"resourceType": "Bundle", "type": "collection"}, 400),
         ({"resourceType": "Patient"}, 400),
         (

@@ -26,6 +26,7 @@ from lianxin.standards.text import Text
 
 DEFAULT_COUNT = 20
 MAX_COUNT = 1000
+COUNT_DIGITS = 9
 MAX_PARAMETERS = 100
 CONTROL = frozenset({"_count", "_sort", "_include", "_revinclude", "_include:iterate", "_revinclude:iterate", "_total", "_summary",
                      "_elements", "_format", "_pretty", "_cursor", "_contained", "_containedType"})  # fmt: skip
@@ -158,9 +159,9 @@ def search(
 
 def _count(control: dict[str, list[str]]) -> int:
     text = control.get("_count", [str(DEFAULT_COUNT)])[-1]
-    if not (text.isascii() and text.isdigit()) or len(text) > 1000:
-        raise bad("_count", "应为非负整数", "must be a whole number, 0 or more")
-    return min(int(text[-10:]) if len(text.lstrip("0")) <= 10 else MAX_COUNT, MAX_COUNT)
+    if not (text.isascii() and text.isdigit()) or len(text) > COUNT_DIGITS:
+        raise bad("_count", "应为不太大的非负整数", "must be a whole number, 0 or more, of a sensible size")
+    return min(int(text), MAX_COUNT)
 
 
 def _checked(control: dict[str, list[str]]) -> bool:

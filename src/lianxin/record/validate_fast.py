@@ -9,6 +9,7 @@ parts); it never says "sound" of what the walk refuses.  About 8 µs for a small
 import operator
 import re
 import sys
+import threading
 import types
 from collections.abc import Callable
 from functools import cache
@@ -203,9 +204,24 @@ def _optional(wanted: Any) -> Any:
 _home.UnsetType = UnsetType  # type: ignore[attr-defined]
 
 
-@cache
+_making = (
+    threading.Lock()
+)  # msgspec works out a Struct's fields when it is first decoded into: one thread at a time
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {}
+
+
 def decoder(rtype: str) -> msgspec.json.Decoder[Any]:
     """The decoder of a resource type; making it takes some tens of milliseconds, once."""
+    found = _decoders.get(rtype)
+    if found is None:
+        with _making:
+            found = _decoders.get(rtype)
+            if found is None:
+                found = _decoders[rtype] = _decoder(rtype)
+    return found
+
+
+def _decoder(rtype: str) -> msgspec.json.Decoder[Any]:
     todo: set[tuple[str, frozenset[str] | None]] = {(rtype, None)}
     while todo:
         kind, targets = todo.pop()
