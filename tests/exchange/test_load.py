@@ -165,3 +165,32 @@ def test_the_synthea_bundles_load_whole(hospital):
     assert len(people) == Person.objects.unscoped("test").count() == 100
     assert all(timeline.timeline(SYSTEM, p) for p in people)
     assert load.load([path], institution="L1").accepted == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_processes_share_a_load(tmp_path, hospital, monkeypatch):
+    """The patients come first; files of several processes are all there, none twice."""
+    s = connection.settings_dict
+    where = (
+        f"@/{s['NAME']}?host={s['HOST']}"
+        if str(s["HOST"]).startswith("/")
+        else f"@{s['HOST']}:{s['PORT']}/{s['NAME']}"
+    )
+    secret = f":{s['PASSWORD']}" if s["PASSWORD"] else ""
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://{s['USER']}{secret}{where}")
+    (tmp_path / "patient.ndjson").write_text(json.dumps({**patient(1), "id": "jp"}))
+    load.load([tmp_path], institution=hospital.code)
+    seen = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "体重"},
+        "subject": {"reference": "Patient/jp"},
+    }
+    for n in range(4):
+        lines = [json.dumps({**seen, "id": f"j{n}-{k}"}) for k in range(20)]
+        (tmp_path / f"part{n}.ndjson").write_text("\n".join(lines))
+    report = load.load([tmp_path], institution=hospital.code, jobs=2)
+    assert (report.accepted, report.refused, report.skipped) == (80, 0, 1)
+    with connection.cursor() as cur:
+        cur.execute("SELECT count(*), count(DISTINCT id) FROM record_resource WHERE id LIKE 'j%%-%%'")
+        assert cur.fetchone() == (80, 80)

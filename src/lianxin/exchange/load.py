@@ -21,6 +21,7 @@ from django.db import connection, transaction
 from lianxin.access import audit
 from lianxin.access.errors import AccessError
 from lianxin.access.scope import Scope
+from lianxin.exchange import load_worker
 from lianxin.exchange.models import DeadLetter, LoadRun
 from lianxin.exchange.sources import Member, members
 from lianxin.network.models import Institution
@@ -125,7 +126,7 @@ def load(
     ``progress(label, items, total)`` wraps the members (as tqdm does).  ``jobs`` > 1: that many processes for the members
     after the shared ones.  Raises ValueError for an unknown institution, FileNotFoundError for a missing path.
     """
-    source = _institution(institution)
+    source = sender(institution)
     started = time.perf_counter()
     report = Report()
     found = members(paths)
@@ -144,7 +145,7 @@ def load(
     return report
 
 
-def _institution(given: Institution | str | None) -> Institution | None:
+def sender(given: Institution | str | None) -> Institution | None:
     if given is None or isinstance(given, Institution):
         return given
     found = Institution.objects.filter(code=given).first()
@@ -160,19 +161,9 @@ def _parallel(
     from multiprocessing import get_context
 
     code = source.code if source else None
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker) as workers:
-        parts = workers.map(_work, found, [code] * len(found))
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=load_worker.start) as workers:
+        parts = workers.map(load_worker.work, found, [code] * len(found))
         yield from progress(label, parts, len(found)) if progress else parts
-
-
-def _start_worker() -> None:
-    import django
-
-    django.setup()
-
-
-def _work(member: Member, code: str | None) -> Report:
-    return load_member(member, _institution(code))
 
 
 def load_member(member: Member, source: Institution | None, known: dict[str, str] | None = None) -> Report:
