@@ -35,7 +35,7 @@ def run(
         gate.demand(scope, one, "s")
     shaped = Incoming(request.method, request.path, given, request.environ, request.base)
     http.negotiate(shaped)
-    shape.narrows(shaped)
+    narrowed = shape.narrows(shaped)
     strict = "handling=strict" in request.prefer
     where = "/".join([request.base, *(compartment or ()), *([rtype or "*"] if compartment or rtype else [])])
 
@@ -61,7 +61,10 @@ def run(
     if page.next:
         links.append(shape.link("next", _address(where, [*used, *kept, ("_cursor", page.next)])))
     entries = [
-        shape.entry_text(request.base, e, shape.shown(shaped, e.rtype, e.body), "match") for e in page.entries
+        shape.entry_text(
+            request.base, e, shape.shown(shaped, e.rtype, e.body) if narrowed else e.body, "match"
+        )
+        for e in page.entries
     ]
     entries += [shape.entry_text(request.base, e, e.body, "include") for e in page.included]
     if page.ignored:
