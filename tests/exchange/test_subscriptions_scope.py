@@ -156,3 +156,16 @@ def test_several_versions_at_once_are_each_judged_by_themselves(houses, receiver
     dispatcher.settle()
     assert [h.json["valueQuantity"]["value"] for h in receiver.heard] == [120, 130, 140]
     assert [h.json["meta"]["versionId"] for h in receiver.heard] == ["1", "3", "5"]
+
+
+def test_two_systems_of_one_house_do_not_read_each_others_subscriptions(houses, receiver, dispatcher):
+    """By the door's shortest way too, which otherwise shows a house what it sent itself."""
+    mine, other = Client("mine", "BRANCH"), Client("other", "BRANCH")
+    who = mine("POST", "Patient", patient()).json["id"]
+    seen = add(mine, who)
+    rid = subscribe(mine, plain(receiver.url))
+    assert mine("GET", f"Subscription/{rid}").status == 200
+    assert other("GET", f"Observation/{seen}").status == 200
+    for path in (f"Subscription/{rid}", f"Subscription/{rid}/_history/1", f"Subscription/{rid}?_pretty=true"):
+        assert other("GET", path).status == 404, path
+    assert other("GET", "Subscription").json.get("entry") is None

@@ -251,7 +251,7 @@ def _about_one(ctx: Context, query: _Query, rtype: str, filters: list[tuple[str,
 
     Takes the filters it answers out of the list; False when the search is about no single patient.
     """
-    if rtype in definitions.OPEN_TYPES:
+    if rtype in definitions.OPEN_TYPES or visible.owned(rtype):
         return False
     at = next((i for i, (n, v) in enumerate(filters) if _patient_id(rtype, n, v) is not None), None)
     if at is None:

@@ -41,6 +41,23 @@ def condition(scope: Scope, alias: str = "r", rtype: str | None = None) -> Sql:
     return text, args
 
 
+def owned(rtype: str) -> bool:
+    """Whether resources of a type are kept to whom they belong, whoever sent them."""
+    return rtype in _owners
+
+
+def own_source_suffices(scope: Scope, rtype: str) -> bool:
+    """Whether the scope sees of a type whatever its own institutions sent, with nothing further to ask."""
+    return (
+        not scope.everything
+        and scope.clinical
+        and bool(scope.institution_ids)
+        and rtype not in OPEN_TYPES
+        and not owned(rtype)
+        and narrowing(scope, "r", rtype) is None
+    )
+
+
 def _condition(scope: Scope, alias: str, rtype: str | None) -> Sql:
     seen = _whose(scope, alias, rtype)
     allowed = narrowing(scope, alias, rtype)
