@@ -1,5 +1,6 @@
 """Search parameters a site adds, and indexing anew while others write."""
 
+import json
 import threading
 
 import pytest
@@ -7,6 +8,7 @@ from django.db import connection, transaction
 
 from lianxin.access import connections
 from lianxin.access.scope import Scope
+from lianxin.exchange.fhir import capability
 from lianxin.network.models import Institution
 from lianxin.record import custom, definitions, reindex, rows, search, store
 from lianxin.record.problems import Problem
@@ -61,6 +63,13 @@ def found(value):
         }
 
 
+def offered(code):
+    """Whether the CapabilityStatement says that Observation can be searched by ``code``."""
+    rest = json.loads(capability.statement()[0])["rest"][0]
+    named = next(r for r in rest["resource"] if r["type"] == "Observation")["searchParam"]
+    return code in {p["name"] for p in named}
+
+
 @pytest.fixture
 def people(hospital):
     apply(
@@ -84,6 +93,7 @@ def test_a_new_parameter_finds_what_was_there_and_what_came_meanwhile(hospital, 
     reindex.start(["Observation"], settle=0)
     with pytest.raises(Problem):  # not to be searched before it is complete
         found("arm")
+    assert not offered("site")
     seen = []
 
     def tell(progress):
@@ -97,6 +107,7 @@ def test_a_new_parameter_finds_what_was_there_and_what_came_meanwhile(hospital, 
     custom.refresh(now=True)
     assert found("arm") == {f"o{n}" for n in range(1, 17, 2)} | {"o50"}
     assert "o19" in found("http://s|leg")
+    assert offered("site")
     assert seen[-1].finished
     assert seen[-1].changed <= seen[-1].done <= 20
 

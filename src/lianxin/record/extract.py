@@ -330,7 +330,7 @@ def plan(rtype: str) -> dict[str, tuple[Step, ...]]:
     """First member -> the sources below it ("": those of the resource as a whole)."""
     made: dict[str, dict[int, list[tuple[Emit, tuple[Any, ...]]]]] = {}
     for code, param in definitions.indexed(rtype).items():
-        if param.kind == "composite" or code not in supported(rtype) or not _own(rtype, code):
+        if param.kind == "composite" or code not in _indexable(rtype) or not _own(rtype, code):
             continue
         for path in param.paths:
             for leaf in compile_path(rtype, path):
@@ -351,7 +351,13 @@ def plan(rtype: str) -> dict[str, tuple[Step, ...]]:
 
 @kept
 def supported(rtype: str) -> frozenset[str]:
-    """Codes of the parameters that are indexed, and so can be searched."""
+    """Codes of the parameters that can be searched: indexed, for everything that is stored."""
+    return _indexable(rtype) & definitions.params(rtype).keys()
+
+
+@kept
+def _indexable(rtype: str) -> frozenset[str]:
+    """Codes of the parameters that are written for new versions."""
     good = set()
     for code, param in definitions.indexed(rtype).items():
         if param.kind == "composite":

@@ -1,14 +1,14 @@
 """The CapabilityStatement, generated from the tables, the handlers and the settings that are really there."""
 
 import hashlib
-from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 
 from lianxin.exchange.fhir import handlers
 from lianxin.exchange.fhir.http import Incoming, Reply
-from lianxin.record import capability, definitions, patch, text
+from lianxin.record import capability, custom, definitions, patch, text
+from lianxin.record.definitions import kept
 from lianxin.record.store import moment, stamp
 
 BASE = "http://base.invalid/fhir"  # stands for the address the client used
@@ -16,7 +16,8 @@ OPERATIONS = "http://lianxin.example/OperationDefinition"
 
 
 def reply(request: Incoming) -> Reply:
-    """``GET /fhir/metadata``, with an ETag: it changes only when the software or its settings do."""
+    """``GET /fhir/metadata``, with an ETag: it changes only when the software, its settings or a site's search parameters do."""
+    custom.refresh()
     body, tag = statement()
     headers = [("ETag", tag), ("Cache-Control", "no-cache")]
     if tag in [t.strip() for t in request.header("If-None-Match").split(",")]:
@@ -32,7 +33,7 @@ def _operation(one: handlers.Operation) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)
+@kept
 def statement() -> tuple[bytes, str]:
     """The statement for the address ``BASE``, and its ETag."""
     registered = handlers.operations()
@@ -88,4 +89,4 @@ def statement() -> tuple[bytes, str]:
 
 def forget() -> None:
     """Make the statement anew at the next request (something was registered)."""
-    statement.cache_clear()
+    statement.cache_clear()  # type: ignore[attr-defined]
