@@ -3,7 +3,7 @@
 An insert of its own for every read would cost more than the read.  So :func:`keep` appends the event to this process's journal
 file (it survives the process being killed at any moment), and a thread puts what has gathered into the audit in one
 transaction, with one link.  How far a file has been taken is noted in that same transaction (``access_journal``): after a kill
-nothing is lost and nothing is there twice.  Files of dead processes are adopted by whoever starts next, and every minute.
+nothing is lost and nothing is there twice.  Files of dead processes are adopted by the ticker, every minute.
 
 Only the loss of the whole machine's power can take events with it: those of the last :data:`PAUSE` seconds.
 """
@@ -51,9 +51,11 @@ class _Journal:
             threading.Thread(target=self._run, name="audit-journal", daemon=True).start()
 
     def _open(self) -> None:
-        self.path = self.folder / f"{self.pid}-{time.time_ns()}.jsonl"
-        self.file = os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        name = f"{self.pid}-{time.time_ns()}"
+        unseen, self.path = self.folder / f"{name}.new", self.folder / f"{name}.jsonl"
+        self.file = os.open(unseen, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         fcntl.flock(self.file, fcntl.LOCK_EX)
+        unseen.rename(self.path)  # locked before adopt() can see it
         self.size = 0
 
     def keep(self, entries: Sequence[Entry]) -> None:
@@ -125,17 +127,8 @@ class _Journal:
 
 def _line(e: Entry) -> list[Any]:
     return [
-        e.at,
-        e.action,
-        e.outcome,
-        e.account_id,
-        e.client_id,
-        e.practitioner_id,
-        e.institution_id,
-        e.person_id,
-        e.what,
-        e.detail,
-    ]
+        e.at, e.action, e.outcome, e.account_id, e.client_id, e.practitioner_id, e.institution_id, e.person_id, e.what, e.detail,
+    ]  # fmt: skip
 
 
 def _store(
@@ -190,14 +183,20 @@ def drain() -> None:
 
 
 def adopt() -> int:
-    """Take over the journals that dead processes left (at start, and every minute); returns how many events they held."""
+    """Take over the journals that dead processes left (the ticker does, every minute); returns how many events they held."""
     taken = 0
     for path in sorted(_folder().glob("*.jsonl")):
-        with path.open("rb") as file:
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            continue  # another has taken it meanwhile
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue  # its process lives
+            if not os.fstat(file.fileno()).st_nlink:
+                continue  # another took it between our opening and our lock
             with connections.cursor() as cur:
                 cur.execute("SELECT upto FROM access_journal WHERE name = %s", [path.name])
                 row = cur.fetchone()
