@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from lianxin.access import connections
 from lianxin.exchange.bulk import by_hand, slices
 from lianxin.exchange.bulk.models import BulkJob
-from lianxin.exchange.fhir import pool
 from tests.exchange.bulk_world import Bulk, fill
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -22,7 +22,7 @@ def _folder(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     settings.LIANXIN_BULK_DIR = tmp_path / "bulk"
     monkeypatch.setattr(slices, "SETTLE", 0.005)
     yield
-    pool.close()
+    connections.close()
 
 
 def test_the_whole_record_and_what_changed_since(tmp_path: Path) -> None:

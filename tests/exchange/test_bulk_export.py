@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from django.db import connection
 
+from lianxin.access import connections
 from lianxin.access.models import AuditEvent
 from lianxin.exchange.bulk import files, jobs, runner, slices
 from lianxin.exchange.bulk.models import BulkFile, BulkJob, BulkPerson
-from lianxin.exchange.fhir import pool
 from tests.exchange.bulk_world import Bulk, fill, ids, job_of
 from tests.exchange.client import observation
 
@@ -26,7 +26,7 @@ def _folder(settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> An
     settings.LIANXIN_BULK_DIR = tmp_path / "bulk"
     monkeypatch.setattr(slices, "SETTLE", 0.005)
     yield
-    pool.close()
+    connections.close()
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from lianxin.access import connections
 from lianxin.access.models import AuditEvent
 from lianxin.exchange.bulk import files, intake, jobs, runner, slices, sources
 from lianxin.exchange.bulk.models import BulkJob, BulkLane, BulkUpload
-from lianxin.exchange.fhir import pool
 from lianxin.exchange.models import DeadLetter
 from lianxin.network.models import Institution
 from tests.exchange.bulk_world import Bulk, fill, ids, job_of, parameters
@@ -28,7 +28,7 @@ def _folder(settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> An
     settings.LIANXIN_BULK_DIR = tmp_path / "bulk"
     monkeypatch.setattr(slices, "SETTLE", 0.005)
     yield
-    pool.close()
+    connections.close()
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from lianxin.access import connections
 from lianxin.access.models import Client as ClientRow
 from lianxin.access.models import Relationship
 from lianxin.exchange.bulk import export, runner, slices
 from lianxin.exchange.bulk.models import BulkLane
-from lianxin.exchange.fhir import pool
 from lianxin.network.models import Institution
 from lianxin.standards import clock
 from tests.exchange.bulk_world import Bulk, fill, ids, job_of
@@ -25,7 +25,7 @@ def _folder(settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> An
     settings.LIANXIN_BULK_DIR = tmp_path / "bulk"
     monkeypatch.setattr(slices, "SETTLE", 0.005)
     yield
-    pool.close()
+    connections.close()
 
 
 @pytest.fixture

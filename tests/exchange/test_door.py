@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from lianxin.access import connections as pool
+from lianxin.access import connections
 from lianxin.access.models import AuditEvent
 from lianxin.network.models import Institution
 from tests.exchange.client import Client, observation, patient
@@ -32,7 +32,7 @@ def other(db):
 @pytest.fixture
 def client(town):
     yield Client("town", "T1")
-    pool.close()
+    connections.close()
 
 
 def test_round_trip_keeps_the_text(client):

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from lianxin.exchange.fhir import pool
+from lianxin.access import connections
 from lianxin.network.models import Institution
 from lianxin.record import validate
 from tests.exchange.client import Client, observation, patient
@@ -24,7 +24,7 @@ def town(db):
 @pytest.fixture
 def client(town):
     yield Client("town", "T1")
-    pool.close()
+    connections.close()
 
 
 def doctor(value, name="周医生", **more):

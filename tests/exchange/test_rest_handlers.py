@@ -2,7 +2,7 @@
 
 import pytest
 
-from lianxin.access import connections as pool
+from lianxin.access import connections
 from lianxin.exchange.fhir import capability, handlers
 from lianxin.exchange.fhir.handlers import Request, Response
 from tests.exchange.client import Client
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def client(db):
     yield Client("whole")
-    pool.close()
+    connections.close()
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from lianxin.exchange.fhir import pool
+from lianxin.access import connections
 from lianxin.network.models import Institution
 from lianxin.record import text, validate
 from tests.exchange.client import Client, observation, patient
@@ -30,7 +30,7 @@ def other(db):
 @pytest.fixture
 def client(town):
     yield Client("town", "T1")
-    pool.close()
+    connections.close()
 
 
 def make(client, resource):

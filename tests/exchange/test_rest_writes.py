@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lianxin.exchange.fhir import pool
+from lianxin.access import connections
 from lianxin.network.models import Institution
 from tests.exchange.client import Client, observation, patient
 
@@ -24,7 +24,7 @@ def town(db):
 @pytest.fixture
 def client(town):
     yield Client("town", "T1")
-    pool.close()
+    connections.close()
 
 
 def doctor(value, name="周医生", **more):

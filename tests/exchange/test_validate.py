@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lianxin.access import connections as pool
+from lianxin.access import connections
 from lianxin.network.models import Institution
 from lianxin.record import profiles
 from tests.exchange.client import Client, observation, patient
@@ -21,7 +21,7 @@ def client(db):
             code=code, name=f"{code}卫生院", kind="township", tier="township", division="331023"
         )
     yield Client("town", "T1")
-    pool.close()
+    connections.close()
 
 
 def found(reply):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.test import Client as Browser
 
+from lianxin.access import connections
 from lianxin.exchange.bulk import runner, slices
 from lianxin.exchange.bulk.models import BulkJob
-from lianxin.exchange.fhir import pool
 from tests.exchange.bulk_world import Bulk, fill
 from tests.portal.conftest import Town
 
@@ -23,7 +23,7 @@ def _folder(settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> An
     settings.LIANXIN_BULK_DIR = tmp_path / "bulk"
     monkeypatch.setattr(slices, "SETTLE", 0.005)
     yield
-    pool.close()
+    connections.close()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from lianxin.exchange.fhir import pool
+from lianxin.access import connections
 from lianxin.standards import loader
 from tests.exchange.client import Client, Reply
 from tests.record.terminology_samples import ANIMALS, animals, only, value_set
@@ -21,7 +21,7 @@ GENDER_SYSTEM = "http://hl7.org/fhir/administrative-gender"
 @pytest.fixture
 def call() -> Iterator[Client]:
     yield Client("terminology")
-    pool.close()
+    connections.close()
 
 
 @pytest.fixture

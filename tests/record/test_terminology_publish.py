@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lianxin.exchange.fhir import pool
+from lianxin.access import connections
 from lianxin.record.terminology import publish, shipped
 from lianxin.standards import codes, loader
 from tests.exchange.client import Client
@@ -25,7 +25,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, bytes]]:
 @pytest.fixture
 def call() -> Iterator[Client]:
     yield Client("reader")
-    pool.close()
+    connections.close()
 
 
 def test_what_ships_is_read_and_searched_like_everything_else(

@@ -15,9 +15,10 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
 from lianxin.exchange.bulk import authority, jobs, slices, sources
-from lianxin.exchange.fhir import handlers, pool, shape
+from lianxin.exchange.fhir import handlers, shape
 from lianxin.record import definitions, persons, search, store
 from lianxin.record.keys import ref_key
 from lianxin.record.problems import Issue, Problem, outcome, refuse
@@ -271,7 +272,7 @@ def _filter(query: str, asked: _Kickoff, types: list[str]) -> tuple[str, list[tu
     for name, _ in pairs:
         if name.partition(":")[0] in RESULT_PARAMETERS:
             raise _bad("_typeFilter", f"不能用 {name}", f"{name} cannot be used here")
-    pool.reading(
+    connections.reading(
         lambda cur: search.search(
             cur, asked.scope, rtype, [*pairs, ("_id", "tried-at-the-kick-off"), ("_count", "1")], strict=True
         )
@@ -338,7 +339,7 @@ def _named(asked: _Kickoff) -> dict[int, str] | None:
 
 
 def _read(scope: Scope, rtype: str, rid: str) -> store.Result | None:
-    return pool.reading(lambda cur: store.read(cur, scope, rtype, rid))
+    return connections.reading(lambda cur: store.read(cur, scope, rtype, rid))
 
 
 def _keys(scope: Scope, rid: str) -> list[int]:
@@ -353,7 +354,7 @@ def _keys(scope: Scope, rid: str) -> list[int]:
         cur.execute("SELECT subj FROM record_patient WHERE person_id = %s", [persons.by_number(cur, rid)])
         return [row[0] for row in cur.fetchall()]
 
-    return pool.reading(work)
+    return connections.reading(work)
 
 
 def _members(asked: _Kickoff) -> set[int]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, handlers, http, pool, shape
+from lianxin.exchange.fhir import gate, handlers, http, shape
 from lianxin.exchange.fhir.http import Incoming, Reply
 from lianxin.exchange.fhir.writes import LETTERS, headers_of
 from lianxin.record import bundle as bundling
@@ -101,7 +102,7 @@ def _single(request: Incoming, scope: Scope, entry: bundling.Entry, i: int, answ
         if part.raw and part.writes:
             wanted = bundling.conditional_references([part.raw])
             if wanted:
-                targets = pool.reading(lambda cur: bundling.resolve_conditional(cur, scope, wanted))
+                targets = connections.reading(lambda cur: bundling.resolve_conditional(cur, scope, wanted))
                 part.raw = bundling.rewrite(part.raw, targets)
         return answer(_inner(request, scope, part))
     except Problem as problem:

@@ -8,9 +8,8 @@ import psycopg
 from django.db import close_old_connections, connection, transaction
 from django.db.utils import OperationalError
 
-from lianxin.access import audit, journal, tokens
+from lianxin.access import audit, connections, journal, tokens
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import pool
 from lianxin.exchange.fhir.http import Incoming
 from lianxin.record import custom, definitions, rows
 from lianxin.record.problems import Problem, refuse
@@ -25,7 +24,7 @@ def authenticate(request: Incoming) -> Scope:
     kind, _, bearer = request.header("Authorization").partition(" ")
     scope = None
     if kind.lower() == "bearer" and bearer.strip():
-        scope = pool.reading(lambda cur: tokens.scope_for_token(bearer.strip(), cursor=cur))
+        scope = connections.reading(lambda cur: tokens.scope_for_token(bearer.strip(), cursor=cur))
     if scope is None:
         raise refuse(
             401,

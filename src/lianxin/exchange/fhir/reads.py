@@ -5,8 +5,9 @@ import json
 from datetime import datetime
 from typing import Any
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, http, pool, shape
+from lianxin.exchange.fhir import gate, http, shape
 from lianxin.exchange.fhir.http import Incoming, Reply
 from lianxin.record import store, text, values
 from lianxin.record.problems import refuse
@@ -30,7 +31,7 @@ def read(request: Incoming, scope: Scope, rtype: str, rid: str) -> Reply:
             gate.note(cur, scope, "read", [found])
         return found
 
-    return _answer(request, rtype, rid, pool.reading(work))
+    return _answer(request, rtype, rid, connections.reading(work))
 
 
 def vread(request: Incoming, scope: Scope, rtype: str, rid: str, version: str) -> Reply:
@@ -45,7 +46,7 @@ def vread(request: Incoming, scope: Scope, rtype: str, rid: str, version: str) -
             gate.note(cur, scope, "read", [found])
         return found
 
-    return _answer(request, rtype, rid, pool.reading(work))
+    return _answer(request, rtype, rid, connections.reading(work))
 
 
 def _answer(request: Incoming, rtype: str, rid: str, result: Result | None) -> Reply:
@@ -89,7 +90,7 @@ def history(request: Incoming, scope: Scope, rtype: str | None, rid: str | None)
         gate.note(cur, scope, "read", found[0], f"{rtype or ''}/{rid or ''}/_history")
         return found
 
-    versions, more = pool.reading(work)
+    versions, more = connections.reading(work)
     if rid is not None and not versions and before is None and since is None and window is None:
         raise gate.absent(rtype or "", rid)
     kept = [(n, v) for n, v in request.params if n != "_cursor"]

@@ -4,7 +4,7 @@ from typing import Any
 
 from lianxin.access import connections, tokens
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, http, pool, shape
+from lianxin.exchange.fhir import gate, http, shape
 from lianxin.exchange.fhir.http import Incoming, Reply
 from lianxin.record import search
 from lianxin.record.problems import refuse
@@ -54,7 +54,7 @@ def run(
 
     # One patient's record has one good plan; other searches are planned for their values.
     about_one = rtype is not None and search.about_one(rtype, given)
-    page = connections.steady(work) if about_one else pool.reading(work)
+    page = connections.steady(work) if about_one else connections.reading(work)
     used = [(n, v) for n, v in page.used if n not in ("_format", "_pretty")]
     kept = [(n, v) for n, v in given if n in ("_format", "_pretty")]
     links = [shape.link("self", _address(where, [*used, *kept]))]

@@ -3,8 +3,9 @@
 import uuid
 from typing import Any
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, handlers, pool, shape
+from lianxin.exchange.fhir import gate, handlers, shape
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.exchange.fhir.operations import gather
 from lianxin.record import store, text
@@ -53,7 +54,7 @@ def document(scope: Scope, asked: Request) -> Response:
         gate.note(cur, scope, "read", results, f"Composition/{rid}/$document")
         return results
 
-    results = pool.reading(work)
+    results = connections.reading(work)
     if results is None:
         raise gate.absent("Composition", rid)
     entries = [(f"{asked.base}/{r.rtype}/{r.id}", r.body) for r in results]

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from lianxin.access import tokens
+from lianxin.access import connections, tokens
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, handlers, pool
+from lianxin.exchange.fhir import gate, handlers
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.exchange.fhir.operations import gather
 from lianxin.record import definitions, search, store
@@ -65,7 +65,7 @@ def patient(scope: Scope, asked: Request) -> Response:
             gate.note(cur, scope, "read", entries, f"Patient/{rid}/$everything")
         return page
 
-    page = pool.reading(work)
+    page = connections.reading(work)
     if page is None:
         raise gate.absent("Patient", rid)
     whole = page.next is None and not asked.argument("_cursor")
@@ -116,7 +116,7 @@ def encounter(scope: Scope, asked: Request) -> Response:
         gate.note(cur, scope, "read", results[:count], f"Encounter/{rid}/$everything")
         return results
 
-    results = pool.reading(work)
+    results = connections.reading(work)
     if results is None:
         raise gate.absent("Encounter", rid)
     following = str(int(at) + count) if len(results) > count else None

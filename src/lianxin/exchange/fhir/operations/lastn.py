@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, handlers, pool
+from lianxin.exchange.fhir import gate, handlers
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.exchange.fhir.operations import gather
 from lianxin.record import search, text
@@ -80,7 +81,7 @@ def lastn(scope: Scope, asked: Request) -> Response:
         gate.note(cur, scope, "search", found, "Observation/$lastn")
         return found
 
-    found = pool.reading(work)
+    found = connections.reading(work)
     return gather.searchset(asked, "Observation/$lastn", found, total=len(found))
 
 

@@ -7,9 +7,9 @@ Patients the caller may read, with one score and grade.
 import re
 from typing import Any
 
-from lianxin.access import relationships
+from lianxin.access import connections, relationships
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, handlers, pool, shape
+from lianxin.exchange.fhir import gate, handlers, shape
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.exchange.fhir.operations import gather
 from lianxin.index import engine, facts, foreign, rules
@@ -81,7 +81,7 @@ def match(scope: Scope, asked: Request) -> Response:
 
     entries = [
         _entry(asked.base, score, grade, one)
-        for score, grade, results in pool.reading(work)
+        for score, grade, results in connections.reading(work)
         for one in results
     ]
     link = shape.link("self", f"{asked.base}/Patient/$match")

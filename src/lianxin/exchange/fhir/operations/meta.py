@@ -6,8 +6,9 @@ has come or gone.  What changes nothing makes none.
 
 from typing import Any
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, handlers, pool
+from lianxin.exchange.fhir import gate, handlers
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.record import bundle as bundling
 from lianxin.record import store, text
@@ -42,7 +43,7 @@ def show(scope: Scope, asked: Request) -> Response:
             gate.note(cur, scope, "read", [found])
         return found
 
-    found = pool.reading(work)
+    found = connections.reading(work)
     if found is None:
         raise gate.absent(asked.rtype, rid)
     if found.deleted:

@@ -8,9 +8,9 @@ import re
 import uuid
 from typing import Any
 
-from lianxin.access import tokens
+from lianxin.access import connections, tokens
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, handlers, pool
+from lianxin.exchange.fhir import gate, handlers
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.exchange.fhir.operations import document, gather, sections
 from lianxin.index.models import Person
@@ -46,7 +46,7 @@ def summary(scope: Scope, asked: Request) -> Response:
         gate.note(cur, scope, "read", [who, *results], f"Patient/{who.id}/$summary")
         return who, filled, extra
 
-    who, filled, extra = pool.reading(work)
+    who, filled, extra = connections.reading(work)
     return Response(200, _bundle(asked.base, scope, who, filled, extra))
 
 

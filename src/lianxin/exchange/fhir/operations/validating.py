@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from lianxin.access import connections as pool
+from lianxin.access import connections
 from lianxin.access.scope import Scope
 from lianxin.exchange.fhir import gate, handlers
 from lianxin.exchange.fhir.handlers import Request, Response
@@ -75,7 +75,7 @@ def stored(scope: Scope, asked: Request) -> dict[str, Any]:
             gate.note(cur, scope, "read", [found])
         return found
 
-    found = pool.reading(work)
+    found = connections.reading(work)
     if found is None:
         raise gate.absent(asked.rtype, rid)
     if found.deleted:
@@ -158,7 +158,7 @@ def references(scope: Scope, resource: dict[str, Any]) -> list[Issue]:
             found[rtype, rid],
             "warning",
         )
-        for rtype, rid in pool.reading(work)
+        for rtype, rid in connections.reading(work)
     ]
 
 

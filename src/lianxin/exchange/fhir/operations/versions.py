@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from lianxin.access import connections
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, handlers, pool
+from lianxin.exchange.fhir import gate, handlers
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.record import patch_diff, store
 from lianxin.record.json_tree import Node
@@ -50,7 +51,7 @@ def diff(scope: Scope, asked: Request) -> Response:
         gate.note(cur, scope, "read", [pair[0], pair[1]], f"{asked.rtype}/{rid}/$diff")
         return pair[0], pair[1]
 
-    old, new = pool.reading(work)
+    old, new = connections.reading(work)
     made = patch_diff.parameters(asked.rtype, Node(old.body.encode()), Node(new.body.encode()))
     return Response(200, made.text().decode())
 
