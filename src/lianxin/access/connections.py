@@ -5,6 +5,7 @@ them.  ``steady``: one connection for each thread, statements prepared once and 
 statements (read by id, one patient's results, a plain create), where planning would cost more than running.
 """
 
+import select
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -53,6 +54,21 @@ def _prepare(conn: psycopg.Connection[Any]) -> None:
     conn.execute("SET join_collapse_limit = 8")  # searches join in any order: PostgreSQL's own default
 
 
+def _hung_up(conn: psycopg.Connection[Any]) -> bool:
+    """Whether the server has closed an idle connection: something to read lies on its socket (2 µs, no round trip)."""
+    if conn.closed:
+        return True
+    watch = select.poll()
+    watch.register(conn.fileno(), select.POLLIN)
+    return bool(watch.poll(0))
+
+
+def _refuse_dead(conn: psycopg.Connection[Any]) -> None:
+    if _hung_up(conn):
+        conn.close()  # else the pool would take it back as good
+        raise psycopg.OperationalError("the server has closed this connection")
+
+
 def _pool() -> ConnectionPool:
     name = _name()
     found = _pools.get(name)
@@ -66,6 +82,7 @@ def _pool() -> ConnectionPool:
                     max_size=SIZE,
                     timeout=WAIT,
                     configure=_prepare,
+                    check=_refuse_dead,
                     open=True,
                     name="beside",
                     max_idle=300,
@@ -108,6 +125,8 @@ def _thread_cursor() -> psycopg.Cursor[Any]:
 
 def steady(fn: Callable[[psycopg.Cursor[Any]], T], *, again: bool = True) -> T:
     """Run ``fn`` with this thread's own cursor; ``again``: once more when the server had gone away (reads only)."""
+    if not again and _mine.cursor is not None and _hung_up(_mine.cursor.connection):
+        _mine.cursor = None
     try:
         return fn(_thread_cursor())
     except psycopg.errors.QueryCanceled:

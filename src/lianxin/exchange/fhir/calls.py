@@ -56,7 +56,6 @@ def operation(request: Incoming, scope: Scope, rtype: str, rid: str | None, name
         request.header("Idempotency-Key"), request.base,
     )  # fmt: skip
     if not found.affects_state:
-        gate.fresh()
         return reply_of(found.fn(scope, asked))
 
     def work(cur: Any) -> handlers.Response:
@@ -77,7 +76,6 @@ def routed(request: Incoming, route: handlers.Route, scope: Scope | None) -> Rep
     asked = handlers.Request(
         request.method, "", None, None, request.params, headers_of(request), None, raw, base=request.base
     )
-    gate.fresh()
     return reply_of(route.fn(scope, asked))
 
 

@@ -104,6 +104,7 @@ def refusal(problem: Problem) -> Reply:
 
 def answer(request: Incoming) -> Reply:
     """Answer one request."""
+    gate.fresh()
     if request.method == "HEAD":
         request.method = "GET"
     path, method = request.path, request.method

@@ -87,7 +87,10 @@ def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str =
 
 
 def fresh() -> None:
-    """Let go of a connection that has grown too old or broken, unless a transaction is open on it."""
+    """Let go of a connection that has grown too old, and have it tried before its next use, unless a transaction is open on it.
+
+    Django does this at the start of each of its requests; the door's do not pass through Django.
+    """
     if not connection.in_atomic_block:
         close_old_connections()
 
@@ -97,7 +100,6 @@ def writing(work: Callable[[Any], Any]) -> Any:
 
     ``work`` must not keep anything from a run that failed.
     """
-    fresh()
     for left in reversed(range(1 if connection.in_atomic_block else TRIES)):
         try:
             with transaction.atomic(), connection.cursor() as own:

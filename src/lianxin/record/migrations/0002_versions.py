@@ -1,6 +1,6 @@
 """The record laid out anew (schema.sql): what was stored is carried over, version by version, in the order it was written.
 
-Old texts are compressed, current ones indexed anew.  About 4,000 resources a second; progress is printed every 50,000, and the
+Old texts are compressed, current ones indexed anew.  About 2,500 versions a second; progress is printed every 50,000, and the
 whole is one transaction, so that a migration broken off leaves everything as it was.
 """
 
