@@ -8,6 +8,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from lianxin.access import seal
+from lianxin.index.form import Registration
 from lianxin.standards import clock, pinyin
 from lianxin.standards.identifiers import IdentifierError, normalise, resident_id
 
@@ -27,28 +28,6 @@ _JUNK_PHONES = frozenset(
     {"13800000000", "13800138000", "13900000000", "12345678", "12345678901", "1234567890"}
 )
 SEXES = frozenset({"male", "female", "unknown", "other"})
-
-
-@dataclass
-class Registration:
-    """What one system of an institution says about one person. ``id_type`` "" means: see for yourself."""
-
-    institution_id: int
-    system: str
-    local_id: str
-    name: str
-    sex: str = "unknown"
-    birth_date: dt.date | None = None
-    id_type: str = ""
-    id_no: str = ""
-    phone: str = ""
-    address: str = ""
-    division: str = ""
-    village: str = ""
-    home_institution_id: int | None = None
-    card: str = ""
-    deceased_on: dt.date | None = None
-    patient_id: str | None = None
 
 
 @dataclass(slots=True)

@@ -1,0 +1,197 @@
+"""A registration in comparable form: everything the matcher looks at, flat and made of text and whole numbers only.
+
+``form_of`` is pure and costs some ten microseconds. An empty text or a zero means: not known (missing, a filler, unreadable);
+nothing is ever guessed. What each normaliser does stands in :mod:`lianxin.index.normal`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from lianxin.index.normal import dates, documents, names, phones, places
+from lianxin.index.normal.generic import NOTHING, Generic
+
+__all__ = [
+    "COLUMNS",
+    "HAN",
+    "LATIN",
+    "MINORITY",
+    "NAMED",
+    "NEWBORN",
+    "NOTHING",
+    "PLACEHOLDER",
+    "Form",
+    "Generic",
+    "Registration",
+    "form_of",
+    "form_with_notes",
+    "pack",
+    "readings",
+    "unpack",
+]
+
+NAMED, NEWBORN, PLACEHOLDER = names.NAMED, names.NEWBORN, names.PLACEHOLDER
+HAN, LATIN, MINORITY = names.HAN, names.LATIN, names.MINORITY
+
+
+@dataclass
+class Registration:
+    """What one system of an institution says about one person. ``id_type`` "" means: see for yourself.
+
+    ``birth_text`` is a date as typed when it is no ISO date; ``family``/``given`` are for names written in Latin letters;
+    ``guardian_*`` and ``mother_*`` are somebody else's particulars and never the person's own.
+    """
+
+    institution_id: int
+    system: str
+    local_id: str
+    name: str
+    sex: str = "unknown"
+    birth_date: dt.date | None = None
+    id_type: str = ""
+    id_no: str = ""
+    phone: str = ""
+    address: str = ""
+    division: str = ""
+    village: str = ""
+    home_institution_id: int | None = None
+    card: str = ""
+    deceased_on: dt.date | None = None
+    patient_id: str | None = None
+    phone2: str = ""
+    guardian_name: str = ""
+    guardian_id_no: str = ""
+    mother_name: str = ""
+    mother_id_no: str = ""
+    birth_text: str = ""
+    family: str = ""
+    given: str = ""
+    birth_certificate: str = ""
+    birth_order: int = 0
+    former_name: str = ""
+
+
+@dataclass(slots=True)
+class Form:
+    """A registration in comparable form; see the glossary of fields in docs/how-to/index-normalising.md."""
+
+    name: str = ""
+    surname: str = ""
+    given: str = ""
+    kind: int = NAMED
+    script: int = HAN
+    pinyin: str = ""
+    fuzzy: str = ""
+    shape: str = ""
+    mother: str = ""
+    mother_id: str = ""
+    twin: int = 0
+    sex: int = 0
+    born: int = 0
+    born_default: int = 0
+    lunar: int = 0
+    id_type: str = ""
+    id_no: str = ""
+    id_state: int = 0
+    phone: str = ""
+    phone2: str = ""
+    card: str = ""
+    county: str = ""
+    town: str = ""
+    village: str = ""
+    house: str = ""
+    deceased: int = 0
+    died: int = 0
+    birth_cert: str = ""
+    former: str = ""
+
+
+COLUMNS: tuple[tuple[str, str], ...] = tuple(
+    (f.name, "int" if f.type in ("int", int) else "text") for f in fields(Form)
+)
+"""Field names in order, with the SQL type that the batch engines load them as."""
+
+_SEX = {"male": 1, "female": 2}
+
+
+def form_of(reg: Registration, generic: Generic = NOTHING) -> Form:
+    """Comparable form of a registration; values that ``generic`` knows to say nothing are left out."""
+    return form_with_notes(reg, generic)[0]
+
+
+def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form, list[str]]:
+    """The same, with codes of what was odd (see :mod:`lianxin.index.normal.notes`)."""
+    notes: list[str] = []
+    read = names.read(reg.name, family=reg.family, given=reg.given)
+    born, born_default, lunar = dates.read(reg.birth_date, reg.birth_text, notes)
+    doc = documents.read(reg.id_type, reg.id_no, born, notes)
+    sex = _SEX.get(reg.sex, 0)
+    if doc.state == documents.OWN:
+        born = born or doc.born
+        sex = sex or doc.sex
+    mother = names.key(reg.mother_name) or read.mother or names.key(reg.guardian_name)
+    mother_id = documents.number(reg.mother_id_no) or documents.number(reg.guardian_id_no)
+    if doc.state == documents.OTHERS and not mother_id:
+        mother_id = doc.number
+    where = places.read(reg.address, reg.division, reg.village)
+    died = dates.packed(reg.deceased_on)
+    return Form(
+        name=read.name,
+        surname=read.surname,
+        given=read.given,
+        kind=read.kind,
+        script=read.script,
+        pinyin=read.pinyin,
+        fuzzy=read.fuzzy,
+        shape=read.shape,
+        mother=mother,
+        mother_id=mother_id,
+        twin=reg.birth_order or read.twin,
+        sex=sex,
+        born=born,
+        born_default=born_default,
+        lunar=lunar,
+        id_type=doc.type,
+        id_no=doc.number,
+        id_state=doc.state,
+        phone=phones.read(reg.phone, generic),
+        phone2=phones.read(reg.phone2, generic),
+        card=documents.card(reg.card),
+        county=where[0],
+        town=where[1],
+        village=where[2],
+        house=where[3],
+        deceased=1 if reg.deceased_on else 0,
+        died=died,
+        birth_cert=documents.card(reg.birth_certificate),
+        former=names.key(reg.former_name),
+    ), notes
+
+
+def readings(form: Form) -> tuple[str, ...]:
+    """Other full readings of the name than ``form.pinyin`` (at most four): what a clerk may have heard or typed."""
+    return names.readings(form.name, form.script, form.pinyin)
+
+
+_VERSION = 1
+_values = attrgetter(*(name for name, _ in COLUMNS))
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list).decode
+
+
+def pack(form: Form) -> bytes:
+    """A form as bytes (versioned; equal forms give equal bytes)."""
+    return _encode((_VERSION, *_values(form)))
+
+
+def unpack(body: bytes) -> Form:
+    """The form that :func:`pack` wrote; raises ValueError for another version or foreign bytes."""
+    values: list[Any] = _decode(body)
+    if values[0] != _VERSION:
+        raise ValueError(f"packed form of version {values[0]}, this is {_VERSION}")
+    return Form(*values[1:])
