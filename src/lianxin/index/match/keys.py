@@ -1,0 +1,99 @@
+"""Keys that bring together registrations of one person: two that share none are never compared.
+
+A key is a keyed digest of "kind|value", so that the table of keys tells nobody's birth date. Nothing that is missing or a
+placeholder makes a key. About eleven a registration; a person's other spellings and documents add theirs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import blake2b
+
+from lianxin.access import seal
+from lianxin.index.form import LATIN, NAMED, NEWBORN, Form, readings
+
+
+@cache
+def _key() -> bytes:
+    return seal.key("index-keys")
+
+
+def _small(value: str) -> int:
+    return int.from_bytes(blake2b(value.encode(), digest_size=4, key=_key()).digest(), "big", signed=True)
+
+
+def _large(value: str) -> int:
+    return int.from_bytes(blake2b(value.encode(), digest_size=8, key=_key()).digest(), "big", signed=True)
+
+
+def values_of(form: Form) -> list[str]:
+    """The keys in clear ("kind|value"), for tests and the batch engines."""
+    out: list[str] = []
+    born = form.born
+    year, month_day = born // 10000, born % 10000
+    day = str(born) if month_day % 100 and not form.born_default else ""
+    place = form.town or form.county
+    if form.id_no:
+        out.append(f"i|{form.id_type}|{form.id_no}")
+        if form.id_type == "01" and len(form.id_no) == 18:
+            out.append(f"s|{form.id_no[6:17]}")
+            out.append(f"g|{form.id_no[:14]}")
+            out.append(f"h|{form.id_no[:6]}|{form.id_no[10:]}")
+    if form.card:
+        out.append(f"c|{form.card}")
+    if form.birth_cert:
+        out.append(f"b|{form.birth_cert}")
+    phones = [p for p in (form.phone, form.phone2) if p]
+    if form.kind == NAMED and form.pinyin:
+        sounds = (form.pinyin, *readings(form))
+        if form.script == LATIN:
+            sounds = (form.pinyin, form.name)
+        for sound in dict.fromkeys(sounds):
+            if year:
+                out.append(f"y|{sound}|{year}")
+                if day:
+                    out.append(f"d|{sound}|{month_day}")
+            if place:
+                out.append(f"t|{sound}|{place}")
+        if form.former and year:
+            out.append(f"f|{form.former}|{year}")
+        if year:
+            out.append(f"f|{form.name}|{year}")
+        if day:
+            out.append(f"n|{form.surname}|{day}|{form.sex}")
+            if form.given:
+                out.append(f"v|{form.given}|{day}")
+        out += [f"u|{form.surname}|{phone}" for phone in phones]
+    if year:
+        out += [f"p|{phone}|{year}" for phone in phones]
+    if day:
+        if form.village or place:
+            out.append(f"a|{day}|{form.village or place}")
+        if form.mother_id:
+            out.append(f"m|{form.mother_id}|{day}")
+        if form.mother:
+            out.append(f"w|{form.mother}|{day}")
+    if form.kind == NEWBORN and form.mother_id:
+        out.append(f"x|{form.mother_id}|{year}")
+    return list(dict.fromkeys(out))
+
+
+def keys_of(form: Form) -> list[int]:
+    """Signed 32-bit keys of a registration, each once; empty when it says nothing that could find anybody."""
+    return list(dict.fromkeys(_small(value) for value in values_of(form)))
+
+
+def locks_of(form: Form) -> list[int]:
+    """Signed 64-bit locks, ascending: two registrations of one new person at the same moment share at least one of them."""
+    out = []
+    if form.id_no:
+        out.append(f"i|{form.id_type}|{form.id_no}")
+    if form.card:
+        out.append(f"c|{form.card}")
+    if form.birth_cert:
+        out.append(f"b|{form.birth_cert}")
+    if form.kind == NAMED and form.pinyin and form.born:
+        out.append(f"n|{form.pinyin}|{form.born}")
+    if form.born and form.kind != NAMED:
+        out += [f"m|{mother}|{form.born}" for mother in (form.mother_id, form.mother) if mother]
+    return sorted({_large(value) for value in out})

@@ -1,0 +1,233 @@
+"""Whose registration is this? One decision over all candidates: pure, deterministic, blind to their order.
+
+A registration is linked to a person, not to a registration: it must fit the best one well and contradict none; any veto of
+any member counts. Two persons that one registration proves are joined only when no member of one vetoes any of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from lianxin.index.form import NEWBORN, PLACEHOLDER, Form
+from lianxin.index.match.levels import FIELDS, LEVELS, POSITION, compare, number
+from lianxin.index.match.model import POLICY, Model
+from lianxin.index.match.score import CERTAIN, CERTAINLY_NOT, grade, levels_bits, parts, probability
+
+Parts = tuple[tuple[str, str, float], ...]
+
+_NAME, _ID, _BORN, _SEX = POSITION["name"], POSITION["id"], POSITION["born"], POSITION["sex"]
+_PHONE, _CARD, _MOTHER = POSITION["phone"], POSITION["card"], POSITION["mother"]
+_CERT, _TWIN, _SURNAME = POSITION["certificate"], POSITION["twin"], POSITION["surname"]
+_OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
+_DOCUMENT, _SAME_WRONG = number("id", "document"), number("id", "same_wrong")
+_TYPOS = frozenset({number("id", "edit"), number("id", "edits")})
+_SEX_OTHER, _TWIN_OTHER, _CERT_OTHER = (
+    number("sex", "other"),
+    number("twin", "other"),
+    number("certificate", "other"),
+)
+_CERT_SAME, _CARD_SAME, _PHONE_SAME = (
+    number("certificate", "exact"),
+    number("card", "exact"),
+    number("phone", "exact"),
+)
+_BORN_SAME, _BORN_YEAR = number("born", "exact"), number("born", "year")
+_BORN_LUNAR, _FILLER = number("born", "lunar"), number("born", "filler")
+_MOTHER_NUMBER, _MOTHER_NAME = number("mother", "number"), number("mother", "name")
+_SOUND, _NEAR_SOUND, _FORMER = number("name", "sound"), number("name", "near_sound"), number("name", "former")
+_NAME_OTHER = frozenset({number("name", "given"), number("name", "surname"), number("name", "other")})
+_DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
+_MARGIN: float = POLICY["margin"]
+_CONTRADICTION: float = POLICY["contradiction"]
+
+AUTO, REVIEW, NO = 2, 1, 0
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A person who shares a key with the registration; ``apart``: persons said never to be this one."""
+
+    person_id: int
+    forms: list[Form]
+    born_order: int = 0
+    apart: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``target`` None: a new person. ``reviews``: (person, kind, bits, parts); ``joins``: persons to merge into the target."""
+
+    target: int | None
+    bits: float
+    probability: float
+    grade: str
+    reasons: tuple[str, ...] = ()
+    parts: Parts = ()
+    reviews: tuple[tuple[int, str, float, Parts], ...] = ()
+    joins: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the policy thinks of one candidate: its best and worst registration and the verdict."""
+
+    candidate: Candidate
+    bits: float
+    best: Form
+    vector: tuple[int, ...]
+    verdict: int
+    kind: str
+    least: float = field(default=0.0)
+
+
+def vetoed(vector: tuple[int, ...]) -> bool:
+    """Whether two registrations can never be of one person: other own numbers, other twin, other sex and birth."""
+    if vector[_ID] == _STRANGERS or vector[_TWIN] == _TWIN_OTHER:
+        return True
+    return vector[_SEX] == _SEX_OTHER and vector[_BORN] >= _BORN_YEAR and vector[_ID] != _OWN
+
+
+def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
+    """The verdict on one candidate; None when one of its registrations vetoes."""
+    best_bits, worst = -1e9, 1e9
+    best, best_vector = candidate.forms[0], ()
+    for other in candidate.forms:
+        vector = compare(form, other)
+        if vetoed(vector):
+            return None
+        total = levels_bits(vector, form, other, model)
+        if total > best_bits or (total == best_bits and _rank(other) < _rank(best)):
+            best_bits, best, best_vector = total, other, vector
+        worst = min(worst, total)
+    verdict, kind = _rule(form, best, best_vector, best_bits, model)
+    if verdict == AUTO and worst < _CONTRADICTION:
+        verdict, kind = REVIEW, "contradiction"
+    return Judged(candidate, best_bits, best, best_vector, verdict, kind, worst)
+
+
+def _rank(form: Form) -> tuple[str, int, str, str]:
+    return (form.id_no, form.born, form.name, form.phone)
+
+
+def _rule(form: Form, other: Form, vector: tuple[int, ...], total: float, model: Model) -> tuple[int, str]:
+    """(verdict, review kind) of a pair by its levels."""
+    same_id = vector[_ID] == _OWN
+    if form.kind == PLACEHOLDER or other.kind == PLACEHOLDER:
+        if same_id and vector[_SEX] != _SEX_OTHER and vector[_BORN] < _BORN_YEAR:
+            return AUTO, ""
+        strong = same_id or vector[_ID] in (_DOCUMENT, _SAME_WRONG) or vector[_CARD] == _CARD_SAME
+        return (REVIEW, "same_id") if strong else (NO, "")
+    if form.kind == NEWBORN or other.kind == NEWBORN:
+        return _newborn(form, other, vector, total, model)
+    name = vector[_NAME]
+    western = vector[_SURNAME] != 0
+    if name in _NAME_OTHER:
+        if same_id or vector[_ID] == _DOCUMENT:
+            return REVIEW, "renamed" if vector[_BORN] == _BORN_SAME and vector[
+                _SEX
+            ] != _SEX_OTHER else "same_id"
+        return (REVIEW, _kind(vector)) if total >= model.review else (NO, "")
+    demand = 0.0 if western else _DEMAND.get(name)
+    if name == 0 and not western:
+        demand = 0.0 if same_id else None
+    if demand is not None and total >= model.auto + demand:
+        return AUTO, ""
+    if total >= model.review or same_id:
+        return REVIEW, _kind(vector)
+    return NO, ""
+
+
+def _newborn(form: Form, other: Form, vector: tuple[int, ...], total: float, model: Model) -> tuple[int, str]:
+    """A newborn's provisional name says whose child it is, not who it is."""
+    if vector[_SEX] == _SEX_OTHER or vector[_CERT] == _CERT_OTHER:
+        return NO, ""
+    if vector[_CERT] == _CERT_SAME or (vector[_ID] == _OWN and vector[_BORN] == _BORN_SAME):
+        return AUTO, ""
+    if vector[_BORN] not in (_BORN_SAME, _FILLER):
+        return (REVIEW, "newborn") if vector[_ID] == _OWN else (NO, "")
+    mother = vector[_MOTHER] in (_MOTHER_NUMBER, _MOTHER_NAME)
+    if form.kind == other.kind and mother and vector[_SEX] and total >= model.auto:
+        return AUTO, ""
+    if mother or vector[_PHONE] == _PHONE_SAME or vector[_ID] == _SHARED:
+        return REVIEW, "newborn"
+    return NO, ""
+
+
+def _kind(vector: tuple[int, ...]) -> str:
+    """The review kind that tells a person what to look at first."""
+    if vector[_ID] == _OWN or vector[_ID] == _DOCUMENT:
+        return "same_id"
+    if vector[_ID] in _TYPOS:
+        return "id_typo"
+    if vector[_NAME] == _FORMER:
+        return "renamed"
+    if vector[_BORN] == _BORN_LUNAR:
+        return "lunar"
+    if vector[_NAME] in (_SOUND, _NEAR_SOUND):
+        return "same_sound"
+    if vector[_NAME] in _NAME_OTHER:
+        return "household"
+    return "look_alike"
+
+
+def blocked(a: Sequence[Form], b: Sequence[Form]) -> bool:
+    """Whether any registration of one person vetoes any of another."""
+    return any(vetoed(compare(x, y)) for x in a for y in b)
+
+
+def decide(
+    form: Form, candidates: Sequence[Candidate], model: Model, apart: Collection[int] = frozenset()
+) -> Decision:
+    """The decision on a registration among candidates; ``apart``: persons it was said never to belong to."""
+    judged = []
+    for candidate in candidates:
+        if candidate.person_id not in apart:
+            found = judge(form, candidate, model)
+            if found is not None and found.verdict:
+                judged.append(found)
+    if not judged:
+        return Decision(None, 0.0, 0.0, CERTAINLY_NOT)
+    judged.sort(key=lambda j: (-j.verdict, -j.bits, j.candidate.born_order, j.candidate.person_id))
+    best = judged[0]
+    reviews: list[tuple[Judged, str]] = []
+    joins: list[int] = []
+    target: Judged | None = best if best.verdict == AUTO else None
+    if target is not None:
+        members = [form, *target.candidate.forms]
+        joined = {target.candidate.person_id}
+        for other in judged[1:]:
+            if other.verdict != AUTO:
+                continue
+            if other.candidate.apart & joined or any(blocked(c, other.candidate.forms) for c in (members,)):
+                if target.bits - other.bits < _MARGIN:
+                    target = None
+                    break
+            elif target.bits >= model.join and other.bits >= model.join:
+                joins.append(other.candidate.person_id)
+                joined.add(other.candidate.person_id)
+                members += other.candidate.forms
+            else:
+                reviews.append((other, "two_matches"))
+        if target is None:
+            joins = []
+            reviews = [(j, "two_matches") for j in judged if j.verdict == AUTO]
+    reviews += [(j, j.kind) for j in judged if j.verdict == REVIEW]
+    shown = tuple(
+        (j.candidate.person_id, kind, j.bits, parts(j.vector, form, j.best, model)) for j, kind in reviews
+    )
+    if target is None:
+        chance = probability(best.bits)
+        level = grade(best.bits, False, model)
+        level = "probable" if level == CERTAIN else level
+        return Decision(None, best.bits, chance, level, (), (), shown)
+    return Decision(
+        target.candidate.person_id,
+        target.bits,
+        probability(target.bits),
+        CERTAIN,
+        tuple(f"{f}.{LEVELS[f][v].code}" for f, v in zip(FIELDS, target.vector, strict=True) if v),
+        parts(target.vector, form, target.best, model),
+        shown,
+        tuple(joins),
+    )
