@@ -133,22 +133,39 @@ class LinkEvent(models.Model):
 
 
 class ReviewItem(models.Model):
-    """Two people who may be one (or a registration that no longer fits its person): a human decides, once."""
+    """Two people who may be one (or a registration that no longer fits its person): a human decides, once.
+
+    ``second``: the first answer waits for another person's agreement. ``unsure``: sent back to the institution, which brings it
+    back to ``open`` when it knows more. Items are never re-pointed when people merge: readers follow ``merged_into``.
+    """
 
     KINDS = ("same_id", "same_sound", "look_alike", "two_matches", "newborn", "link_lost", "id_changed")
+    WAITING = ("open", "second")
+    STATES = (*WAITING, "same", "different", "unsure")
 
-    kind = models.CharField(max_length=12)
+    kind = models.CharField(max_length=16)
     person_a = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="+")
     person_b = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="+")
     source = models.ForeignKey(
         SourceRecord, null=True, blank=True, on_delete=models.PROTECT, related_name="reviews"
     )
     reasons = models.JSONField(default=list)
+    bits = models.FloatField(null=True)
+    probability = models.FloatField(null=True)
+    parts = models.JSONField(default=list, db_default=models.Value([], models.JSONField()))
+    model_version = models.CharField(max_length=64, blank=True, db_default="")
+    priority = models.SmallIntegerField(db_default=0)
     state = models.CharField(max_length=10, default="open")
     opened_at = models.DateTimeField()
+    assignee = models.ForeignKey(Account, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    taken_at = models.DateTimeField(null=True, blank=True)
+    first_answer = models.CharField(max_length=10, blank=True, db_default="")
+    first_by = models.ForeignKey(Account, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    first_at = models.DateTimeField(null=True, blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by = models.ForeignKey(Account, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     note = models.CharField(max_length=300, blank=True)
+    event = models.ForeignKey(LinkEvent, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
 
     class Meta:
         constraints = [
@@ -160,14 +177,47 @@ class ReviewItem(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["source", "kind"],
-                condition=Q(state="open", source__isnull=False),
+                condition=Q(state="open", source__isnull=False, person_a=F("person_b")),
                 name="index_review_source_once",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=("open", "same", "different")), name="index_review_state"
+                condition=Q(state__in=("open", "second", "same", "different", "unsure")),
+                name="index_review_state",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="second") | Q(first_by__isnull=False), name="index_review_second"
             ),
         ]
-        indexes = [models.Index(fields=["opened_at"], condition=Q(state="open"), name="index_review_open")]
+        indexes = [
+            models.Index(
+                F("priority").desc(),
+                "opened_at",
+                "id",
+                condition=Q(state__in=("open", "second")),
+                name="index_review_queue",
+            ),
+            models.Index(fields=["decided_by", "decided_at"], name="index_review_by"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.person_a_id}/{self.person_b_id}"
+
+
+class Origin(models.Model):
+    """A row that stands under another person than its own, because its person was merged: what an unmerge takes back.
+
+    ``table_name``/``row_id``: any table that follows people (see :mod:`lianxin.index.hooks`); ``person_id``: whose it is when every
+    merge is undone. ``made``: the row is only a stand-in made by a merge and goes when it is undone; ``yielded``: it gave way.
+    """
+
+    table_name = models.CharField(max_length=40)
+    row_id = models.CharField(max_length=40)
+    person_id = models.BigIntegerField(db_index=True)
+    made = models.BooleanField(db_default=False)
+    yielded = models.BooleanField(db_default=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["table_name", "row_id"], name="index_origin_once")]
+
+    def __str__(self) -> str:
+        return f"{self.table_name} {self.row_id}"
