@@ -13,7 +13,18 @@ from typing import Any
 
 from lianxin.access import relationships
 from lianxin.access.scope import Scope
-from lianxin.record import bodies, definitions, extract, persons, rows, text, validate, visible, words
+from lianxin.record import (
+    after,
+    bodies,
+    definitions,
+    extract,
+    persons,
+    rows,
+    text,
+    validate,
+    visible,
+    words,
+)
 from lianxin.record.definitions import OPEN_TYPES, types
 from lianxin.record.keys import hash64, ref_key
 from lianxin.record.problems import Problem, refuse
@@ -134,6 +145,7 @@ def apply(
     _store(cur, active, people, now, source, platform)
     if not platform:
         _within_token(cur, scope, active)
+        _tell(cur, scope, active)
     return [job.result for job in jobs if job.result is not None]
 
 
@@ -245,6 +257,17 @@ def _hidden(cur: Any, scope: Scope, jobs: list[_Job], platform: bool) -> set[int
         if foreign:
             found |= set(foreign) - visible.seen(cur, scope, rtype, foreign)
     return found
+
+
+def _tell(cur: Any, scope: Scope, jobs: list[_Job]) -> None:
+    """Let rooms above take part in what was written."""
+    for rtype in {j.write.rtype for j in jobs if after.wanted(j.write.rtype)}:
+        done = [
+            (j.write.resource, j.stored.institution_id)
+            for j in jobs
+            if j.write.rtype == rtype and j.write.method != "delete" and j.write.resource and j.stored
+        ]
+        after.tell(cur, scope, rtype, done)
 
 
 def _within_token(cur: Any, scope: Scope, jobs: list[_Job]) -> None:
