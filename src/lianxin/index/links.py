@@ -185,8 +185,12 @@ def _chain(person_id: int) -> list[int]:
 
 
 @transaction.atomic
-def move(scope: Scope, source: SourceRecord, person: Person | None, reason: str) -> Person:
+def move(
+    scope: Scope, source: SourceRecord, person: Person | None, reason: str, *, apart: bool = True
+) -> Person:
     """A registration belongs to another person (None: to a new one); both golden records follow. Permission ``review_links``.
+
+    ``apart``: it also says that the two are different people (not when a sender only joined two of its own numbers).
 
     Raises :class:`Invalid` when that would leave a person without any registration (merge instead).
     """
@@ -213,7 +217,8 @@ def move(scope: Scope, source: SourceRecord, person: Person | None, reason: str)
     SourceRecord.objects.unscoped(_WHY).filter(pk=source.pk).update(person_id=target.pk, disputed=False)
     _recompute(old)
     _recompute(target.pk)
-    _keep_apart(scope, old, target.pk, reason)
+    if apart:
+        _keep_apart(scope, old, target.pk, reason)
     with connection.cursor() as cur:
         engine.relate_source(cur, target.pk, source.institution_id)
     _log(
