@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lianxin.access import audit, relationships, seal
+from lianxin.access import audit, relationships
 from lianxin.access.errors import Invalid, NotPermitted
 from lianxin.access.scope import Scope
-from lianxin.index import golden, numbers, rules
+from lianxin.index import golden, numbers, payload, rules
 from lianxin.index.facts import Facts, Registration, address_key, facts_of, name_key, tidy, village_key
 from lianxin.index.golden import Spoken
 from lianxin.standards import clock
@@ -83,7 +83,7 @@ class _Item:
     at: int
     reg: Registration
     facts: Facts
-    payload: str
+    body: bytes
     digest: bytes
     known: _Known = field(init=False)
     source_id: int = 0
@@ -142,8 +142,8 @@ def _permit(scope: Scope, regs: Sequence[Registration]) -> None:
 
 
 def _item(at: int, reg: Registration) -> _Item:
-    payload, digest = golden.pack(reg)
-    return _Item(at, reg, facts_of(reg), payload, digest)
+    body = payload.plain(reg)
+    return _Item(at, reg, facts_of(reg), body, payload.digest(body))
 
 
 def _key(*parts: Any) -> int:
@@ -296,7 +296,7 @@ def _load_words(cur: Any, people: Iterable[_Known]) -> None:
     if not by_id:
         return
     cur.execute(
-        "SELECT person_id, id, received_at, payload_sealed, disputed FROM index_sourcerecord"
+        "SELECT person_id, id, received_at, payload, disputed, institution_id, system, local_id, patient_id FROM index_sourcerecord"
         " WHERE person_id = ANY(%s) ORDER BY id",
         [sorted(by_id)],
     )
@@ -304,8 +304,8 @@ def _load_words(cur: Any, people: Iterable[_Known]) -> None:
         by_id[person_id].words.append(_word(*row))
 
 
-def _word(source_id: int, received_at: dt.datetime, sealed: str, disputed: bool) -> Spoken:
-    reg = golden.unpack(sealed)
+def _word(source_id: int, received_at: dt.datetime, stored: bytes, disputed: bool, *row: Any) -> Spoken:
+    reg = payload.unpack(stored, *row)
     return Spoken(source_id, received_at, reg, facts_of(reg), disputed)
 
 
@@ -373,11 +373,11 @@ def _store(cur: Any, scope: Scope, items: list[_Item], now: dt.datetime) -> None
     _copy(
         cur,
         "index_sourcerecord",
-        ("id", "institution_id", "system", "local_id", "patient_id", "person_id", "payload_sealed", "payload_hash",
+        ("id", "institution_id", "system", "local_id", "patient_id", "person_id", "payload", "payload_hash",
          "received_at", "version", "disputed"),
         (
             (i.source_id, i.reg.institution_id, i.reg.system, i.reg.local_id, i.reg.patient_id, i.known.person_id,
-             seal.seal(i.payload), i.digest, now, 1, False)
+             payload.sealed(i.body), i.digest, now, 1, False)
             for i in items
         ),
     )  # fmt: skip
@@ -455,7 +455,7 @@ def relate_source(cur: Any, person_id: int, institution_id: int) -> None:
 def recompute(cur: Any, person_id: int) -> None:
     """Rewrite a person's golden fields from its sources; moves the 'home' relationship when the home changed."""
     cur.execute(
-        "SELECT id, received_at, payload_sealed, disputed FROM index_sourcerecord WHERE person_id = %s ORDER BY id",
+        "SELECT id, received_at, payload, disputed, institution_id, system, local_id, patient_id FROM index_sourcerecord WHERE person_id = %s ORDER BY id",
         [person_id],
     )
     if words := [_word(*row) for row in cur.fetchall()]:
@@ -491,7 +491,7 @@ def open_review(cur: Any, code: str, a: int, b: int, source_id: int | None, reas
 def _update(cur: Any, scope: Scope, item: _Item, source_id: int, person_id: int, number: str) -> Registered:
     """A known source says something new: take it when it still fits, else keep the link and ask a human."""
     cur.execute(
-        "SELECT id, received_at, payload_sealed, disputed FROM index_sourcerecord WHERE person_id = %s"
+        "SELECT id, received_at, payload, disputed, institution_id, system, local_id, patient_id FROM index_sourcerecord WHERE person_id = %s"
         " ORDER BY id FOR UPDATE",
         [person_id],
     )
@@ -511,11 +511,11 @@ def _update(cur: Any, scope: Scope, item: _Item, source_id: int, person_id: int,
     now = clock.now()
     if not item.reg.patient_id and old is not None:
         item.reg.patient_id = old.reg.patient_id
-        item.payload, _ = golden.pack(item.reg)
+        item.body = payload.plain(item.reg)
     cur.execute(
-        "UPDATE index_sourcerecord SET payload_sealed = %s, payload_hash = %s, received_at = %s,"
+        "UPDATE index_sourcerecord SET payload = %s, payload_hash = %s, received_at = %s,"
         " version = version + 1, disputed = %s, patient_id = COALESCE(%s, patient_id) WHERE id = %s",
-        [seal.seal(item.payload), item.digest, now, bool(code), item.reg.patient_id, source_id],
+        [payload.sealed(item.body), item.digest, now, bool(code), item.reg.patient_id, source_id],
     )
     until = now + dt.timedelta(days=POLICY["registration_days"])
     relationships.grant_many(

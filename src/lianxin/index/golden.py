@@ -7,14 +7,14 @@ here (see :mod:`lianxin.index.facts`); a disputed source (its link is under revi
 from __future__ import annotations
 
 import datetime as dt
-import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from lianxin.access import seal
+from lianxin.index import payload
 from lianxin.index.facts import RESIDENT_ID, Facts, Registration, facts_of, read_id, tidy
 from lianxin.index.models import Person, SourceRecord
 
@@ -24,8 +24,6 @@ CARD_SYSTEM = f"{SYSTEM_BASE}/health-card"
 NUMBER_SYSTEM = f"{SYSTEM_BASE}/person-number"
 TRUST = {"card-reader": 3, "police": 3, "insurance": 2}
 """Trust by what a source system's name contains; everything else is 1 (typed by hand)."""
-
-_DATES = ("birth_date", "deceased_on")
 
 
 @dataclass(slots=True)
@@ -50,26 +48,11 @@ class Spoken:
         return max((t for word, t in TRUST.items() if word in self.reg.system), default=1)
 
 
-def pack(reg: Registration) -> tuple[str, bytes]:
-    """(canonical JSON, keyed digest) of a registration as it is kept."""
-    raw = orjson.dumps(reg, option=orjson.OPT_SORT_KEYS)
-    return raw.decode(), hmac.digest(seal.key("registration"), raw, "sm3")
-
-
-_FIELDS = frozenset(f.name for f in fields(Registration))
-
-
-def unpack(sealed: str) -> Registration:
-    """The registration inside a source record."""
-    body = orjson.loads(seal.unseal(sealed))
-    for name in _DATES:
-        body[name] = dt.date.fromisoformat(body[name]) if body.get(name) else None
-    return Registration(**{k: v for k, v in body.items() if k in _FIELDS})
-
-
 def spoken(source: SourceRecord) -> Spoken:
     """A source row opened."""
-    reg = unpack(source.payload_sealed)
+    reg = payload.unpack(
+        source.payload, source.institution_id, source.system, source.local_id, source.patient_id
+    )
     return Spoken(source.pk, source.received_at, reg, facts_of(reg), source.disputed)
 
 

@@ -22,11 +22,11 @@ class Person(ScopedModel):
 
     scope_person: ClassVar[str] = "id"
 
-    number = models.CharField(max_length=10, unique=True)
-    card_number = models.CharField(max_length=16, unique=True)
+    number = models.CharField(max_length=10)
+    card_number = models.CharField(max_length=16)
     status = models.CharField(max_length=8, default="active")
     merged_into = models.ForeignKey(
-        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="absorbed"
+        "self", null=True, blank=True, on_delete=models.PROTECT, db_index=False, related_name="absorbed"
     )
     name = models.CharField(max_length=200)
     sex = models.CharField(max_length=8, default="unknown")
@@ -51,6 +51,8 @@ class Person(ScopedModel):
 
     class Meta:
         constraints = [
+            models.UniqueConstraint(fields=["number"], name="index_person_number"),
+            models.UniqueConstraint(fields=["card_number"], name="index_person_card"),
             models.CheckConstraint(
                 condition=Q(status="active", merged_into__isnull=True)
                 | Q(status="merged", merged_into__isnull=False)
@@ -71,10 +73,9 @@ class Person(ScopedModel):
             ),
             models.Index(fields=["phone_tail"], condition=~Q(phone_tail=""), name="index_person_tail"),
             models.Index(fields=["name"], opclasses=["text_pattern_ops"], name="index_person_name"),
+            models.Index(fields=["pinyin"], opclasses=["text_pattern_ops"], name="index_person_pinyin"),
             models.Index(
-                fields=["pinyin", "birth_date"],
-                opclasses=["text_pattern_ops", "date_ops"],
-                name="index_person_pinyin",
+                fields=["merged_into"], condition=Q(merged_into__isnull=False), name="index_person_merged"
             ),
             models.Index(fields=["initials"], opclasses=["text_pattern_ops"], name="index_person_initials"),
             models.Index(
@@ -97,17 +98,20 @@ class SourceRecord(ScopedModel):
     institution = models.ForeignKey(Institution, on_delete=models.PROTECT, db_index=False, related_name="+")
     system = models.CharField(max_length=200)
     local_id = models.CharField(max_length=200)
-    patient_id = models.CharField(max_length=64, null=True, blank=True, unique=True)
+    patient_id = models.CharField(max_length=64, null=True, blank=True)
     person = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="sources")
-    payload_sealed = models.TextField()
-    payload_hash = models.BinaryField(max_length=32)
+    payload = models.BinaryField()
+    payload_hash = models.BinaryField(max_length=16)
     received_at = models.DateTimeField()
     version = models.PositiveIntegerField(default=1)
     disputed = models.BooleanField(default=False)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["institution", "system", "local_id"], name="index_source_once")
+            models.UniqueConstraint(fields=["institution", "system", "local_id"], name="index_source_once"),
+            models.UniqueConstraint(
+                fields=["patient_id"], condition=Q(patient_id__isnull=False), name="index_source_patient"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -115,7 +119,10 @@ class SourceRecord(ScopedModel):
 
 
 class LinkEvent(models.Model):
-    """A decision about who is who, with what is needed to undo it. Append-only but for ``undone_by``."""
+    """A decision about who is who, with what is needed to undo it. Append-only but for ``undone_by``.
+
+    ``decision``: for what the index decided by itself, the figures that led to it (:mod:`lianxin.index.decisions`).
+    """
 
     person_id = models.BigIntegerField(db_index=True)
     source_id = models.BigIntegerField(null=True)
@@ -126,7 +133,15 @@ class LinkEvent(models.Model):
     account_id = models.BigIntegerField(null=True)
     client_id = models.BigIntegerField(null=True)
     at = models.DateTimeField()
-    undone_by = models.OneToOneField("self", null=True, blank=True, on_delete=models.PROTECT)
+    undone_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, db_index=False)
+    decision = models.BinaryField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["undone_by"], condition=Q(undone_by__isnull=False), name="index_event_undone_once"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.person_id}"
@@ -221,3 +236,59 @@ class Origin(models.Model):
 
     def __str__(self) -> str:
         return f"{self.table_name} {self.row_id}"
+
+
+class IndexModel(models.Model):
+    """A version of the weights (:mod:`lianxin.index.match.model`), with how it was trained; at most one is active, and while
+    none is, the one that ships is used."""
+
+    version = models.CharField(max_length=60, unique=True)
+    body = models.BinaryField()
+    active = models.BooleanField(default=False)
+    made_at = models.DateTimeField()
+    made_by_id = models.BigIntegerField(null=True)
+    training = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["active"], condition=Q(active=True), name="index_model_one_active"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.version
+
+
+class CrowdedKey(models.Model):
+    """A key with so many people behind it that it tells nothing any more: it is neither stored nor looked up."""
+
+    key = models.IntegerField(unique=True)
+    people = models.IntegerField()
+    since = models.DateTimeField()
+
+    class Meta:
+        db_table = "index_crowd"
+
+    def __str__(self) -> str:
+        return str(self.key)
+
+
+class GenericValue(models.Model):
+    """A value that says nothing about who somebody is: a phone on everybody, a doctor's own number. ``digest`` is keyed;
+    ``epoch`` (of ``index_generic_epoch``) grows with every change, so that processes notice."""
+
+    kind = models.CharField(max_length=8)
+    digest = models.BinaryField(max_length=16)
+    value_sealed = models.BinaryField()
+    people = models.IntegerField()
+    active = models.BooleanField(default=True)
+    since = models.DateTimeField()
+    epoch = models.BigIntegerField(db_index=True)
+
+    class Meta:
+        db_table = "index_generic"
+        constraints = [models.UniqueConstraint(fields=["kind", "digest"], name="index_generic_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"

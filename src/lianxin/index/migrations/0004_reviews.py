@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("index", "0002_mechanism"),
+        ("index", "0003_engine"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
