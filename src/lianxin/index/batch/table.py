@@ -1,0 +1,91 @@
+"""Forms as Arrow tables, the shape in which both batch engines take them: ``rid``, ``pid``, the columns of a form, its keys.
+
+``rid`` is the record's own id (a form or a source), ``pid`` the person it belongs to now (0: to nobody yet). Tables travel as
+Parquet files in a folder that only its owner may open, because they hold plain names and numbers; the folder goes with the run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lianxin.index.form import COLUMNS, Form
+from lianxin.index.match import keys
+
+SCHEMA: Any = pa.schema(
+    [
+        ("rid", pa.int64()),
+        ("pid", pa.int64()),
+        *((name, pa.int32() if kind == "int" else pa.string()) for name, kind in COLUMNS),
+        ("keys", pa.list_(pa.int32())),
+    ]
+)
+"""Columns and types; every batch of a run has exactly these."""
+
+_NAMES = [name for name, _ in COLUMNS]
+
+
+def table(rows: Sequence[tuple[int, int, Form]]) -> Any:
+    """An Arrow table of ``(rid, pid, form)``; the keys are computed here."""
+    forms = [form for _, _, form in rows]
+    columns: list[Any] = [
+        pa.array([row[0] for row in rows], pa.int64()),
+        pa.array([row[1] for row in rows], pa.int64()),
+    ]
+    for name, kind in COLUMNS:
+        columns.append(
+            pa.array([getattr(f, name) for f in forms], pa.int32() if kind == "int" else pa.string())
+        )
+    columns.append(pa.array([keys.keys_of(f) for f in forms], pa.list_(pa.int32())))
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def forms_of(table: Any) -> Iterator[tuple[int, int, Form]]:
+    """The rows of an Arrow table back as ``(rid, pid, form)``."""
+    values = [table.column(name).to_pylist() for name in ("rid", "pid", *_NAMES)]
+    for rid, pid, *fields in zip(*values, strict=True):
+        yield rid, pid, Form(*fields)
+
+
+@contextmanager
+def workplace(home: Path) -> Iterator[Path]:
+    """A folder of its own (mode 0700) under ``home``, gone with everything in it afterwards; also sweeps what a killed run left.
+
+    A run holds a lock on its folder, so that only folders of dead runs are swept.
+    """
+    import fcntl
+
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home.chmod(0o700)
+    for old in home.glob("run-*"):
+        with open(old / "lock", "w") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(old, ignore_errors=True)
+    place = Path(tempfile.mkdtemp(prefix="run-", dir=home))
+    with open(place / "lock", "w") as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of at most ``size``."""
+    part: list[Any] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == size:
+            yield part
+            part = []
+    if part:
+        yield part

@@ -1,0 +1,22 @@
+"""The start of a batch's helper process. Imports nothing of Django before it has been set up: a fresh process begins here."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+
+
+def start() -> None:
+    """Set Django up, and end with the process that wanted the help, however that ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import django
+
+    django.setup()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
