@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from lianxin.config.index_cli import index
 from lianxin.config.terminal import chinese, fail, progress, say
 
 
@@ -82,6 +83,9 @@ def leave() -> None:
 @click.version_option(package_name="lianxin", prog_name="lianxin")
 def main() -> None:
     """Lianxin 联心: the platform on which a medical consortium runs · 医联体信息平台."""
+
+
+main.add_command(index)
 
 
 @main.command(short_help="Build the demonstration, serve it · 演示")
