@@ -125,51 +125,70 @@ def form_of(reg: Registration, generic: Generic = NOTHING) -> Form:
 
 
 def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form, list[str]]:
-    """The same, with codes of what was odd (see :mod:`lianxin.index.normal.notes`)."""
+    """The same, with codes of what was odd (see docs/how-to/index-normalising.md)."""
     notes: list[str] = []
-    read = names.read(reg.name, family=reg.family, given=reg.given)
-    born, born_default, lunar = dates.read(reg.birth_date, reg.birth_text, notes)
-    doc = documents.read(reg.id_type, reg.id_no, born, notes)
+    now = dates.today()
+    born, born_default, lunar = dates.read(reg.birth_date, reg.birth_text, notes, now)
+    read = names.read(reg.name, reg.family, reg.given, (now - born) // 10000 if born else -1)
+    if read.kind:
+        notes.append("newborn" if read.kind == NEWBORN else "placeholder")
+    mother_id = documents.number(reg.mother_id_no, now)
+    guardian_id = documents.number(reg.guardian_id_no, now)
+    doc = documents.read(reg.id_type, reg.id_no, born, now, notes, (mother_id, guardian_id), generic)
     sex = _SEX.get(reg.sex, 0)
     if doc.state == documents.OWN:
-        born = born or doc.born
+        if not born:
+            born, lunar = doc.born, dates.to_solar(doc.born)
+        elif born != doc.born:
+            notes.append("born_differs")
+        if sex and sex != doc.sex:
+            notes.append("sex_differs")
         sex = sex or doc.sex
-    mother = names.key(reg.mother_name) or read.mother or names.key(reg.guardian_name)
-    mother_id = documents.number(reg.mother_id_no) or documents.number(reg.guardian_id_no)
-    if doc.state == documents.OTHERS and not mother_id:
-        mother_id = doc.number
+    elif doc.state == documents.OTHERS and not (mother_id or guardian_id):
+        guardian_id = doc.number
+    certificate = documents.card(reg.birth_certificate)
+    if doc.type == documents.BIRTH_CERTIFICATE and not certificate:
+        certificate = doc.number
+    phone, second = phones.both(reg.phone, generic)
+    if reg.phone and not phone:
+        notes.append("phone_filler")
+    if reg.phone2:
+        second = phones.read(reg.phone2, generic) or second
     where = places.read(reg.address, reg.division, reg.village)
     died = dates.packed(reg.deceased_on)
+    if died > now:
+        notes.append("died_future")
+        died = 0
     return Form(
-        name=read.name,
-        surname=read.surname,
-        given=read.given,
-        kind=read.kind,
-        script=read.script,
-        pinyin=read.pinyin,
-        fuzzy=read.fuzzy,
-        shape=read.shape,
-        mother=mother,
-        mother_id=mother_id,
-        twin=reg.birth_order or read.twin,
-        sex=sex,
-        born=born,
-        born_default=born_default,
-        lunar=lunar,
-        id_type=doc.type,
-        id_no=doc.number,
-        id_state=doc.state,
-        phone=phones.read(reg.phone, generic),
-        phone2=phones.read(reg.phone2, generic),
-        card=documents.card(reg.card),
-        county=where[0],
-        town=where[1],
-        village=where[2],
-        house=where[3],
-        deceased=1 if reg.deceased_on else 0,
-        died=died,
-        birth_cert=documents.card(reg.birth_certificate),
-        former=names.key(reg.former_name),
+        read.name,
+        read.surname,
+        read.given,
+        read.kind,
+        read.script,
+        read.pinyin,
+        read.fuzzy,
+        read.shape,
+        names.key(reg.mother_name) or read.mother or names.key(reg.guardian_name),
+        mother_id or guardian_id,
+        reg.birth_order or read.twin,
+        sex or read.sex,
+        born,
+        born_default,
+        lunar,
+        doc.type,
+        doc.number,
+        doc.state,
+        phone or second,
+        second if phone and second != phone else "",
+        documents.card(reg.card),
+        where.county,
+        where.town,
+        where.village,
+        where.house,
+        1 if died else 0,
+        died,
+        certificate,
+        names.key(reg.former_name) or read.former,
     ), notes
 
 
