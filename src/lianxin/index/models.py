@@ -292,3 +292,6 @@ class GenericValue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
+
+
+from lianxin.index.batch.models import Day, LoadedSlice, Proposal, ProposedChange  # noqa: E402, F401
