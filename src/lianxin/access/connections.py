@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS
+from django.db import connections as djangos
 from psycopg_pool import ConnectionPool
+
+from lianxin.access.statements import SteadyConnection
 
 T = TypeVar("T")
 SIZE = 16
@@ -34,8 +37,13 @@ class _Mine(threading.local):
 _mine = _Mine()
 
 
+def database() -> str:
+    """Name of the database in use (what Django's connections of every thread share, without asking for one of them)."""
+    return str(djangos.settings[DEFAULT_DB_ALIAS]["NAME"])
+
+
 def _options() -> dict[str, Any]:
-    given = connection.settings_dict
+    given = djangos.settings[DEFAULT_DB_ALIAS]
     options = {k: v for k, v in given["OPTIONS"].items() if isinstance(v, str | int)}
     keys = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
     options.update({k: given[v] for k, v in keys.items() if given[v]})
@@ -43,7 +51,7 @@ def _options() -> dict[str, Any]:
 
 
 def _name() -> str:
-    given = connection.settings_dict
+    given = djangos.settings[DEFAULT_DB_ALIAS]
     return f"{given['HOST']}:{given['PORT']}/{given['NAME']}"
 
 
@@ -114,7 +122,7 @@ def reading(fn: Callable[[psycopg.Cursor[Any]], T]) -> T:
 def _thread_cursor() -> psycopg.Cursor[Any]:
     name = _name()
     if _mine.cursor is None or _mine.name != name or _mine.cursor.connection.closed:
-        conn = psycopg.connect(**_options(), autocommit=True, prepare_threshold=0)
+        conn = SteadyConnection.connect(**_options(), autocommit=True, prepare_threshold=0)
         conn.execute("SET plan_cache_mode = force_generic_plan")
         conn.execute(f"SET statement_timeout = '{TIMEOUT}'")
         conn.execute("SET lianxin.audit_link = 'later'")  # access.journal links what is written here
@@ -160,4 +168,4 @@ def close() -> None:
         _steady.clear()
 
 
-__all__ = ["close", "cursor", "reading", "sent", "steady"]
+__all__ = ["close", "cursor", "database", "reading", "sent", "steady"]

@@ -20,7 +20,6 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import connection
 
 from lianxin.access import audit, connections
 from lianxin.access.audit import Entry
@@ -150,11 +149,11 @@ _guard = threading.Lock()
 
 
 def _folder() -> Path:
-    return Path(settings.HOME) / "journal" / str(connection.settings_dict["NAME"]).replace("/", "_")
+    return Path(settings.HOME) / "journal" / connections.database().replace("/", "_")
 
 
 def _mine() -> _Journal:
-    name = str(connection.settings_dict["NAME"])
+    name = connections.database()
     found = _journals.get(name)
     if found is None or found.pid != os.getpid():
         with _guard:

@@ -8,8 +8,6 @@ import threading
 import time
 from typing import Any
 
-from django.db import connection
-
 from lianxin.access import connections
 from lianxin.access.scope import Scope
 from lianxin.record import definitions, extract, paths, store
@@ -28,7 +26,7 @@ _guard = threading.Lock()
 
 def refresh(*, now: bool = False) -> None:
     """Take over what another process has changed; looks at most every :data:`EVERY` seconds, unless ``now``."""
-    name = str(connection.settings_dict["NAME"])
+    name = connections.database()
     if not now and time.monotonic() < _looked.get(name, 0.0):
         return
     with _guard:

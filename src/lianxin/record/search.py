@@ -92,7 +92,7 @@ def match(cur: Any, scope: Scope, rtype: str, condition: str, limit: int = 2) ->
 
 def about_one(rtype: str, given: Sequence[tuple[str, str]]) -> bool:
     """Whether a search names one patient as the resources' own: one plan then fits all values."""
-    return rtype not in definitions.OPEN_TYPES and any(_patient_id(rtype, n, v) is not None for n, v in given)
+    return rtype not in definitions.OPEN_TYPES and any(patient_id(rtype, n, v) is not None for n, v in given)
 
 
 def search(
@@ -126,7 +126,7 @@ def search(
                 page.used.append((name, value))
         else:
             filters.append((name, value))
-    count = _count(control)
+    count = count_of(*control.get("_count", [])[-1:])
     counting = _checked(control)
     inside = ("Patient", compartment) if isinstance(compartment, str) else compartment
     if rtype is None:
@@ -157,8 +157,8 @@ def search(
     return page
 
 
-def _count(control: dict[str, list[str]]) -> int:
-    text = control.get("_count", [str(DEFAULT_COUNT)])[-1]
+def count_of(text: str = str(DEFAULT_COUNT)) -> int:
+    """``_count`` as a number, at most :data:`MAX_COUNT`; 400 when it is no whole number."""
     if not (text.isascii() and text.isdigit()) or len(text) > COUNT_DIGITS:
         raise bad("_count", "应为不太大的非负整数", "must be a whole number, 0 or more, of a sensible size")
     return min(int(text), MAX_COUNT)
@@ -253,13 +253,13 @@ def _about_one(ctx: Context, query: _Query, rtype: str, filters: list[tuple[str,
     """
     if rtype in definitions.OPEN_TYPES or visible.owned(rtype):
         return False
-    at = next((i for i, (n, v) in enumerate(filters) if _patient_id(rtype, n, v) is not None), None)
+    at = next((i for i, (n, v) in enumerate(filters) if patient_id(rtype, n, v) is not None), None)
     if at is None:
         return False
-    patient_id = _patient_id(rtype, *filters[at]) or ""
+    named = patient_id(rtype, *filters[at]) or ""
     page.used.append(filters.pop(at))
-    keys = [ref_key(f"Patient/{patient_id}")]
-    keys += [key for key in golden_keys(ctx, patient_id) if key not in keys]
+    keys = [ref_key(f"Patient/{named}")]
+    keys += [key for key in golden_keys(ctx, named) if key not in keys]
     leading = _scoped(rtype, filters, keys)
     query.about(ctx.scope, keys, rtype, led=bool(leading))
     for part in leading:
@@ -267,7 +267,7 @@ def _about_one(ctx: Context, query: _Query, rtype: str, filters: list[tuple[str,
     return True
 
 
-def _patient_id(rtype: str, name: str, value: str) -> str | None:
+def patient_id(rtype: str, name: str, value: str) -> str | None:
     """Id of the one Patient that this filter names as the resource's own patient; None otherwise."""
     code, _, modifier = name.partition(":")
     param = definitions.params(rtype).get(code)

@@ -8,8 +8,6 @@ them (a word that stays behind when a write is rolled back harms nobody).
 import threading
 from collections.abc import Iterable
 
-from django.db import connection
-
 from lianxin.access import connections
 from lianxin.record.extract import Rows
 
@@ -21,7 +19,7 @@ _guard = threading.Lock()
 
 def remember(batch: Iterable[Rows]) -> None:
     """Put down the words of some resources that are not there yet."""
-    seen = _seen.setdefault(str(connection.settings_dict["NAME"]), set())
+    seen = _seen.setdefault(connections.database(), set())
     texts = {row[0]: row for rows in batch for row in rows.texts if row[0] not in seen}
     units = {unit for rows in batch for unit in rows.units if unit not in seen}
     if texts or units:

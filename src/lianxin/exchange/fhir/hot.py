@@ -1,13 +1,14 @@
-"""The door's busiest requests, answered in as few steps as possible: a plain read, a plain create.
+"""The door's busiest requests, answered in as few steps as possible: a plain read, a plain create, one patient's coded results.
 
 Plain: no conditions, preferences, formats or narrowing asked for, a token whose scopes set no limits, nothing that an upper
 room has taken.  Whatever is not plain, and everything that is to be refused, goes to the whole door (:mod:`door`), which
 decides alone; this file only ever says yes to what that would have said yes to.  Statements run on the thread's own
-connection, planned once (:func:`lianxin.access.connections.steady`); events of the audit go through the journal.
+connection, planned once (:mod:`lianxin.access.statements`); events of the audit go through the journal.
 """
 
 import gzip
 import io
+import re
 from collections.abc import Callable
 from datetime import datetime
 from email.utils import formatdate
@@ -18,8 +19,9 @@ import psycopg
 
 from lianxin.access import audit, connections, journal, smart, tokens
 from lianxin.access.scope import Scope
+from lianxin.access.statements import Statement, seconds, whole
 from lianxin.exchange.fhir import door, handlers, http, shape
-from lianxin.record import bodies, create, custom, definitions, persons, validate, visible
+from lianxin.record import bodies, create, custom, definitions, persons, search_own, validate, visible
 from lianxin.record.keys import ref_key
 from lianxin.record.problems import Problem
 from lianxin.standards import clock
@@ -38,9 +40,20 @@ UNUSUAL = (
     "HTTP_PREFER", "HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_EXIST", "HTTP_ORIGIN",
     "HTTP_CONTENT_ENCODING", "HTTP_X_SECURITY_CONTEXT", "HTTP_IDEMPOTENCY_KEY",
 )  # fmt: skip
+PLAIN_HEADERS = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Type", http.CONTENT_TYPE),
+    ("Vary", "Accept, Accept-Encoding"),
+)
+LONGEST_QUERY = 2000
 SCOPES = 1000  # token scopes whose SQL is kept
-READ = "SELECT r.rtype, r.id, r.version, r.updated, r.body, r.person_id, r.deleted FROM record_resource r WHERE r.key = %s AND "
-OWN = READ + "r.institution_id = ANY(%s::bigint[])"
+COLUMNS = "r.rtype, r.id, r.version, r.updated, r.body, r.person_id, r.deleted"
+READ = f"SELECT {COLUMNS} FROM record_resource r WHERE r.key = %s AND "
+ROW = Statement(f"SELECT {COLUMNS}, r.institution_id FROM record_resource r WHERE r.key = $1::bigint", 1)
+PLAIN_QUERY = re.compile(
+    r"[A-Za-z0-9_.\-~/:|,$=&]*"
+)  # what needs no decoding, and reads in an address and in JSON as it is
 
 Answer = tuple[str, list[tuple[str, str]], bytes]
 _conditions: dict[int, tuple[Scope, dict[str, tuple[str, list[Any]] | None]]] = {}
@@ -66,16 +79,20 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 def _quick(environ: dict[str, Any]) -> Answer | None:
     """The answer to a plain request; None: the door is to decide."""
     parts = environ["PATH_INFO"].split("/")
-    if (
-        len(parts) not in (3, 4)
-        or environ.get("QUERY_STRING")
-        or parts[1] != "fhir"
-        or parts[2] not in definitions.types()
-    ):
+    if len(parts) not in (3, 4) or parts[1] != "fhir" or parts[2] not in definitions.types():
         return None
     if environ.get("HTTP_ACCEPT", "") not in PLAIN_ACCEPTS or not environ.keys().isdisjoint(UNUSUAL):
         return None
-    method, rtype = environ["REQUEST_METHOD"], parts[2]
+    method, rtype, query = environ["REQUEST_METHOD"], parts[2], environ.get("QUERY_STRING")
+    if query:
+        if (
+            method != "GET"
+            or len(parts) == 4
+            or len(query) > LONGEST_QUERY
+            or not PLAIN_QUERY.fullmatch(query)
+        ):
+            return None
+        return _asked(environ, lambda scope: _search(environ, scope, rtype, query))
     if method == "GET" and len(parts) == 4 and parts[3]:
         return _asked(environ, lambda scope: _read(scope, rtype, parts[3]))
     if method == "POST" and len(parts) == 3 and handlers.write_handler(rtype) is None:
@@ -123,17 +140,7 @@ def _read(scope: Scope, rtype: str, rid: str) -> Answer | None:
     ):
         return None
     key = ref_key(f"{rtype}/{rid}")
-
-    def work(cur: Any) -> Any:
-        if visible.own_source_suffices(scope, rtype):  # half the cost of asking for relationships too
-            cur.execute(OWN, [key, "{" + ",".join(map(str, scope.institution_ids)) + "}"], prepare=True)
-            if row := cur.fetchone():
-                return row
-        text, args = _seen(scope, rtype)
-        cur.execute(text, [key, *args], prepare=True)
-        return cur.fetchone()
-
-    row = connections.steady(work)
+    row = connections.steady(lambda cur: _row(cur, scope, rtype, key))
     if row is None or row[0] != rtype or row[1] != rid or row[6]:
         return None
     _, _, version, updated, stored, person_id, _ = row
@@ -145,20 +152,60 @@ def _read(scope: Scope, rtype: str, rid: str) -> Answer | None:
     return "200 OK", _headers(version, updated), body
 
 
+def _row(
+    cur: Any, scope: Scope, rtype: str, key: int
+) -> tuple[str, str, int, int, bytes, int | None, bool] | None:
+    """The row of a key that the scope may see: type, id, version, time in seconds, body, person, whether it is deleted."""
+    if visible.own_source_suffices(scope, rtype):  # what its own institutions sent needs no further question
+        found = ROW.row(cur, [b"%d" % key])
+        if found is None:
+            return None
+        kind, rid, version, updated, body, person, deleted, institution = found
+        if institution is not None and whole(institution) in scope.institution_ids:
+            return (
+                (kind or b"").decode(), (rid or b"").decode(), whole(version), seconds(updated), body or b"",
+                None if person is None else whole(person), deleted == b"\x01",
+            )  # fmt: skip
+    text, args = _seen(scope, rtype)
+    cur.execute(text, [key, *args], prepare=True)
+    row = cur.fetchone()
+    return row and (*row[:3], int(row[3].timestamp()), *row[4:])
+
+
+def _search(environ: dict[str, Any], scope: Scope, rtype: str, query: str) -> Answer | None:
+    """``GET Type?patient=&code=`` of what the asker's own institution sent."""
+    if not tokens.allows(scope, rtype, "s"):
+        return None
+    given = [(name, value) for name, _, value in [part.partition("=") for part in query.split("&") if part]]
+    found = connections.steady(lambda cur: search_own.search(cur, scope, rtype, given))
+    if found is None:
+        return None
+    base = http.base(environ)
+    if found.entries:
+        names = "&".join(sorted({name for name, _ in found.used}))
+        count = len(found.entries)
+        journal.keep(
+            [audit.entry(scope, "search", person_id=found.person_id, what=f"{rtype}?{names}"[:200],
+                         detail={rtype: count} if count > 1 else None)]
+        )  # fmt: skip
+    self = f"{base}/{rtype}?" + "&".join([f"{name}={value}" for name, value in found.used])
+    start, end = f'{{"fullUrl":"{base}/{rtype}/'.encode(), b',"search":{"mode":"match"}}'
+    entries = b",".join([b'%s%s","resource":%s%s' % (start, rid, body, end) for rid, body in found.entries])
+    total = f'"total":{len(found.entries)},' if found.next is None else ""
+    more = f',{{"relation":"next","url":"{self}&_cursor={found.next}"}}' if found.next else ""
+    body = b'{"resourceType":"Bundle","type":"searchset",%s"link":[{"relation":"self","url":"%s"}%s]%s}' % (
+        total.encode(), self.encode(), more.encode(), b',"entry":[%s]' % entries if entries else b"",
+    )  # fmt: skip
+    return "200 OK", [*PLAIN_HEADERS], body
+
+
 @lru_cache(maxsize=4096)
 def _http_date(seconds: int) -> str:
     return formatdate(seconds, usegmt=True)
 
 
-def _headers(version: int, updated: datetime) -> list[tuple[str, str]]:
-    return [
-        ("ETag", shape.etag(version)),
-        ("Last-Modified", _http_date(int(updated.timestamp()))),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Content-Type", http.CONTENT_TYPE),
-        ("Vary", "Accept, Accept-Encoding"),
-    ]
+def _headers(version: int, updated: int) -> list[tuple[str, str]]:
+    return [("ETag", shape.etag(version)), ("Last-Modified", _http_date(updated)), *PLAIN_HEADERS]
 
 
 def _create(environ: dict[str, Any], scope: Scope, rtype: str) -> Answer | None:
@@ -183,5 +230,5 @@ def _create(environ: dict[str, Any], scope: Scope, rtype: str) -> Answer | None:
     if done is None:
         return None
     where = f"{http.base(environ)}/{rtype}/{done.id}/_history/1"
-    headers = [*_headers(1, done.updated), ("Location", where), ("Content-Location", where)]
+    headers = [*_headers(1, int(done.updated.timestamp())), ("Location", where), ("Content-Location", where)]
     return "201 Created", headers, done.body.encode()
