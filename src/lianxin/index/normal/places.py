@@ -64,8 +64,8 @@ def _divisions() -> dict[str, list[tuple[str, bool, tuple[str, ...]]]]:
             if short and short != name:
                 names.setdefault((short, True), []).append(code)
     out: dict[str, list[tuple[str, bool, tuple[str, ...]]]] = {}
-    for (name, short), codes in names.items():
-        out.setdefault(name[:2], []).append((name, short, tuple(codes)))
+    for (name, abridged), codes in names.items():
+        out.setdefault(name[:2], []).append((name, abridged, tuple(codes)))
     for found in out.values():
         found.sort(key=lambda f: (-len(f[0]), f[1]))
     return out
@@ -83,11 +83,11 @@ def _leading(text: str, hint: str) -> tuple[str, int]:
     table = _divisions()
     at, outer, county = 0, "", ""
     for _ in range(4):
-        for name, short, codes in table.get(text[at : at + 2], ()):
+        for name, abridged, codes in table.get(text[at : at + 2], ()):
             if not text.startswith(name, at):
                 continue
             end = at + len(name)
-            if short and _NOT_AFTER_SHORT.match(text, end):
+            if abridged and _NOT_AFTER_SHORT.match(text, end):
                 continue
             inside = [c for c in codes if not outer or _within(c, outer)]
             if hint:
