@@ -11,6 +11,7 @@ class ExchangeConfig(AppConfig):
         from lianxin.duty import periodic
         from lianxin.exchange.bulk import jobs, kickoff
         from lianxin.exchange.fhir import operations, terminology_ops
+        from lianxin.exchange.ihe import feed, pdqm, pixm
         from lianxin.exchange.smart import hooks as smart
         from lianxin.exchange.subscriptions import fhir as subscriptions
         from lianxin.exchange.subscriptions import worker
@@ -22,6 +23,9 @@ class ExchangeConfig(AppConfig):
         smart.register()
         subscriptions.register()
         worker.register()
+        pixm.register()
+        pdqm.register()
+        feed.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)
         periodic.register("audit.links", 60, audit.link_rest)

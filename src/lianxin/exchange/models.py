@@ -11,7 +11,9 @@ from lianxin.exchange.bulk.models import (
     BulkRefusal,
     BulkUpload,
 )
+from lianxin.exchange.ihe.models import Domain
 from lianxin.exchange.subscriptions.models import Subscription, SubscriptionEvent
+from lianxin.exchange.v2.models import Peer, V2Message
 
 __all__ = [
     "BulkBatch",
@@ -22,9 +24,12 @@ __all__ = [
     "BulkRefusal",
     "BulkUpload",
     "DeadLetter",
+    "Domain",
     "LoadRun",
+    "Peer",
     "Subscription",
     "SubscriptionEvent",
+    "V2Message",
 ]
 
 

@@ -1,0 +1,147 @@
+"""Which identifiers a person has, and who holds one: over registrations in the index and Patients in the record alike.
+
+A registration that came as a FHIR Patient (or as HL7 v2, which becomes one) is known to the index by the Patient's id, and its
+identifiers are those of the Patient as it stands now; one that came as a table is known by its own system and number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lianxin.access.scope import Scope
+from lianxin.index.golden import CARD_SYSTEM, NUMBER_SYSTEM, RESIDENT_ID_SYSTEM
+from lianxin.record import persons, search, text
+from lianxin.record.problems import Problem
+
+PLATFORM_SYSTEMS = frozenset({NUMBER_SYSTEM, CARD_SYSTEM})
+"""Domains of the platform itself: the person number 主索引号 and the number of the e-health card 电子健康卡."""
+_DOCUMENTS = ("http://lianxin.example/id/document-", "urn:oid:2.16.156.10011.1.3", RESIDENT_ID_SYSTEM)
+_LOOKING = Scope.system("cross-reference of identifiers")
+MOST = 200
+
+
+@dataclass(frozen=True)
+class Held:
+    """One identifier of a person: whose registration says so (0: the platform), and the Patient it stands in, if any."""
+
+    system: str
+    value: str
+    person_id: int
+    institution_id: int
+    patient_id: str = ""
+    source_id: int = 0
+
+
+def is_document(system: str) -> bool:
+    """Whether a system is that of identity documents, which no cross-reference gives out."""
+    return any(system.startswith(one) for one in _DOCUMENTS)
+
+
+def plain(value: str) -> str:
+    """A search value taken literally."""
+    return re.sub(r"([\\|,$])", r"\\\1", value)
+
+
+def holders(cur: Any, system: str, value: str, institution_ids: Iterable[int] | None = None) -> list[Held]:
+    """Registrations that hold an identifier; ``institution_ids``: only theirs. The platform's own numbers belong to nobody (0)."""
+    if not system or not value:
+        return []
+    if system in PLATFORM_SYSTEMS:
+        return _platform(cur, system, value)
+    ids = None if institution_ids is None else sorted(institution_ids)
+    found = []
+    if ids is None:
+        cur.execute("SELECT id FROM network_institution")
+        ids_of_all = [row[0] for row in cur.fetchall()]
+    cur.execute(
+        "SELECT s.person_id, s.institution_id, coalesce(s.patient_id, ''), s.id FROM index_sourcerecord s"
+        " WHERE s.institution_id = ANY(%s::bigint[]) AND s.system = %s AND s.local_id = %s ORDER BY s.id",
+        [ids if ids is not None else ids_of_all, system, value],
+    )
+    found += [Held(system, value, *row) for row in cur.fetchall()]
+    known = {h.patient_id for h in found if h.patient_id}
+    for patient_id in _patients(cur, system, value):
+        if patient_id not in known:
+            found += [
+                Held(system, value, person, institution, patient_id, source)
+                for person, institution, source in _source_of(cur, patient_id)
+                if ids is None or institution in ids
+            ]
+    return found
+
+
+def _platform(cur: Any, system: str, value: str) -> list[Held]:
+    column = "number" if system == NUMBER_SYSTEM else "card_number"
+    cur.execute(f"SELECT number FROM index_person WHERE {column} = %s", [value])
+    row = cur.fetchone()
+    person_id = persons.by_number(cur, row[0]) if row else None
+    return [] if person_id is None else [Held(system, value, person_id, 0)]
+
+
+def _patients(cur: Any, system: str, value: str) -> list[str]:
+    """Ids of Patients with this identifier, whoever sent them (what may be told of them is asked afterwards)."""
+    try:
+        page = search.search(
+            cur,
+            _LOOKING,
+            "Patient",
+            [("identifier", f"{plain(system)}|{plain(value)}"), ("_count", str(MOST))],
+        )
+    except Problem:  # not a token the search understands: nobody has it
+        return []
+    return [r.id for r in page.entries if not persons.is_number(r.id)]
+
+
+def _source_of(cur: Any, patient_id: str) -> list[tuple[int, int, int]]:
+    cur.execute(
+        "SELECT person_id, institution_id, id FROM index_sourcerecord WHERE patient_id = %s", [patient_id]
+    )
+    return [tuple(row) for row in cur.fetchall()]
+
+
+def of_person(cur: Any, person_id: int) -> list[Held]:
+    """Every identifier of a living person but those of identity documents: the platform's first, then by registration.
+
+    A Patient that its sender replaced by another (``active`` false) or deleted has none.
+    """
+    cur.execute(
+        "SELECT number, card_number FROM index_person WHERE id = %s AND status = 'active'", [person_id]
+    )
+    row = cur.fetchone()
+    if row is None:
+        return []
+    found = [Held(NUMBER_SYSTEM, row[0], person_id, 0), Held(CARD_SYSTEM, row[1], person_id, 0)]
+    cur.execute(
+        "SELECT id, institution_id, system, local_id, patient_id FROM index_sourcerecord WHERE person_id = %s ORDER BY id LIMIT %s",
+        [person_id, MOST],
+    )
+    sources = cur.fetchall()
+    bodies = bodies_of(cur, [s[4] for s in sources if s[4]])
+    for source_id, institution_id, system, local_id, patient_id in sources:
+        if system != persons.SYSTEM:
+            found.append(Held(system, local_id, person_id, institution_id, patient_id or "", source_id))
+        body = bodies.get(patient_id or "")
+        if body is None or body.get("active") is False:
+            continue
+        for one in body.get("identifier", []):
+            if (
+                one.get("system")
+                and one.get("value")
+                and one.get("use") != "old"
+                and not is_document(one["system"])
+            ):
+                held = Held(one["system"], one["value"], person_id, institution_id, patient_id, source_id)
+                if (held.system, held.value) not in {(h.system, h.value) for h in found}:
+                    found.append(held)
+    return found
+
+
+def bodies_of(cur: Any, patient_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Patients as they stand now, by id; deleted ones are left out."""
+    if not patient_ids:
+        return {}
+    page = search.search(cur, _LOOKING, "Patient", [("_id", ",".join(patient_ids)), ("_count", str(MOST))])
+    return {r.id: text.parse(r.body.encode()) for r in page.entries}
