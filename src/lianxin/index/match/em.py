@@ -110,7 +110,7 @@ def train(
         weights, prior = fresh, found
         if moved < 1e-3:
             break
-    rounded = {f: tuple(round(w, 2) for w in row) for f, row in weights.items()}
+    rounded = {f: tuple(round(float(w), 2) for w in row) for f, row in weights.items()}
     told = {
         **record,
         "kind": "em",

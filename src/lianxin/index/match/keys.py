@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 from lianxin.access import seal
 from lianxin.index.form import LATIN, NAMED, NEWBORN, Form, readings
+from lianxin.index.normal.latin import phonetic
 
 
 @cache
@@ -48,6 +49,7 @@ def values_of(form: Form) -> list[str]:
         sounds = (form.pinyin, *readings(form))
         if form.script == LATIN:
             sounds = (form.pinyin, form.name)
+            out += _latin(form, day, month_day)
         for sound in dict.fromkeys(sounds):
             if year:
                 out.append(f"y|{sound}|{year}")
@@ -76,6 +78,27 @@ def values_of(form: Form) -> list[str]:
     if form.kind == NEWBORN and form.mother_id:
         out.append(f"x|{form.mother_id}|{year}")
     return list(dict.fromkeys(out))
+
+
+def _latin(form: Form, day: str, month_day: int) -> list[str]:
+    """Keys of a name in Latin letters, whose parts are often misspelt on their own."""
+    out = [f"o|{form.shape}"]
+    for part in {form.given, form.surname}:
+        if not part:
+            continue
+        head = phonetic[part]
+        if day:
+            out.append(f"o|{part[:1]}|{day}")
+        if form.born:
+            out.append(f"o|{head}|{form.born // 100}")
+            out.append(f"o|{head}|{month_day}")
+        if form.county or form.town:
+            out.append(f"o|{head}|{form.county or form.town}")
+        if form.village:
+            out.append(f"o|{head}|{form.village[:6]}")
+    if form.house and form.village:
+        out.append(f"o|{form.house}|{form.village[:6]}")
+    return out
 
 
 def keys_of(form: Form) -> list[int]:

@@ -18,10 +18,13 @@ Parts = tuple[tuple[str, str, float], ...]
 
 _NAME, _ID, _BORN, _SEX = POSITION["name"], POSITION["id"], POSITION["born"], POSITION["sex"]
 _PHONE, _CARD, _MOTHER = POSITION["phone"], POSITION["card"], POSITION["mother"]
+_KIN, _PARENT, _ADDRESS, _HOUSE = POSITION["kin"], number("kin", "parent"), POSITION["address"], number("address", "house")
+_ONE_OFF = number("name", "one_off")
 _CERT, _TWIN, _SURNAME = POSITION["certificate"], POSITION["twin"], POSITION["surname"]
 _OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
 _DOCUMENT, _SAME_WRONG = number("id", "document"), number("id", "same_wrong")
 _TYPOS = frozenset({number("id", "edit"), number("id", "edits")})
+_TWIN_HALF = number("twin", "half")
 _SEX_OTHER, _TWIN_OTHER, _CERT_OTHER = (
     number("sex", "other"),
     number("twin", "other"),
@@ -82,8 +85,8 @@ class Judged:
 
 
 def vetoed(vector: tuple[int, ...]) -> bool:
-    """Whether two registrations can never be of one person: other own numbers, other twin, other sex and birth."""
-    if vector[_ID] == _STRANGERS or vector[_TWIN] == _TWIN_OTHER:
+    """Whether two registrations can never be of one person: other own numbers, other twin, parent and child, other sex and birth."""
+    if vector[_ID] == _STRANGERS or vector[_TWIN] == _TWIN_OTHER or vector[_KIN] == _PARENT:
         return True
     return vector[_SEX] == _SEX_OTHER and vector[_BORN] >= _BORN_YEAR and vector[_ID] != _OWN
 
@@ -100,7 +103,7 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
         if total > best_bits or (total == best_bits and _rank(other) < _rank(best)):
             best_bits, best, best_vector = total, other, vector
         worst = min(worst, total)
-    verdict, kind = _rule(form, best, best_vector, best_bits, model)
+    verdict, kind = rule(best_vector, form.kind, best.kind, best_bits, model)
     if verdict == AUTO and worst < _CONTRADICTION:
         verdict, kind = REVIEW, "contradiction"
     return Judged(candidate, best_bits, best, best_vector, verdict, kind, worst)
@@ -110,16 +113,16 @@ def _rank(form: Form) -> tuple[str, int, str, str]:
     return (form.id_no, form.born, form.name, form.phone)
 
 
-def _rule(form: Form, other: Form, vector: tuple[int, ...], total: float, model: Model) -> tuple[int, str]:
-    """(verdict, review kind) of a pair by its levels."""
+def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model: Model) -> tuple[int, str]:
+    """(verdict, review kind) of a pair by its levels, the kinds of the two names and the bits of the pair. No veto is asked here."""
     same_id = vector[_ID] == _OWN
-    if form.kind == PLACEHOLDER or other.kind == PLACEHOLDER:
+    if PLACEHOLDER in (kind_a, kind_b):
         if same_id and vector[_SEX] != _SEX_OTHER and vector[_BORN] < _BORN_YEAR:
             return AUTO, ""
         strong = same_id or vector[_ID] in (_DOCUMENT, _SAME_WRONG) or vector[_CARD] == _CARD_SAME
         return (REVIEW, "same_id") if strong else (NO, "")
-    if form.kind == NEWBORN or other.kind == NEWBORN:
-        return _newborn(form, other, vector, total, model)
+    if NEWBORN in (kind_a, kind_b):
+        return _newborn(vector, kind_a == kind_b)
     name = vector[_NAME]
     western = vector[_SURNAME] != 0
     if name in _NAME_OTHER:
@@ -129,6 +132,8 @@ def _rule(form: Form, other: Form, vector: tuple[int, ...], total: float, model:
             ] != _SEX_OTHER else "same_id"
         return (REVIEW, _kind(vector)) if total >= model.review else (NO, "")
     demand = 0.0 if western else _DEMAND.get(name)
+    if name == _ONE_OFF and same_id and vector[_BORN] == _BORN_SAME:
+        demand = 0.0
     if name == 0 and not western:
         demand = 0.0 if same_id else None
     if demand is not None and total >= model.auto + demand:
@@ -138,20 +143,23 @@ def _rule(form: Form, other: Form, vector: tuple[int, ...], total: float, model:
     return NO, ""
 
 
-def _newborn(form: Form, other: Form, vector: tuple[int, ...], total: float, model: Model) -> tuple[int, str]:
-    """A newborn's provisional name says whose child it is, not who it is."""
-    if vector[_SEX] == _SEX_OTHER or vector[_CERT] == _CERT_OTHER:
-        return NO, ""
-    if vector[_CERT] == _CERT_SAME or (vector[_ID] == _OWN and vector[_BORN] == _BORN_SAME):
+def _newborn(vector: tuple[int, ...], both: bool) -> tuple[int, str]:
+    """A newborn's provisional name says whose child it is, not who it is: twins share everything but number, card and certificate."""
+    own = vector[_CERT] == _CERT_SAME or vector[_ID] == _OWN or vector[_CARD] == _CARD_SAME
+    if vector[_BORN] >= _BORN_YEAR or vector[_CERT] == _CERT_OTHER:
+        return (REVIEW, "newborn") if own and vector[_BORN] < _BORN_YEAR else (NO, "")
+    if vector[_SEX] == _SEX_OTHER:
+        return (REVIEW, "newborn") if own else (NO, "")
+    if own and (vector[_BORN] == _BORN_SAME or vector[_ID] == _OWN):
         return AUTO, ""
     if vector[_BORN] not in (_BORN_SAME, _FILLER):
-        return (REVIEW, "newborn") if vector[_ID] == _OWN else (NO, "")
+        return (REVIEW, "newborn") if own else (NO, "")
     mother = vector[_MOTHER] in (_MOTHER_NUMBER, _MOTHER_NAME)
-    if form.kind == other.kind and mother and vector[_SEX] and total >= model.auto:
+    signs = mother + (vector[_PHONE] == _PHONE_SAME) + (vector[_ADDRESS] == _HOUSE) + (vector[_ID] == _SHARED)
+    single = vector[_TWIN] != _TWIN_HALF or both
+    if signs >= 2 and single and vector[_SEX]:
         return AUTO, ""
-    if mother or vector[_PHONE] == _PHONE_SAME or vector[_ID] == _SHARED:
-        return REVIEW, "newborn"
-    return NO, ""
+    return (REVIEW, "newborn") if signs else (NO, "")
 
 
 def _kind(vector: tuple[int, ...]) -> str:
