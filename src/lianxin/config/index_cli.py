@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -70,3 +71,68 @@ def generate(
     except (ValueError, OSError) as failure:
         fail(str(failure), str(failure))
     say(f"已写 {count:,} 条登记:{out}", f"{count:,} registrations of {people:,} people: {out}")
+
+
+@index.command(short_help="Precision, recall, reviews on a labelled file · 评测")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--engine",
+    type=click.Choice(["memory", "database", "batch"]),
+    default="memory",
+    show_default=True,
+    help="What decides (database: an empty one) · 引擎",
+)
+@click.option(
+    "--model",
+    default="local",
+    show_default=True,
+    metavar="shipped|local|FILE",
+    help="Weights; local: with the file's own frequencies · 模型",
+)
+@click.option(
+    "--orders",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="Other orders of arrival to try · 换序次数",
+)
+@click.option("--pairs", is_flag=True, help="Also rank all candidate pairs by score · 候选对排序")
+@click.option(
+    "--map", "maps", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field · 列映射"
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first registrations · 只取前若干条")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON · 以 JSON 输出")
+def evaluate(
+    file: Path,
+    engine: str,
+    model: str,
+    orders: int,
+    pairs: bool,
+    maps: tuple[str, ...],
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Link a labelled CSV and compare with the truth: pairs, clusters, reviews, causes · 对带标签的 CSV 评测准确率."""
+    mapping = dict(m.partition("=")[::2] for m in maps)
+    if engine == "database":
+        from lianxin.config.cli import boot
+
+        boot()
+    else:
+        _django()
+    from lianxin.index import kit
+    from lianxin.index.kit import evaluate as evaluation
+
+    try:
+        labelled = kit.read_csv(file, mapping, limit=limit)
+        report = evaluation.evaluate(
+            labelled,
+            engine=engine,
+            model=model,
+            orders=orders,
+            pairs=pairs,
+            told=lambda word: say(word, word),
+        )
+    except (ValueError, OSError) as failure:
+        fail(str(failure), str(failure))
+    click.echo(json.dumps(report, ensure_ascii=False, indent=1) if as_json else evaluation.text(report))

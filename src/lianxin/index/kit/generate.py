@@ -85,7 +85,7 @@ def _town(place: County, town: Town, first: int, per_person: float) -> Iterator[
     hospitals, centres, stations = where["hospital"], where["centre"], where["station"]
     since, as_of = place.since.toordinal(), place.as_of.toordinal()
     visits, spread = place.set["visits"], place.set["spread"]
-    twice = place.rates["other"]["twice"]
+    twice, at_birth = place.rates["other"]["twice"], place.rates["birth_visits"]
     weights = [visits[AGES[_kind(as_of - p.born)]] for p in people]
     scale = (per_person - 1) * len(people) / sum(weights) if weights else 0.0
     random = rng.random
@@ -95,7 +95,7 @@ def _town(place: County, town: Town, first: int, per_person: float) -> Iterator[
         end = min(as_of, person.died + 3) if person.died else as_of
         for _ in range(1 + extra):
             day = start + int(random() * (end - start + 1))
-            if person.born >= since and random() < 0.25:  # children are seen most around their birth
+            if person.born >= since and random() < at_birth:
                 day = min(end, person.born + int(random() * 40))
             roll = random()
             group = hospitals if roll < 0.45 else centres if roll < 0.8 else stations
