@@ -42,6 +42,10 @@ class Duck:
         """Give a table's memory back."""
         self._con.execute(f"DROP TABLE IF EXISTS {name}")
 
+    def nested(self, query: str) -> str:
+        """A query as a relation that another query reads from."""
+        return f"({query}) nested"
+
     def columns(self, query: str) -> dict[str, Any]:
         """Result columns by name."""
         return dict(self._con.execute(query).fetchnumpy())

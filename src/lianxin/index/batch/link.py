@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 
 from lianxin.index.batch import cluster, statements
-from lianxin.index.form import Form
 from lianxin.index.match import policy, sql
 from lianxin.index.match.model import POLICY, TF_OF, Frequencies, Model, tf_hash
 
@@ -51,6 +50,9 @@ class Engine(Protocol):
 
     def drop(self, name: str) -> None:
         """Give a table's memory back."""
+
+    def nested(self, query: str) -> str:
+        """A query as a relation that another query reads from."""
 
     def columns(self, query: str) -> dict[str, Any]:
         """Result columns by name, as numpy arrays."""
@@ -122,10 +124,10 @@ def link(
     rid, pid, own = (np.asarray(people[c])[order] for c in ("rid", "pid", "own"))
     slices = max(1, -(-len(rid) // SLICE))
     found, compared = [], 0
-    query = statements.scored(model, engine.dialect)
+    levels = statements.hopeful(model, engine.dialect)
     for n in range(slices):
         compared += slice_pairs(engine, slices, n)
-        found.append(engine.columns(query))
+        found.append(engine.columns(statements.scored(model, engine.nested(levels))))
         clock.tell(f"{n + 1}/{slices}")
     engine.drop("part")
     pairs = _Pairs.of(found)
@@ -160,7 +162,7 @@ def link(
     kinds.append("two_matches")
     kind[refused] = len(kinds) - 1
     shown = (verdict == policy.REVIEW) | np.isin(np.arange(len(verdict)), refused)
-    best = _one_per_groups(grouped.label[left], grouped.label[right], pairs.bits, np.flatnonzero(shown))
+    best = _one_per_groups(grouped.label, pairs, left, right, np.flatnonzero(shown))
     clock.done("clusters")
     figures |= {
         "forms": len(rid),
@@ -270,7 +272,7 @@ def judged(pairs: _Pairs, model: Model) -> tuple[Any, Any, list[str]]:
         if policy.vetoed(vector):
             verdict, kind = policy.NO, ""
         else:
-            verdict, kind = policy._rule(Form(kind=left), Form(kind=right), vector, float(total), model)
+            verdict, kind = policy.rule(vector, left, right, float(total), model)
         if kind not in kinds:
             kinds.append(kind)
         verdicts[i], codes[i] = verdict, kinds.index(kind)
@@ -295,7 +297,8 @@ def _foes(engine: Engine, model: Model, rid: Any, label: Any, figures: dict[str,
                 " JOIN member m ON m.rid = x.rid JOIN member o ON o.rid = y.rid AND o.label = m.label"
             )
         engine.make("part", query)
-        engine.make("within", statements.all_scored(model, engine.dialect, "part"))
+        levels = engine.nested(statements.everything(engine.dialect))
+        engine.make("within", statements.all_scored(model, levels))
         patterns = np.asarray(
             engine.columns("SELECT DISTINCT pattern FROM within")["pattern"], dtype=np.int64
         )
@@ -314,12 +317,13 @@ def _foes(engine: Engine, model: Model, rid: Any, label: Any, figures: dict[str,
     return pairs.left, pairs.right
 
 
-def _one_per_groups(left: Any, right: Any, bits: Any, rows: Any) -> Any:
-    """Of ``rows``, the strongest for every two groups; none within a group."""
-    rows = rows[left[rows] != right[rows]]
-    low, high = np.minimum(left[rows], right[rows]), np.maximum(left[rows], right[rows])
-    order = np.lexsort((rows, -bits[rows], high, low))
-    low, high = low[order], high[order]
-    first = np.ones(len(order), dtype=bool)
+def _one_per_groups(label: Any, pairs: _Pairs, left: Any, right: Any, rows: Any) -> Any:
+    """Of the pairs at ``rows``, the strongest for every two groups (none within a group), by group."""
+    a, b = label[left[rows]], label[right[rows]]
+    rows, a, b = rows[a != b], a[a != b], b[a != b]
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    order = np.lexsort((pairs.right[rows], pairs.left[rows], -pairs.bits[rows], high, low))
+    rows, low, high = rows[order], low[order], high[order]
+    first = np.ones(len(rows), dtype=bool)
     first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    return np.sort(rows[order[first]])
+    return rows[first]

@@ -1,4 +1,7 @@
-"""Forms out of the database as Parquet files, by several processes: each takes ranges of ids, opens the sealed forms, computes keys."""
+"""Forms out of the database as Parquet files, by several processes: each takes ranges of pages, opens the forms, computes keys.
+
+The files hold plain names and numbers: they lie in the run's own folder (mode 0700) and go with it.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +14,46 @@ from typing import Any
 
 from lianxin.index.batch import workers
 
-RANGE = 100_000
-"""Forms per file: some 30 MB in memory."""
+PAGES = 4_000
+"""Database pages per file: some 100,000 forms."""
+_SHARE_BITS = 24  # a file holds fewer forms than this many bits count
+_AT_ONCE = 2_000
 _CONNECTING = ("dbname", "user", "password", "host", "port")
 
 
 @dataclass(frozen=True)
 class Share:
-    """One file's work: ids ``first`` to ``last`` inclusive, and where the file goes."""
+    """One file's work: pages ``first`` up to ``end``, the first rid, and where the file goes."""
 
     first: int
-    last: int
+    end: int
+    rid: int
     path: Path
 
 
 def forms(place: Path, processes: int = 2) -> list[Path]:
-    """Write every form of an active person to ``place`` as Parquet; the files, in order of ids."""
+    """Write every form of an active person to ``place`` as Parquet; the files, in the order of the table."""
     from django.db import connection
 
     with connection.cursor() as cur:
-        cur.execute("SELECT min(id), max(id), count(*) FROM index_form")
-        low, high, count = cur.fetchone()
-    if not count:
-        return []
-    parts = max(1, -(-count // RANGE))
-    step = -(-(high - low + 1) // parts)
+        cur.execute("SELECT pg_relation_size('index_form') / current_setting('block_size')::int")
+        pages = cur.fetchone()[0]
     shares = [
-        Share(first, first + step - 1, place / f"forms-{n:05d}.parquet")
-        for n, first in enumerate(range(low, high + 1, step))
+        Share(first, min(first + PAGES, pages), n << _SHARE_BITS, place / f"forms-{n:05d}.parquet")
+        for n, first in enumerate(range(0, pages, PAGES))
     ]
-    params = connection.get_connection_params()
-    where = {name: str(params[name]) for name in _CONNECTING if params.get(name)}
-    if processes <= 1 or len(shares) == 1:
+    where = connecting()
+    if processes <= 1 or len(shares) <= 1:
         return [share.path for share in shares if take(where, share)]
     return list(_spread(where, shares, processes))
+
+
+def connecting() -> dict[str, str]:
+    """How a helper process reaches the database that this process works with."""
+    from django.db import connection
+
+    params = connection.get_connection_params()
+    return {name: str(params[name]) for name in _CONNECTING if params.get(name)}
 
 
 def _spread(where: dict[str, str], shares: Sequence[Share], processes: int) -> Iterator[Path]:
@@ -60,19 +69,20 @@ def take(where: dict[str, str], share: Share) -> int:
     import psycopg
     import pyarrow.parquet as pq
 
-    from lianxin.access import seal
+    from lianxin.index import vault
     from lianxin.index.batch import table
-    from lianxin.index.form import unpack
 
     rows: list[Any] = []
     with psycopg.connect(**where, autocommit=True) as own, own.cursor(binary=True) as cur:  # type: ignore[arg-type]
         cur.execute(
-            "SELECT f.id, f.person_id, f.body FROM index_form f JOIN index_person p ON p.id = f.person_id"
-            " WHERE f.id BETWEEN %s AND %s AND p.status = 'active' ORDER BY f.id",
-            [share.first, share.last],
+            "SELECT f.person_id, f.body FROM index_form f JOIN index_person p ON p.id = f.person_id"
+            f" WHERE f.ctid >= '({share.first},0)' AND f.ctid < '({share.end},0)' AND p.status = 'active'"
+            " ORDER BY f.person_id, f.ctid"
         )
-        for form_id, person_id, body in cur:
-            rows.append((form_id, person_id, unpack(seal.unseal_bytes(body))))
+        while part := cur.fetchmany(_AT_ONCE):
+            opened = vault.open_all([body for _, body in part])
+            for (person_id, _), form in zip(part, opened, strict=True):
+                rows.append((share.rid + len(rows), person_id, form))
     if rows:
         pq.write_table(table.table(rows), share.path, compression="zstd", compression_level=1)
         share.path.chmod(0o600)

@@ -112,25 +112,32 @@ def _bits(model: Model) -> str:
     return text
 
 
-def scored(model: Model, dialect: str) -> str:
-    """Pairs of ``part`` that may matter: rids, bits, pattern."""
-    hopeful = f"\nWHERE ({bound(model, dialect)}) >= {model.review!r} OR {_ALWAYS_HOPEFUL}"
+def hopeful(model: Model, dialect: str) -> str:
+    """Levels of those pairs of ``part`` that may matter."""
+    where = f"\nWHERE ({bound(model, dialect)}) >= {model.review!r} OR {_ALWAYS_HOPEFUL}"
+    return _levels(dialect, "part", where)
+
+
+def everything(dialect: str) -> str:
+    """Levels of all pairs of ``part``."""
+    return _levels(dialect, "part", "")
+
+
+def scored(model: Model, levels: str) -> str:
+    """Rids, bits and pattern of the pairs in ``levels`` that may matter."""
+    return f"SELECT * FROM ({all_scored(model, levels)}) s WHERE bits >= {model.review!r} OR kept"
+
+
+def all_scored(model: Model, levels: str) -> str:
+    """Rids, bits and pattern of every pair in ``levels``; ``kept``: the policy looks at it whatever its score."""
     return (
-        f"SELECT rid_l AS l, rid_r AS r, bits, pattern FROM (SELECT *, {_bits(model)} AS bits, {_pattern()} AS pattern"
-        f" FROM ({_levels(dialect, 'part', hopeful)}) q) s WHERE bits >= {model.review!r} OR {_ALWAYS_KEPT}"
+        f"SELECT rid_l AS l, rid_r AS r, {_bits(model)} AS bits, {_pattern()} AS pattern, {_ALWAYS_KEPT} AS kept"
+        f" FROM {levels}"
     )
 
 
-def all_scored(model: Model, dialect: str, source: str) -> str:
-    """Every pair of ``source``: rids, bits, pattern."""
-    return (
-        f"SELECT rid_l AS l, rid_r AS r, {_bits(model)} AS bits, {_pattern()} AS pattern"
-        f" FROM ({_levels(dialect, source, '')}) q"
-    )
-
-
-def counted(dialect: str, source: str) -> str:
-    """Patterns of ``source`` with the rarity of what is in common (whole bits), and how many pairs have them."""
+def counted(levels: str) -> str:
+    """Patterns in ``levels`` with the rarity of what is in common (whole bits), and how many pairs have them."""
     rarity = [
         f"CASE WHEN v_{field} = {row.number} THEN LEAST(l_tf_{row.tf}, r_tf_{row.tf}) ELSE 0 END"
         for field in FIELDS
@@ -139,6 +146,5 @@ def counted(dialect: str, source: str) -> str:
     ]
     return (
         f"SELECT pattern, rarity, count(*) AS n FROM (SELECT {_pattern()} AS pattern,"
-        f" CAST(round({' + '.join(rarity)}) AS INTEGER) AS rarity FROM ({_levels(dialect, source, '')}) q) s"
-        " GROUP BY pattern, rarity"
+        f" CAST(round({' + '.join(rarity)}) AS INTEGER) AS rarity FROM {levels}) s GROUP BY pattern, rarity"
     )
