@@ -63,14 +63,17 @@ class Table:
         """Score of every pattern."""
         total = self.rarity + prior
         near = np.zeros(len(self.n))
+        cap = np.where(self.newborn, float(POLICY["near_cap_newborn"]), np.inf)
         for i, field in enumerate(FIELDS):
             row = np.array(weights[field])
             close = np.array([level.near for level in LEVELS[field]])
             found = row[self.levels[:, i]]
             is_near = close[self.levels[:, i]]
+            caps = np.array([np.inf if level.cap is None else level.cap for level in LEVELS[field]])
+            cap = np.minimum(cap, caps[self.levels[:, i]])
             total += np.where(is_near, 0.0, found)
             near += np.where(is_near, found, 0.0)
-        cap = np.where(self.newborn, float(POLICY["near_cap_newborn"]), float(POLICY["near_cap"]))
+        cap = np.where(np.isinf(cap), float(POLICY["near_cap"]), cap)
         return total + np.minimum(near, cap)
 
     def shares(self, weight: np.ndarray, field: str) -> np.ndarray:

@@ -57,6 +57,8 @@ def values_of(form: Form) -> list[str]:
                     out.append(f"d|{sound}|{month_day}")
             if place:
                 out.append(f"t|{sound}|{place}")
+            if form.village:
+                out.append(f"t|{sound}|{form.village}")
         if form.former and year:
             out.append(f"f|{form.former}|{year}")
         if year:

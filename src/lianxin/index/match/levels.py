@@ -23,7 +23,10 @@ from lianxin.standards.text import T, Text
 
 @dataclass(frozen=True)
 class Level:
-    """One row of the table: ``when`` is a syntax tree without macros; ``tf`` names the term-frequency table or is ""."""
+    """One row of the table: ``when`` is a syntax tree without macros; ``tf`` names the term-frequency table or is "".
+
+    ``near``: evidence that a household shares; ``cap``: most that such evidence counts together beside this level.
+    """
 
     field: str
     number: int
@@ -32,6 +35,7 @@ class Level:
     when: ast.expr
     tf: str
     near: bool
+    cap: float | None
     title: Text
 
 
@@ -85,6 +89,7 @@ def _read() -> tuple[dict[str, Text], dict[str, list[Level]]]:
                 expander.visit(_expression(row["when"])),
                 row.get("tf", ""),
                 bool(row.get("near", False)),
+                float(row["cap"]) if "cap" in row else None,
                 T(row.get("zh", "缺失"), row.get("en", "Missing")),
             )
             for number, row in enumerate(entry["levels"])

@@ -18,7 +18,12 @@ Parts = tuple[tuple[str, str, float], ...]
 
 _NAME, _ID, _BORN, _SEX = POSITION["name"], POSITION["id"], POSITION["born"], POSITION["sex"]
 _PHONE, _CARD, _MOTHER = POSITION["phone"], POSITION["card"], POSITION["mother"]
-_KIN, _PARENT, _ADDRESS, _HOUSE = POSITION["kin"], number("kin", "parent"), POSITION["address"], number("address", "house")
+_KIN, _PARENT, _ADDRESS, _HOUSE = (
+    POSITION["kin"],
+    number("kin", "parent"),
+    POSITION["address"],
+    number("address", "house"),
+)
 _ONE_OFF = number("name", "one_off")
 _CERT, _TWIN, _SURNAME = POSITION["certificate"], POSITION["twin"], POSITION["surname"]
 _OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
@@ -35,11 +40,13 @@ _CERT_SAME, _CARD_SAME, _PHONE_SAME = (
     number("card", "exact"),
     number("phone", "exact"),
 )
-_BORN_SAME, _BORN_YEAR = number("born", "exact"), number("born", "year")
+_BORN_SAME = frozenset({number("born", "of_id"), number("born", "exact")})
+_BORN_FAR = frozenset({number("born", c) for c in ("month_day", "edits", "year", "decade", "other")})
 _BORN_LUNAR, _FILLER = number("born", "lunar"), number("born", "filler")
 _MOTHER_NUMBER, _MOTHER_NAME = number("mother", "number"), number("mother", "name")
 _SOUND, _NEAR_SOUND, _FORMER = number("name", "sound"), number("name", "near_sound"), number("name", "former")
 _NAME_OTHER = frozenset({number("name", "given"), number("name", "surname"), number("name", "other")})
+_REVIEW_DEMAND: dict[int, float] = {number("name", n): b for n, b in POLICY["review_demand"].items()}
 _DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
 _MARGIN: float = POLICY["margin"]
 _CONTRADICTION: float = POLICY["contradiction"]
@@ -88,7 +95,7 @@ def vetoed(vector: tuple[int, ...]) -> bool:
     """Whether two registrations can never be of one person: other own numbers, other twin, parent and child, other sex and birth."""
     if vector[_ID] == _STRANGERS or vector[_TWIN] == _TWIN_OTHER or vector[_KIN] == _PARENT:
         return True
-    return vector[_SEX] == _SEX_OTHER and vector[_BORN] >= _BORN_YEAR and vector[_ID] != _OWN
+    return vector[_SEX] == _SEX_OTHER and vector[_BORN] in _BORN_FAR and vector[_ID] != _OWN
 
 
 def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
@@ -117,7 +124,7 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
     """(verdict, review kind) of a pair by its levels, the kinds of the two names and the bits of the pair. No veto is asked here."""
     same_id = vector[_ID] == _OWN
     if PLACEHOLDER in (kind_a, kind_b):
-        if same_id and vector[_SEX] != _SEX_OTHER and vector[_BORN] < _BORN_YEAR:
+        if same_id and vector[_SEX] != _SEX_OTHER and vector[_BORN] not in _BORN_FAR:
             return AUTO, ""
         strong = same_id or vector[_ID] in (_DOCUMENT, _SAME_WRONG) or vector[_CARD] == _CARD_SAME
         return (REVIEW, "same_id") if strong else (NO, "")
@@ -125,34 +132,36 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
         return _newborn(vector, kind_a == kind_b)
     name = vector[_NAME]
     western = vector[_SURNAME] != 0
-    if name in _NAME_OTHER:
-        if same_id or vector[_ID] == _DOCUMENT:
-            return REVIEW, "renamed" if vector[_BORN] == _BORN_SAME and vector[
-                _SEX
-            ] != _SEX_OTHER else "same_id"
-        return (REVIEW, _kind(vector)) if total >= model.review else (NO, "")
     demand = 0.0 if western else _DEMAND.get(name)
-    if name == _ONE_OFF and same_id and vector[_BORN] == _BORN_SAME:
+    if name == 0 and not western and same_id:
         demand = 0.0
-    if name == 0 and not western:
-        demand = 0.0 if same_id else None
+    if name == _ONE_OFF and _personal(vector):
+        demand = 0.0
     if demand is not None and total >= model.auto + demand:
         return AUTO, ""
-    if total >= model.review or same_id:
+    if total >= model.review + _REVIEW_DEMAND.get(name, 0.0):
         return REVIEW, _kind(vector)
     return NO, ""
+
+
+def _personal(vector: tuple[int, ...]) -> bool:
+    """Whether something agrees that brothers and sisters do not share, and no parent lends: one character differs for twins too."""
+    if vector[_BORN] not in _BORN_SAME or vector[_CARD] > _CARD_SAME:
+        return False
+    number = vector[_ID] == _OWN and vector[_MOTHER] == 0
+    return number or vector[_CARD] == _CARD_SAME or vector[_CERT] == _CERT_SAME
 
 
 def _newborn(vector: tuple[int, ...], both: bool) -> tuple[int, str]:
     """A newborn's provisional name says whose child it is, not who it is: twins share everything but number, card and certificate."""
     own = vector[_CERT] == _CERT_SAME or vector[_ID] == _OWN or vector[_CARD] == _CARD_SAME
-    if vector[_BORN] >= _BORN_YEAR or vector[_CERT] == _CERT_OTHER:
-        return (REVIEW, "newborn") if own and vector[_BORN] < _BORN_YEAR else (NO, "")
+    if vector[_BORN] in _BORN_FAR or vector[_CERT] == _CERT_OTHER:
+        return (REVIEW, "newborn") if own and vector[_BORN] not in _BORN_FAR else (NO, "")
     if vector[_SEX] == _SEX_OTHER:
         return (REVIEW, "newborn") if own else (NO, "")
-    if own and (vector[_BORN] == _BORN_SAME or vector[_ID] == _OWN):
+    if own and (vector[_BORN] in _BORN_SAME or vector[_ID] == _OWN):
         return AUTO, ""
-    if vector[_BORN] not in (_BORN_SAME, _FILLER):
+    if vector[_BORN] not in _BORN_SAME and vector[_BORN] != _FILLER:
         return (REVIEW, "newborn") if own else (NO, "")
     mother = vector[_MOTHER] in (_MOTHER_NUMBER, _MOTHER_NAME)
     signs = mother + (vector[_PHONE] == _PHONE_SAME) + (vector[_ADDRESS] == _HOUSE) + (vector[_ID] == _SHARED)
@@ -165,7 +174,8 @@ def _newborn(vector: tuple[int, ...], both: bool) -> tuple[int, str]:
 def _kind(vector: tuple[int, ...]) -> str:
     """The review kind that tells a person what to look at first."""
     if vector[_ID] == _OWN or vector[_ID] == _DOCUMENT:
-        return "same_id"
+        same = vector[_BORN] in _BORN_SAME and vector[_SEX] != _SEX_OTHER
+        return "renamed" if same and vector[_NAME] in _NAME_OTHER else "same_id"
     if vector[_ID] in _TYPOS:
         return "id_typo"
     if vector[_NAME] == _FORMER:

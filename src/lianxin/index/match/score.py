@@ -21,6 +21,11 @@ _NEAR: tuple[tuple[int, frozenset[int]], ...] = tuple(
     for field, rows in LEVELS.items()
     if any(level.near for level in rows)
 )
+_CAPS: tuple[tuple[int, dict[int, float]], ...] = tuple(
+    (POSITION[field], {level.number: level.cap for level in rows if level.cap is not None})
+    for field, rows in LEVELS.items()
+    if any(level.cap is not None for level in rows)
+)
 _ID = POSITION["id"]
 _STRANGERS = number("id", "strangers")
 _CAP: float = POLICY["near_cap"]
@@ -56,8 +61,23 @@ def levels_bits(vector: tuple[int, ...], a: Form, b: Form, model: Model) -> floa
         level = vector[position]
         if level in levels:
             near += rows[position][level]
-    cap = _CAP if a.kind == b.kind == NAMED else _CAP_NEWBORN
-    return total if near <= cap else total - near + cap
+            total -= rows[position][level]
+    total += near
+    if near > 0.0:
+        cap = near_cap(vector, a.kind == b.kind == NAMED)
+        if near > cap:
+            total += cap - near
+    return total
+
+
+def near_cap(vector: tuple[int, ...], named: bool) -> float:
+    """Most that the evidence of a household counts beside the other levels."""
+    cap, told = (_CAP, False) if named else (_CAP_NEWBORN, True)
+    for position, caps in _CAPS:
+        found = caps.get(vector[position])
+        if found is not None:
+            cap, told = (min(cap, found) if told else found), True
+    return cap
 
 
 def bits(a: Form, b: Form, model: Model) -> float:
@@ -96,7 +116,7 @@ def parts(vector: tuple[int, ...], a: Form, b: Form, model: Model) -> tuple[tupl
                 model.tf_bits(row.tf, getattr(a, attribute)), model.tf_bits(row.tf, getattr(b, attribute))
             )
         out.append((field, row.code, round(value, 2)))
-    cap = _CAP if a.kind == b.kind == NAMED else _CAP_NEWBORN
+    cap = near_cap(vector, a.kind == b.kind == NAMED)
     if near > cap:
         out.append(("household", "cap", round(cap - near, 2)))
     return tuple(out)

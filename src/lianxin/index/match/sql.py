@@ -118,8 +118,19 @@ def bits_sql(model: Model, left: str = "l", right: str = "r", prefix: str = "v_"
             terms.append(f"(CASE {column} {' '.join(plain)} ELSE 0 END)")
         if close:
             near.append(f"(CASE {column} {' '.join(close)} ELSE 0 END)")
-    cap = (
-        f"(CASE WHEN {left}.kind = 0 AND {right}.kind = 0 THEN {POLICY['near_cap']}"
-        f" ELSE {POLICY['near_cap_newborn']} END)"
+    none = 1000
+    caps = [
+        f"CASE {prefix}{field} "
+        + " ".join(
+            f"WHEN {level.number} THEN {level.cap!r}" for level in LEVELS[field] if level.cap is not None
+        )
+        + f" ELSE {none} END"
+        for field in FIELDS
+        if any(level.cap is not None for level in LEVELS[field])
+    ]
+    newborn = (
+        f"CASE WHEN {left}.kind = 0 AND {right}.kind = 0 THEN {none} ELSE {POLICY['near_cap_newborn']} END"
     )
+    least = f"LEAST({', '.join([newborn, *caps])})"
+    cap = f"(CASE WHEN {least} = {none} THEN {POLICY['near_cap']} ELSE {least} END)"
     return " + ".join([*terms, f"LEAST({' + '.join(near)}, {cap})"])
