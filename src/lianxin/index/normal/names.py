@@ -54,9 +54,9 @@ _FIRST = frozenset(word[0] for word in _fillers["suffixes"]) | frozenset("012345
 _MASKED = re.compile(r"^.[x某?]+$")
 _BRACKETS = re.compile(r"\(([^()]*)\)?")
 _FORMER = re.compile(r"^(?:曾用名|曾用|原名|又名|别名|旧名|原)[ ,·-]*(.+)$")
-_CUT = re.compile(r"[ ·,\-()]+")
+_CUT = re.compile(r"[ ·,\-()0-9]+")
+_SEPARATORS = re.compile(r"[ ·,\-()]+")
 _SPELT = re.compile(r"[a-z]{2,}")
-_NOT_NAME = re.compile(r"[0-9()]+")
 
 # 王芳之子, 王芳之大女, 王芳大宝, 王芳婴, 王芳之双大子 …
 _ORDER = {"大": 1, "长": 1, "老大": 1, "一": 1, "甲": 1, "a": 1, "1": 1, "二": 2, "次": 2, "老二": 2, "乙": 2, "b": 2, "2": 2,
@@ -66,6 +66,7 @@ _RANK = r"双胎?|双胞胎|第|"
 _NEWBORN = re.compile(
     rf"^(?P<m>.{{2,}}?)(?P<z>之)?(?:{_RANK})(?P<r>老?[大二]|[长次三四小甲乙丙]|一)?(?P<c>{_CHILD})(?P<n>[一二三四甲乙丙]|[abcd1-4])?$"
 )
+_NUMBERED = frozenset("1234abcd")
 _BABY = frozenset("子女婴男儿孩宝毛")
 _NAMELESS = re.compile(
     r"^(?:新生儿?|婴儿?|男婴|女婴|宝宝|毛毛|男孩|女孩|大宝|小宝|二宝|大毛|小毛|baby)+([0-9]*)$"
@@ -112,14 +113,19 @@ def key(text: str) -> str:
     return read(text).name if text else ""
 
 
-def _written(raw: str, age: int) -> Name:
+def _written(raw: str, age: int, former: str = "", mother: str = "") -> Name:
     """A name that is not (only) in Latin letters."""
-    former = mother = ""
     if "(" in raw or ")" in raw:
         raw, former, mother = _outside(raw)
     core = raw.strip(" ·-,") if not raw.isalnum() else raw
     if core[-1:] in "x某?" and _MASKED.match(core):
         return _NOTHING
+    if core[-1:] in _NUMBERED and not _BABY.isdisjoint(
+        core
+    ):  # 王芳之女B: a number of the child, not of the name
+        newborn = _newborn(_SEPARATORS.sub("", core), mother, age)
+        if newborn is not None:
+            return newborn
     core = _bare(core)
     if core.isalpha() and not core[-1].isascii():
         parts = [core]
@@ -128,7 +134,15 @@ def _written(raw: str, age: int) -> Name:
     name = "".join(parts)
     if len(parts) > 1 and (again := _bare(name)) != name:
         parts, name = [again], again
+    spelt: list[str] | None = None
+    if not name.isascii() and _SPELT.search(name):
+        name, spelt = _letters(name)
+        if not any(spelt):
+            return _written(name, age, former, mother)
+        parts = [name]
     if not name or name in _WHOLE or (not _WORD_HEADS.isdisjoint(name) and _WORDS.search(name)):
+        return _NOTHING
+    if name[-1] in "x某?" and spelt is None and _MASKED.match(name):
         return _NOTHING
     if not _BABY.isdisjoint(name) or mother:
         newborn = _newborn(name, mother, age)
@@ -136,7 +150,7 @@ def _written(raw: str, age: int) -> Name:
             return newborn
     if name.isascii():
         return _latin(core, "", "")
-    return _named(name, parts, former)
+    return _named(name, parts, former, spelt)
 
 
 def _bare(core: str) -> str:
@@ -186,14 +200,14 @@ def _newborn(name: str, mother: str, age: int) -> Name | None:
         return None
     rank = _ORDER.get(found["r"] or "") or _ORDER.get(found["n"] or "") or 0
     sex = 2 if child in _GIRL else 1 if child in _BOY else 0
-    return _stand_in(_named(found["m"], [found["m"]], "").name, child, rank, sex)
+    return _stand_in(_named(found["m"], [found["m"]]).name, child, rank, sex)
 
 
 def _stand_in(mother: str, child: str, rank: int, sex: int) -> Name:
     word = "女" if sex == 2 else "子" if sex == 1 else "婴"
     if not mother:
         return Name("", kind=NEWBORN, twin=rank, sex=sex)
-    plain = _named(mother, [mother], "")
+    plain = _named(mother, [mother])
     reading = plain.pinyin + "zhi"
     return Name(
         f"{mother}之{word}", plain.surname, f"{plain.given}之{word}", NEWBORN, plain.script, reading,
@@ -201,12 +215,9 @@ def _stand_in(mother: str, child: str, rank: int, sex: int) -> Name:
     )  # fmt: skip
 
 
-def _named(name: str, parts: list[str], former: str) -> Name:
-    spelt: list[str] | None = None
-    if not name.isalpha() or (not name.isascii() and _SPELT.search(name)):
-        name, spelt = _letters(name)
-        if not name or name == "?" * len(name):
-            return _NOTHING
+def _named(name: str, parts: list[str], former: str = "", spelt: list[str] | None = None) -> Name:
+    if name == "?" * len(name):
+        return _NOTHING
     script = _script(name, parts)
     if script == MINORITY:
         folded = name.translate(_to_variant)
@@ -230,22 +241,22 @@ def _named(name: str, parts: list[str], former: str) -> Name:
 
 
 def _letters(name: str) -> tuple[str, list[str]]:
-    """(name without digits, syllables typed in Latin letters for characters that could not be typed: each becomes ``?``)."""
-    name = _NOT_NAME.sub("", name)
+    """(name, what was spelt): a syllable in Latin letters stands for a character that could not be typed and becomes ``?``.
+
+    Other runs of letters are notes, and go.
+    """
     out: list[str] = []
     said: list[str] = []
     at = 0
-    while at < len(name):
-        found = _SPELT.match(name, at)
-        if found and found[0] in chars.syllables():
+    for found in _SPELT.finditer(name):
+        out += name[at : found.start()]
+        said += [""] * (found.start() - at)
+        at = found.end()
+        if found[0] in chars.syllables():
             out.append("?")
             said.append(found[0])
-            at = found.end()
-            continue
-        if not found or not out:
-            out.append(name[at])
-            said.append("")
-        at = found.end() if found and out and name[at].isascii() else at + 1
+    out += name[at:]
+    said += [""] * (len(name) - at)
     return "".join(out), said
 
 
