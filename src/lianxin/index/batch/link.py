@@ -261,7 +261,12 @@ def slice_pairs(engine: Engine, slices: int, n: int) -> int:
 
 def judged(pairs: _Pairs, model: Model) -> tuple[Any, Any, list[str]]:
     """(verdict, position of the review kind, kinds) of every pair: the policy's rule, once for each pattern and range of bits."""
-    cuts = np.array(sorted({model.review, *(model.auto + d for d in (0.0, *POLICY["name_demand"].values()))}))
+    cuts = np.array(
+        sorted(
+            {model.review + d for d in (0.0, *POLICY["review_demand"].values())}
+            | {model.auto + d for d in (0.0, *POLICY["name_demand"].values())}
+        )
+    )
     place = np.searchsorted(cuts, pairs.bits, side="right")
     both, back = np.unique(pairs.pattern * (len(cuts) + 1) + place, return_inverse=True)
     verdicts, codes, kinds = np.empty(len(both), dtype=np.int8), np.empty(len(both), dtype=np.int8), []
