@@ -10,7 +10,7 @@ from functools import cache
 from hashlib import blake2b
 
 from lianxin.access import seal
-from lianxin.index.form import LATIN, NAMED, NEWBORN, Form, readings
+from lianxin.index.form import LATIN, MINORITY, NAMED, NEWBORN, Form, readings
 from lianxin.index.normal.latin import phonetic
 
 
@@ -59,6 +59,8 @@ def values_of(form: Form) -> list[str]:
                 out.append(f"t|{sound}|{place}")
             if form.village:
                 out.append(f"t|{sound}|{form.village}")
+        if form.script == MINORITY and year:
+            out.append(f"r|{''.join(sorted(form.name))}|{year}")
         if form.former and year:
             out.append(f"f|{form.former}|{year}")
         if year:
@@ -77,6 +79,8 @@ def values_of(form: Form) -> list[str]:
             out.append(f"m|{form.mother_id}|{day}")
         if form.mother:
             out.append(f"w|{form.mother}|{day}")
+    if form.mother:
+        out += [f"q|{form.mother}|{phone}" for phone in phones]
     if form.kind == NEWBORN and form.mother_id:
         out.append(f"x|{form.mother_id}|{year}")
     return list(dict.fromkeys(out))

@@ -44,12 +44,16 @@ _BORN_SAME = frozenset({number("born", "of_id"), number("born", "exact")})
 _BORN_FAR = frozenset({number("born", c) for c in ("month_day", "edits", "year", "decade", "other")})
 _BORN_LUNAR, _FILLER = number("born", "lunar"), number("born", "filler")
 _MOTHER_NUMBER, _MOTHER_NAME = number("mother", "number"), number("mother", "name")
+_NAME_SAME, _BORN_OTHER = number("name", "exact"), number("born", "other")
 _SOUND, _NEAR_SOUND, _FORMER = number("name", "sound"), number("name", "near_sound"), number("name", "former")
 _NAME_OTHER = frozenset({number("name", "given"), number("name", "surname"), number("name", "other")})
 _REVIEW_DEMAND: dict[int, float] = {number("name", n): b for n, b in POLICY["review_demand"].items()}
 _DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
 _MARGIN: float = POLICY["margin"]
 _CONTRADICTION: float = POLICY["contradiction"]
+
+_BORN_APART = frozenset({number("born", c) for c in ("edits", "decade", "other")})
+"""Birth dates that no slip explains: only a number of one's own outweighs them."""
 
 AUTO, REVIEW, NO = 2, 1, 0
 
@@ -105,6 +109,8 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
     for other in candidate.forms:
         vector = compare(form, other)
         if vetoed(vector):
+            if _childs_name(vector):
+                return Judged(candidate, 0.0, other, vector, REVIEW, "guardian")
             return None
         total = levels_bits(vector, form, other, model)
         if total > best_bits or (total == best_bits and _rank(other) < _rank(best)):
@@ -114,6 +120,14 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
     if verdict == AUTO and worst < _CONTRADICTION:
         verdict, kind = REVIEW, "contradiction"
     return Judged(candidate, best_bits, best, best_vector, verdict, kind, worst)
+
+
+def _childs_name(vector: tuple[int, ...]) -> bool:
+    """Same name, home and phone, a generation apart: no family does that, but a desk that copies the parent's card for the child."""
+    home = (vector[_PHONE] == _PHONE_SAME and vector[_ADDRESS] in (0, _HOUSE)) or vector[_CARD] == _CARD_SAME
+    return (
+        vector[_NAME] == _NAME_SAME and home and vector[_BORN] == _BORN_OTHER and vector[_TWIN] != _TWIN_OTHER
+    )
 
 
 def _rank(form: Form) -> tuple[str, int, str, str]:
@@ -137,11 +151,22 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
         demand = 0.0
     if name == _ONE_OFF and _personal(vector):
         demand = 0.0
+    if vector[_BORN] in _BORN_APART and not _numbered(vector):
+        demand = None
     if demand is not None and total >= model.auto + demand:
         return AUTO, ""
     if total >= model.review + _REVIEW_DEMAND.get(name, 0.0):
         return REVIEW, _kind(vector)
     return NO, ""
+
+
+def _numbered(vector: tuple[int, ...]) -> bool:
+    """Whether a number of the person's own agrees."""
+    return (
+        vector[_ID] in (_OWN, _DOCUMENT, _SAME_WRONG)
+        or vector[_CARD] == _CARD_SAME
+        or vector[_CERT] == _CERT_SAME
+    )
 
 
 def _personal(vector: tuple[int, ...]) -> bool:

@@ -13,6 +13,10 @@ REVIEWS: dict[str, Text] = {
     "two_matches": T("同时符合两个人", "Fits two persons"),
     "newborn": T("新生儿暂用名与正式姓名", "A newborn's provisional name"),
     "household": T("可能是同一家庭的另一人", "May be another member of one household"),
+    "guardian": T(
+        "同名同住址而出生相差一代,可能登记了监护人证件",
+        "Same name and home, a generation apart: a guardian's card may have been used",
+    ),
     "lunar": T("出生日期可能一为农历", "One birth date may be by the lunar calendar"),
     "renamed": T("姓名不同,可能改名", "Another name: may have been renamed"),
     "contradiction": T("与此人的另一条登记矛盾", "Contradicts another registration of the person"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 
+from lianxin.index.form import COLUMNS
 from lianxin.index.match.levels import FIELDS, LEVELS
 from lianxin.index.match.model import POLICY, TF_OF, Model
 
@@ -18,9 +19,14 @@ _COMPARE: dict[type, str] = {
 _ARITHMETIC: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Mod: "%"}
 
 
+_TEXT = frozenset(name for name, kind in COLUMNS if kind == "text")
+
+
 def _is_text(node: ast.expr) -> bool:
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str)
+    if isinstance(node, ast.Attribute):
+        return node.attr in _TEXT
     return isinstance(node, ast.Subscript) or (isinstance(node, ast.BinOp) and _is_text(node.left))
 
 
