@@ -108,8 +108,9 @@ def _leading(text: str, hint: str) -> tuple[str, int]:
 
 
 _NUMERAL = re.compile(
-    r"[零一二三四五六七八九十百两]+(?=(?:号|组|栋|幢|单元|室|楼|层|弄|巷|队|社|排|座|户|村民小组|区|期|门|梯|房|之))"
+    r"[零一二三四五六七八九十百两]+(?=(?:号|组|栋|幢|单元|室|楼|层|弄|巷|队|社|排|座|户|村民小组|区|期|门|梯|房|之))|[零一二三四五六七八九十百]{2,}$"
 )
+_SIGNS = str.maketrans({"#": "号", "＃": "号", "〇": "零", "○": "零"})
 _UNIT = {c: n for n, c in enumerate("零一二三四五六七八九")} | {"两": 2}
 
 
@@ -152,9 +153,7 @@ def read(address: str, division: str, village: str) -> Place:
     """Take an address apart. ``division``: GB/T 2260 code (6, 9 or 12 digits) or a foreign postcode, when told beside it."""
     code = division if division.isascii() and division.isdecimal() else ""
     hint = code[:6] if len(code) >= 6 and code[2:6] != "0000" else ""
-    text = (
-        chars.fold(address[:LONGEST].replace("#", "号").replace("＃", "号")).strip(" ,-·") if address else ""
-    )
+    text = chars.fold(address[:LONGEST].translate(_SIGNS)).strip(" ,-·") if address else ""
     if not text or text in _FILLERS:
         if not (code or village):
             return _NOWHERE
