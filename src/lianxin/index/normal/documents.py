@@ -29,6 +29,7 @@ _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECKS = "10X98765432"
 _PAIRS = PROVINCES | {str(n) for n in range(90, 100)}
 _RESIDENT = re.compile(r"[0-9]{17}[0-9X]")
+_SIGNS = frozenset("*×╳+")
 _MISREAD = str.maketrans("OILQDZSB", "01100258")
 _FILLERS = frozenset(str(v) for v in (*tables.fillers()["ids"], *tables.fillers()["cards"]))
 
@@ -54,7 +55,9 @@ _NONE = Document()
 
 def plain(text: str) -> str:
     """Upper case, half-width, without blanks and hyphens."""
-    return text.upper() if text.isascii() and text.isalnum() else normalise(text)
+    if text.isascii() and text.isalnum():
+        return text.upper()
+    return "".join(c for c in normalise(text) if c.isalnum() or c in _SIGNS)
 
 
 def valid(number: str, today: int) -> bool:
