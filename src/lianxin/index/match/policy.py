@@ -24,7 +24,8 @@ _KIN, _PARENT, _ADDRESS, _HOUSE = (
     POSITION["address"],
     number("address", "house"),
 )
-_ONE_OFF = number("name", "one_off")
+_ONE_OFF, _GIVEN = number("name", "one_off"), number("name", "given")
+_NAMED, _PHONE_OTHER = number("id", "named"), number("phone", "other")
 _CERT, _TWIN, _SURNAME = POSITION["certificate"], POSITION["twin"], POSITION["surname"]
 _OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
 _DOCUMENT, _SAME_WRONG = number("id", "document"), number("id", "same_wrong")
@@ -50,6 +51,7 @@ _NAME_OTHER = frozenset({number("name", "given"), number("name", "surname"), num
 _REVIEW_DEMAND: dict[int, float] = {number("name", n): b for n, b in POLICY["review_demand"].items()}
 _DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
 _MARGIN: float = POLICY["margin"]
+_SURE: float = POLICY["sure"]
 _CONTRADICTION: float = POLICY["contradiction"]
 
 _BORN_APART = frozenset({number("born", c) for c in ("edits", "decade", "other")})
@@ -104,7 +106,7 @@ def vetoed(vector: tuple[int, ...]) -> bool:
 
 def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
     """The verdict on one candidate; None when one of its registrations vetoes."""
-    best_bits, worst = -1e9, 1e9
+    best_bits, worst, agree = -1e9, 1e9, 0
     best, best_vector = candidate.forms[0], ()
     for other in candidate.forms:
         vector = compare(form, other)
@@ -116,8 +118,9 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
         if total > best_bits or (total == best_bits and _rank(other) < _rank(best)):
             best_bits, best, best_vector = total, other, vector
         worst = min(worst, total)
+        agree += 1 if total >= model.review else -1 if total < _CONTRADICTION else 0
     verdict, kind = rule(best_vector, form.kind, best.kind, best_bits, model)
-    if verdict == AUTO and worst < _CONTRADICTION:
+    if verdict == AUTO and agree <= 0:
         verdict, kind = REVIEW, "contradiction"
     return Judged(candidate, best_bits, best, best_vector, verdict, kind, worst)
 
@@ -140,16 +143,19 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
     if PLACEHOLDER in (kind_a, kind_b):
         if same_id and vector[_SEX] != _SEX_OTHER and vector[_BORN] not in _BORN_FAR:
             return AUTO, ""
+        personal = vector[_CARD] == _CARD_SAME or vector[_ID] == _DOCUMENT or vector[_CERT] == _CERT_SAME
+        if personal and vector[_BORN] in _BORN_SAME and vector[_SEX] == 1 and total >= model.auto + _SURE:
+            return AUTO, ""
         strong = same_id or vector[_ID] in (_DOCUMENT, _SAME_WRONG) or vector[_CARD] == _CARD_SAME
         return (REVIEW, "same_id") if strong else (NO, "")
     if NEWBORN in (kind_a, kind_b):
-        return _newborn(vector, kind_a == kind_b)
+        return _newborn(vector, kind_a == kind_b, total, model)
     name = vector[_NAME]
     western = vector[_SURNAME] != 0
     demand = 0.0 if western else _DEMAND.get(name)
     if name == 0 and not western and same_id:
         demand = 0.0
-    if name == _ONE_OFF and _personal(vector):
+    if (name == _ONE_OFF and _personal(vector)) or (name == _GIVEN and same_id and vector[_BORN] in _BORN_SAME):
         demand = 0.0
     if vector[_BORN] in _BORN_APART and not _numbered(vector):
         demand = None
@@ -177,23 +183,31 @@ def _personal(vector: tuple[int, ...]) -> bool:
     return number or vector[_CARD] == _CARD_SAME or vector[_CERT] == _CERT_SAME
 
 
-def _newborn(vector: tuple[int, ...], both: bool) -> tuple[int, str]:
+def _newborn(vector: tuple[int, ...], both: bool, total: float, model: Model) -> tuple[int, str]:
     """A newborn's provisional name says whose child it is, not who it is: twins share everything but number, card and certificate."""
     own = vector[_CERT] == _CERT_SAME or vector[_ID] == _OWN or vector[_CARD] == _CARD_SAME
     if vector[_BORN] in _BORN_FAR or vector[_CERT] == _CERT_OTHER:
         return (REVIEW, "newborn") if own and vector[_BORN] not in _BORN_FAR else (NO, "")
     if vector[_SEX] == _SEX_OTHER:
         return (REVIEW, "newborn") if own else (NO, "")
-    if own and (vector[_BORN] in _BORN_SAME or vector[_ID] == _OWN):
+    if own and (vector[_BORN] in _BORN_SAME or vector[_ID] == _OWN or total >= model.auto + _SURE):
         return AUTO, ""
     if vector[_BORN] not in _BORN_SAME and vector[_BORN] != _FILLER:
         return (REVIEW, "newborn") if own else (NO, "")
-    mother = vector[_MOTHER] in (_MOTHER_NUMBER, _MOTHER_NAME)
-    signs = mother + (vector[_PHONE] == _PHONE_SAME) + (vector[_ADDRESS] == _HOUSE) + (vector[_ID] == _SHARED)
+    signs = _cradle(vector)
     single = vector[_TWIN] != _TWIN_HALF or both
     if signs >= 2 and single and vector[_SEX]:
         return AUTO, ""
     return (REVIEW, "newborn") if signs else (NO, "")
+
+
+def _cradle(vector: tuple[int, ...]) -> int:
+    """How surely two infants born on one day lie in one cradle: a phone or a mother's number says it, a name or a house half."""
+    number = vector[_MOTHER] == _MOTHER_NUMBER or vector[_ID] == _SHARED
+    signs = 2 * (vector[_PHONE] == _PHONE_SAME) + 2 * number
+    signs += (vector[_MOTHER] == _MOTHER_NAME) + (vector[_ADDRESS] == _HOUSE)
+    against = (vector[_PHONE] == _PHONE_OTHER) + (vector[_CARD] > _CARD_SAME)
+    return max(signs - against, 1 if signs else 0)
 
 
 def _kind(vector: tuple[int, ...]) -> str:
