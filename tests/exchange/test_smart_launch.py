@@ -411,21 +411,19 @@ def test_native_apps_get_their_own_scheme(town: Town) -> None:
 
 
 def test_a_merge_takes_grants_and_refusals_along(town: Town) -> None:
-    from django.db import connection
-
     from lianxin.access import consent
     from lianxin.access.models import Consent
     from lianxin.access.scope import Scope
-    from lianxin.exchange.smart import grants
+    from lianxin.index import links
 
     got = w.Flow(w.signed_in(town.doctor), w.app("chart"), "launch/patient patient/*.rs").tokens(
         town.person.number
     )
     consent.refuse(Scope.system("test"), town.person.pk, evidence="form 1")
-    with connection.cursor() as cur:
-        grants.merged(cur, [town.one], town.person.pk, town.second.pk)
-        assert Consent.objects.get().person_id == town.person.pk
-        grants.merged(cur, [town.one, town.person.number], town.person.pk, town.second.pk)
+    event = links.merge(Scope.system("test"), town.second, town.person, "one")
     assert Consent.objects.get().person_id == town.second.pk
     assert Grant.objects.get().person_id == town.second.pk
     assert w.door(got["access_token"])("GET", f"Patient/{town.two}").status == 200
+    links.unmerge(Scope.system("test"), event.pk)
+    assert Consent.objects.get().person_id == town.person.pk
+    assert Grant.objects.get().person_id == town.person.pk

@@ -8,7 +8,6 @@ class DutyConfig(AppConfig):
     def ready(self) -> None:
         """Offer the ledger's proofs to ``lianxin check`` and its chores to the ticker."""
         from lianxin.duty import escalation, merging, outbox, periodic, proof
-        from lianxin.index import hooks
         from lianxin.standards import checks
 
         checks.register("duty: cases, chains, duties", proof.check)
@@ -17,4 +16,4 @@ class DutyConfig(AppConfig):
         periodic.register("duty.outbox", 2, outbox.run)
         periodic.register("duty.outbox_tidy", 3600, outbox.tidy)
         periodic.register("duty.anchor", 3600, proof.anchor_today)
-        hooks.on_repoint(merging.repoint)
+        merging.register()

@@ -23,8 +23,10 @@ from lianxin.index.finding import Hit, age_on, find
 from lianxin.index.foreign import registration_from_patient
 from lianxin.index.golden import golden_patient, mask_id, mask_name, mask_phone
 from lianxin.index.hooks import on_repoint
-from lianxin.index.links import decide, merge, move, reviews, unmerge
-from lianxin.index.models import Person
+from lianxin.index.links import merge, move, unmerge
+from lianxin.index.models import Person, ReviewItem
+from lianxin.index.reviews import answer
+from lianxin.index.reviews import queue as reviews
 from lianxin.standards import clock
 from lianxin.standards.identifiers import normalise
 from lianxin.standards.text import T
@@ -56,6 +58,11 @@ __all__ = [
     "reviews",
     "unmerge",
 ]
+
+
+def decide(scope: Scope, item_id: int, same: bool, note: str = "") -> ReviewItem:
+    """A human's answer to a review: the same person, or two (:func:`lianxin.index.reviews.answer`)."""
+    return answer(scope, item_id, "same" if same else "different", note)
 
 
 class UnknownPerson(LookupError):

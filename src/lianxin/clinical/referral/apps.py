@@ -18,13 +18,12 @@ class ReferralConfig(AppConfig):
         """Hand the machines to the kernel, the operations to the FHIR door and the no-show watch to the ticker."""
         from lianxin.clinical.referral import fhir, followup, jobs, merging, moves, policy
         from lianxin.duty import machine
-        from lianxin.index import hooks
 
         machine.register(moves.MACHINE)
         machine.register(followup.MACHINE)
         fhir.register()
         jobs.register()
-        hooks.on_repoint(merging.repoint)
+        merging.register()
         post_migrate.connect(_load_shipped, sender=self)
         for model in (self.get_model("Policy"), "network.Consortium"):
             for signal in (post_save, post_delete):

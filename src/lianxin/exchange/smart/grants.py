@@ -318,12 +318,10 @@ def revoke(client: Client, value: str) -> None:
     tokens.forget()
 
 
-def merged(cursor: Any, patient_ids: list[str], from_person: int, to_person: int) -> None:
-    """Registered with ``index.hooks``: when a whole person moves, what was allowed, launched, agreed and refused moves along."""
-    cursor.execute("SELECT number FROM index_person WHERE id = %s", [from_person])
-    row = cursor.fetchone()
-    if row is None or row[0] not in patient_ids:
-        return
-    for table in ("access_grant", "access_launch", "access_consent"):
-        cursor.execute(f"UPDATE {table} SET person_id = %s WHERE person_id = %s", [to_person, from_person])
+FOLLOWING = ("access_grant", "access_launch", "access_consent")
+"""What was allowed, launched, agreed and refused goes along when a whole person is merged, and back when that is undone."""
+
+
+def forget_tokens(cursor: Any, patient_ids: list[str], from_person: int, to_person: int) -> None:
+    """Registered with ``index.hooks``: whose data a token opens may have changed."""
     transaction.on_commit(tokens.forget)

@@ -15,5 +15,7 @@ def register() -> None:
     handlers.register_capability(discovery.capability)
     periodic.register("smart.tokens", 3600, tokens.tidy)
     periodic.register("smart.assertions", 600, proof.tidy)
-    hooks.on_repoint(grants.merged)
+    for table in grants.FOLLOWING:
+        hooks.follow(hooks.Follower(table))
+    hooks.on_repoint(grants.forget_tokens)
     user_logged_out.connect(grants.signed_out, dispatch_uid="lianxin.smart")
