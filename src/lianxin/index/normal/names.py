@@ -64,7 +64,7 @@ _ORDER = {"大": 1, "长": 1, "老大": 1, "一": 1, "甲": 1, "a": 1, "1": 1, "
 _CHILD = r"儿子|女儿|男婴|女婴|男孩|女孩|婴儿|孩子|宝宝|毛毛|新生儿|子|女|婴|男|儿|宝|毛"
 _RANK = r"双胎?|双胞胎|第|"
 _NEWBORN = re.compile(
-    rf"^(?P<m>.{{2,}}?)(?P<z>之)?(?:{_RANK})(?P<r>老?[大二]|[长次三四小甲乙丙]|一)?(?P<c>{_CHILD})(?P<n>[一二三四甲乙丙]|[abcd1-4])?$"
+    rf"^(?P<m>.+?)(?P<z>之)?(?:{_RANK})(?P<r>老?[大二]|[长次三四小甲乙丙]|一)?(?P<c>{_CHILD})(?P<n>[一二三四甲乙丙]|[abcd1-4])?$"
 )
 _NUMBERED = frozenset("1234abcd")
 _BABY = frozenset("子女婴男儿孩宝毛")
@@ -72,6 +72,8 @@ _NAMELESS = re.compile(
     r"^(?:新生儿?|婴儿?|男婴|女婴|宝宝|毛毛|男孩|女孩|大宝|小宝|二宝|大毛|小毛|baby)+([0-9]*)$"
 )
 _SURELY = frozenset(("婴", "男婴", "女婴", "婴儿", "宝宝", "毛毛", "新生儿"))
+_NOBODYS = frozenset(("儿子", "女儿", "男婴", "女婴", "男孩", "女孩", "孩子"))
+"""No name ends like this, at whatever age the person is looked at."""
 _GIRL = frozenset(("女", "女儿", "女婴", "女孩"))
 _BOY = frozenset(("子", "男", "儿子", "男婴", "男孩", "儿"))
 
@@ -194,13 +196,16 @@ def _newborn(name: str, mother: str, age: int) -> Name | None:
         return None
     child = found["c"]
     young = age <= INFANT_YEARS
-    told = found["z"] is not None or (child in _SURELY and young)
+    if len(found["m"]) == 1 and not (found["z"] or child in _NOBODYS):
+        return None
+    told = child in _NOBODYS or found["z"] is not None or (child in _SURELY and young)
     ordinal = bool(found["r"]) and len(found["m"]) >= 2 and (child in ("宝", "子", "女", "毛", "男", "儿"))
     if not told and not (ordinal and young):
         return None
     rank = _ORDER.get(found["r"] or "") or _ORDER.get(found["n"] or "") or 0
     sex = 2 if child in _GIRL else 1 if child in _BOY else 0
-    return _stand_in(_named(found["m"], [found["m"]]).name, child, rank, sex)
+    mother = found["m"] if len(found["m"]) > 1 else ""  # 李之子: the family's name only
+    return _stand_in(_named(mother, [mother]).name if mother else "", child, rank, sex)
 
 
 def _stand_in(mother: str, child: str, rank: int, sex: int) -> Name:
