@@ -39,6 +39,7 @@ class Place:
     number: int = 1
     field: int = 0
     component: int = 0
+    repetition: int = 1
 
     def __str__(self) -> str:
         tail = f"-{self.field}" if self.field else ""

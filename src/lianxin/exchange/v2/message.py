@@ -142,7 +142,7 @@ class Message:
     @property
     def control_id(self) -> str:
         """MSH-10."""
-        return self.header.text(10)
+        return self.header.text(10).strip()
 
     @property
     def version(self) -> str:
@@ -192,7 +192,7 @@ class Message:
                 else None
             )
         if code[:1] == "X" and len(code) % 2 and _HEX.fullmatch(code, 1):
-            return bytes.fromhex(code[1:]).decode(self.codec, "replace")
+            return bytes.fromhex(code[1:]).decode(self.codec, "replace").replace("\x00", "")
         return None
 
 
@@ -225,6 +225,8 @@ def parse(data: bytes, usual: str = "") -> Message:
         else "".join(named[17:18])
     )
     text, codec = charset.decode(data, first, usual)
+    if "\x00" in text:  # no database keeps it, and it says nothing
+        text = text.replace("\x00", "")
     found = Message(separators, codec)
     _split(text, found)
     return found
