@@ -66,6 +66,7 @@ class Desk:
         self.address = [Chances(rates["address"], a) for a in range(4)]
         self.card = [Chances(rates["card"], a) for a in range(4)]
         self.lower_x = rates["id"]["lower_x"]
+        self.prefix = ""
         self.serial = 0
         self.families: dict[int, tuple[int, list[Human]]] = {}
 
@@ -144,7 +145,7 @@ class Desk:
         code = inst.code
         town = person.home.town.code if person.home is not None else ""
         return [
-            person.pid, family[0], code, inst.kind, f"{code[-3:]}{self.serial:07d}", stamp, name, _SEXES[sex], birth, text,
+            person.pid, family[0], code, inst.kind, f"{code[-3:]}{self.prefix}{self.serial:06d}", stamp, name, _SEXES[sex], birth, text,
             id_type, number, phone, second, where, town if random() < 0.8 else "", village, card, guardian_name, guardian_id,
             mother_name, mother_id, certificate, order, former, died, ";".join(causes),
         ]  # fmt: skip

@@ -142,7 +142,7 @@ def _in_database(labelled: Labelled, forms: Sequence[Form], model: Model) -> Lin
     from lianxin.index.kit import database
 
     start, used = time.monotonic(), time.process_time()
-    found, asked = database.register(labelled)
+    found, asked = database.register(labelled, model)
     run = Linkage(found)
     for a, b, kind in asked:
         _ask(run, a, b, kind)

@@ -79,7 +79,7 @@ def _town(place: County, town: Town, first: int, per_person: float) -> Iterator[
     people = settle(place, town, first)
     rng = Random(f"{place.seed}:{place.name}:visits:{town.index}")
     desk = Desk(place, rng)
-    desk.serial = town.index * 1_000_000 % 10_000_000
+    desk.prefix = f"{town.index:04d}"
     desk.know(people)
     where = place.registrars(town)
     hospitals, centres, stations = where["hospital"], where["centre"], where["station"]

@@ -39,7 +39,7 @@ class Home:
     landline: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Human:
     """One person, and what was true of them before ``*_at`` (days since the era; 0 = never changed)."""
 
@@ -69,6 +69,9 @@ class Human:
     birth_order: int = 0
     certificate: str = ""
     children: list[Human] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.pid} {self.name}>"  # relatives would lead through the whole town
 
     @property
     def birth_date(self) -> dt.date:
@@ -179,15 +182,14 @@ class _Settlement:
                     if any(abs(sister.born - child.born) < 300 for sister in brood):
                         continue
                     self._adopt(child, father, mother, brood)
-                    if rng.random() < self.set["twin"] and index + 1 < len(children):
-                        twin = children[index + 1]
+                    twin = children[index + 1] if index + 1 < len(children) else None
+                    if twin is not None and twin.spouse is None and rng.random() < self.set["twin"] * 1.5:
                         twin.born = child.born
                         if rng.random() < 0.64:
                             twin.sex = child.sex
-                        if twin.spouse is None:
-                            self._adopt(twin, father, mother, brood)
-                            child.birth_order, twin.birth_order = 1, 2
-                            skip = True
+                        self._adopt(twin, father, mother, brood)
+                        child.birth_order, twin.birth_order = 1, 2
+                        skip = True
                     break
 
     @staticmethod
@@ -226,6 +228,9 @@ class _Settlement:
         book = tables.load("given.yaml")["minority"][person.people]
         own = book["male" if person.sex == 1 else "female"]
         first = own[int(rng.random() * len(own))]
+        ending = rng.choice(book["endings"]["male" if person.sex == 1 else "female"])
+        if not first.endswith(ending):
+            first += ending
         if book["separator"]:
             if person.father is not None:
                 last = person.father.name.split("·")[0]
@@ -320,8 +325,8 @@ class _Settlement:
                 break
             own = False
         self.taken[key] = used + 1
-        # Numbers of the block in a fixed but mixed order, so that the first one is not always the same.
-        at = (used * 3 + person.born + town.place) % 10
+        # One after the other, as twins get them; where a day begins is mixed, so that the first one is not always the same.
+        at = (used + person.born * 7 + town.place) % 10
         sequence = town.place * 20 + at * 2 + (1 if person.sex == 1 else 2)
         born = person.birth_date
         first = f"{code}{born.year:04d}{born.month:02d}{born.day:02d}{sequence:03d}"
