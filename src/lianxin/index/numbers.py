@@ -6,6 +6,12 @@ are never used again; both end in an ISO 7064 MOD 11,10 check digit. The permuta
 
 from __future__ import annotations
 
+import os
+import threading
+from collections import deque
+from typing import Any
+
+from lianxin.access import connections
 from lianxin.standards.identifiers import number_valid, number_with_check
 
 CAPACITY = 900_000_000
@@ -55,3 +61,54 @@ def is_person_number(text: str) -> bool:
 def is_card_number(text: str) -> bool:
     """Whether ``text`` has the form and check digit of an e-health card number."""
     return len(text) == 16 and text.isascii() and text.startswith(CARD_PREFIX) and number_valid(text)
+
+
+class _Pool:
+    """Ids that this process has drawn ahead for one database; what it does not use is never given out."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.people: deque[tuple[int, int]] = deque()
+        self.sources: deque[int] = deque()
+
+
+AHEAD = 32
+"""Ids drawn at once: a registration then seldom needs a statement for them."""
+
+_pools: dict[str, _Pool] = {}
+_guard = threading.Lock()
+
+
+def _pool() -> _Pool:
+    name = connections.database()
+    pool = _pools.get(name)
+    if pool is None or pool.pid != os.getpid():
+        pool = _pools[name] = _Pool()
+    return pool
+
+
+def take_people(cur: Any, count: int) -> list[tuple[int, str, str]]:
+    """(id, person number, card number) of ``count`` new persons. Sequences know no rollback: nothing is given out twice."""
+    with _guard:
+        held = _pool().people
+        if len(held) < count:
+            cur.execute(
+                "SELECT nextval('index_person_id_seq'), nextval('index_number_seq') FROM generate_series(1, %s)",
+                [count - len(held) + AHEAD],
+            )
+            held.extend(cur.fetchall())
+        drawn = [held.popleft() for _ in range(count)]
+    return [(person_id, person_number(n), card_number(n)) for person_id, n in drawn]
+
+
+def take_sources(cur: Any, count: int) -> list[int]:
+    """Ids of ``count`` new source records."""
+    with _guard:
+        held = _pool().sources
+        if len(held) < count:
+            cur.execute(
+                "SELECT nextval('index_sourcerecord_id_seq') FROM generate_series(1, %s)",
+                [count - len(held) + AHEAD],
+            )
+            held.extend(row[0] for row in cur.fetchall())
+        return [held.popleft() for _ in range(count)]

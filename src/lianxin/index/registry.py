@@ -17,6 +17,7 @@ from lianxin.access import audit, relationships
 from lianxin.access.errors import Invalid
 from lianxin.access.scope import Scope
 from lianxin.index import engine, numbers
+from lianxin.index.asking import Explained, Matched, explain, match
 from lianxin.index.engine import POLICY, Registered
 from lianxin.index.facts import Registration, id_blind, read_id, tidy
 from lianxin.index.finding import Hit, age_on, find
@@ -33,7 +34,9 @@ from lianxin.standards.text import T
 
 __all__ = [
     "POLICY",
+    "Explained",
     "Hit",
+    "Matched",
     "Registered",
     "Registration",
     "UnknownPerson",
@@ -41,12 +44,14 @@ __all__ = [
     "by_patient_id",
     "check_in",
     "decide",
+    "explain",
     "find",
     "get",
     "golden_patient",
     "mask_id",
     "mask_name",
     "mask_phone",
+    "match",
     "merge",
     "move",
     "on_repoint",

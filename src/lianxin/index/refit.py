@@ -1,0 +1,167 @@
+"""What follows from a person's sources: the golden fields, the comparable forms with their keys, and the 'home' relationship.
+
+All three are pure functions of the sources that the person has, so they are written again whenever those change.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from lianxin.access import relationships
+from lianxin.index import active, golden, payload, store, vault
+from lianxin.index.facts import id_blind, phone_blind, tidy
+from lianxin.index.form import Form, Registration, form_of, pack
+from lianxin.index.golden import Spoken
+from lianxin.index.match.keys import keys_of
+from lianxin.index.normal.documents import OTHER_TYPE, OWN
+from lianxin.standards import clock
+
+_SOURCES = (
+    "SELECT person_id, id, received_at, payload, disputed, institution_id, system, local_id, patient_id"
+    " FROM index_sourcerecord WHERE person_id = ANY(%s::bigint[]) ORDER BY id"
+)
+_AT = {name: k + 1 for k, name in enumerate(golden.COLUMNS)}  # after the number, as still_there() tells
+_TOLD = [c for c in golden.COLUMNS if not c.endswith("_sealed")]
+
+
+def word(source_id: int, received_at: dt.datetime, stored: bytes, disputed: bool, *row: Any) -> Spoken:
+    """One source's word, opened."""
+    reg = payload.unpack(stored, *row)
+    return Spoken(source_id, received_at, reg, form_of(reg, active.held().generic), disputed)
+
+
+def words_of(cur: Any, person_ids: Collection[int], lock: bool = False) -> dict[int, list[Spoken]]:
+    """Every source of these persons, opened, in the order they came; ``lock``: nobody else changes them meanwhile."""
+    cur.execute(_SOURCES + (" FOR UPDATE" if lock else ""), [store.numbers(sorted(person_ids))], prepare=True)
+    out: dict[int, list[Spoken]] = defaultdict(list)
+    for person_id, *row in cur.fetchall():
+        out[person_id].append(word(*row))
+    return out
+
+
+def silent(kept: Sequence[Any], reg: Registration, form: Form) -> bool:
+    """Whether a newcomer says nothing that its person's golden fields (as ``store.still_there`` tells them) do not say already.
+
+    Then its person's other sources need not be opened.
+    """
+
+    def has(column: str, value: Any) -> bool:
+        return bool(kept[_AT[column]] == value)
+
+    born = kept[_AT["birth_date"]]
+    if not has("name", tidy(reg.name)[:200]) or (reg.sex in ("male", "female") and not has("sex", reg.sex)):
+        return False
+    if form.born and (born is None or born.year * 10000 + born.month * 100 + born.day != form.born):
+        return False
+    if form.id_state in (OWN, OTHER_TYPE) and not has("id_blind", id_blind(form.id_type, form.id_no)):
+        return False
+    if form.phone and not has("phone_blind", phone_blind(form.phone)):
+        return False
+    if (form.mother or reg.guardian_name) and "contact" not in kept[_AT["golden"]]:
+        return False
+    if (reg.address or reg.village) and not (
+        has("address", tidy(reg.address)[:300])
+        and has("division", reg.division[:12])
+        and has("village", tidy(reg.village)[:80])
+    ):
+        return False
+    home = reg.home_institution_id is None or has("home_institution_id", reg.home_institution_id)
+    return home and (reg.deceased_on is None or has("deceased_on", reg.deceased_on))
+
+
+def recompute_many(
+    cur: Any, person_ids: Collection[int], words: dict[int, list[Spoken]] | None = None
+) -> None:
+    """Write the golden fields of persons anew where they changed; the 'home' relationship follows."""
+    if not person_ids:
+        return
+    words = words_of(cur, person_ids) if words is None else words
+    cur.execute(
+        f"SELECT id, {', '.join(_TOLD)} FROM index_person WHERE id = ANY(%s::bigint[])",
+        [store.numbers(sorted(words))],
+        prepare=True,
+    )
+    before = {row[0]: dict(zip(_TOLD, row[1:], strict=True)) for row in cur.fetchall()}
+    rows: list[list[Any]] = []
+    homes: list[tuple[int, int | None]] = []
+    for person_id in sorted(words):
+        best = golden.compose(words[person_id])
+        values = best.values()
+        if any(values[c] != before[person_id][c] for c in _TOLD):
+            rows.append([person_id, *best.row()])
+        if values["home_institution_id"] != before[person_id]["home_institution_id"]:
+            homes.append((person_id, values["home_institution_id"]))
+    if rows:
+        columns = list(zip(*rows, strict=True))
+        sets = ", ".join(f"{c} = g.{c}" for c in golden.COLUMNS)
+        cur.execute(
+            f"UPDATE index_person p SET {sets}, version = p.version + 1"
+            f" FROM unnest(%s::bigint[], {store.GOLDEN_ARRAYS}) AS g(id, {', '.join(golden.COLUMNS)}) WHERE p.id = g.id",
+            [list(c) for c in columns],
+            prepare=True,
+        )
+    if homes:
+        _move_homes(cur, homes)
+
+
+def _move_homes(cur: Any, homes: Sequence[tuple[int, int | None]]) -> None:
+    now = clock.now()
+    cur.execute(
+        "UPDATE access_relationship r SET until = GREATEST(%s, r.since) FROM unnest(%s::bigint[], %s::bigint[]) AS g(id, home)"
+        " WHERE r.person_id = g.id AND r.kind = 'home' AND r.source = 'index' AND r.institution_id IS DISTINCT FROM g.home"
+        " AND (r.until IS NULL OR r.until > %s)",
+        [now, [p for p, _ in homes], [h for _, h in homes], now],
+    )
+    relationships.grant_many(
+        [(person_id, home, "home", "index", None) for person_id, home in homes if home], cursor=cur, since=now
+    )
+
+
+def reform_many(cur: Any, person_ids: Collection[int], words: dict[int, list[Spoken]] | None = None) -> None:
+    """Write the forms and keys of persons anew from their sources (none left: their forms go)."""
+    if not person_ids:
+        return
+    words = words_of(cur, person_ids) if words is None else words
+    held = active.held()
+    rows: list[tuple[int, str | None, bytes]] = []
+    for person_id in sorted(person_ids):
+        rows += [
+            (person_id, store.numbers(keys) if keys else None, vault.close_packed(body))
+            for keys, body in forms_of([w.reg for w in words.get(person_id, ())], held)
+        ]
+    cur.execute(
+        "DELETE FROM index_form WHERE person_id = ANY(%s::bigint[])", [store.numbers(sorted(person_ids))]
+    )
+    if rows:
+        people, keys, bodies = zip(*rows, strict=True)
+        cur.execute(
+            "INSERT INTO index_form (person_id, keys, body) SELECT p, k::int4[], b"
+            " FROM unnest(%s::bigint[], %s::text[], %s::bytea[]) AS g(p, k, b)",
+            [store.numbers(people), list(keys), list(bodies)],
+        )
+
+
+def forms_of(regs: Sequence[Registration], held: active.Held) -> list[tuple[list[int], bytes]]:
+    """(keys, packed form) of a person's registrations: equal forms once, keys that an earlier form has left out."""
+    out: list[tuple[list[int], bytes]] = []
+    bodies: set[bytes] = set()
+    known: set[int] = set()
+    for reg in regs:
+        form = form_of(reg, held.generic)
+        body = pack(form)
+        if body not in bodies:
+            keys = [k for k in keys_of(form) if k not in known and k not in held.crowd]
+            bodies.add(body)
+            known.update(keys)
+            out.append((keys, body))
+    return out
+
+
+def refit(cur: Any, person_ids: Collection[int]) -> None:
+    """Golden fields and forms of persons whose sources changed (merge, move, update)."""
+    words = words_of(cur, person_ids)
+    recompute_many(cur, [p for p in person_ids if p in words], words)
+    reform_many(cur, person_ids, words)
