@@ -24,7 +24,7 @@ _KIN, _PARENT, _ADDRESS, _HOUSE = (
     POSITION["address"],
     number("address", "house"),
 )
-_ONE_OFF, _GIVEN = number("name", "one_off"), number("name", "given")
+_ONE_OFF, _GIVEN = number("name", "one_off"), number("name", "given_one")
 _NAMED, _PHONE_OTHER = number("id", "named"), number("phone", "other")
 _CERT, _TWIN, _SURNAME = POSITION["certificate"], POSITION["twin"], POSITION["surname"]
 _OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
@@ -47,7 +47,7 @@ _BORN_LUNAR, _FILLER = number("born", "lunar"), number("born", "filler")
 _MOTHER_NUMBER, _MOTHER_NAME = number("mother", "number"), number("mother", "name")
 _NAME_SAME, _BORN_OTHER = number("name", "exact"), number("born", "other")
 _SOUND, _NEAR_SOUND, _FORMER = number("name", "sound"), number("name", "near_sound"), number("name", "former")
-_NAME_OTHER = frozenset({number("name", "given"), number("name", "surname"), number("name", "other")})
+_NAME_OTHER = frozenset(number("name", c) for c in ("given_one", "surname", "other"))
 _REVIEW_DEMAND: dict[int, float] = {number("name", n): b for n, b in POLICY["review_demand"].items()}
 _DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
 _MARGIN: float = POLICY["margin"]
@@ -147,7 +147,8 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
         if personal and vector[_BORN] in _BORN_SAME and vector[_SEX] == 1 and total >= model.auto + _SURE:
             return AUTO, ""
         strong = same_id or vector[_ID] in (_DOCUMENT, _SAME_WRONG) or vector[_CARD] == _CARD_SAME
-        return (REVIEW, "same_id") if strong else (NO, "")
+        near = vector[_BORN] in _BORN_SAME and total >= model.auto
+        return (REVIEW, "same_id") if strong else (REVIEW, "look_alike") if near else (NO, "")
     if NEWBORN in (kind_a, kind_b):
         return _newborn(vector, kind_a == kind_b, total, model)
     name = vector[_NAME]
@@ -177,7 +178,7 @@ def _numbered(vector: tuple[int, ...]) -> bool:
 
 def _personal(vector: tuple[int, ...]) -> bool:
     """Whether something agrees that brothers and sisters do not share, and no parent lends: one character differs for twins too."""
-    if vector[_BORN] not in _BORN_SAME or vector[_CARD] > _CARD_SAME:
+    if vector[_BORN] in _BORN_FAR or vector[_CARD] > _CARD_SAME:
         return False
     number = vector[_ID] == _OWN and vector[_MOTHER] == 0
     return number or vector[_CARD] == _CARD_SAME or vector[_CERT] == _CERT_SAME
