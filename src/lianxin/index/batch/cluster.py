@@ -70,7 +70,7 @@ def cluster(
     must: Sequence[tuple[int, int]] = (),
     apart: Iterable[tuple[int, int]] = (),
 ) -> Clusters:
-    """Cut the components ``label`` of ``links`` (and ``must``) into people.
+    """Cut the components ``label`` of ``links`` and ``must`` into people.
 
     ``own``: code of a row's own valid identity number, 0 without; two codes never share a person. ``join``: bits that bring two
     groups together (a lone row comes by any link); ``margin``: a lone row that fits two groups which cannot be one goes to the
@@ -86,7 +86,6 @@ def cluster(
     first[label[numbered]] = own[numbered]
     hard[label[numbered[first[label[numbered]] != own[numbered]]]] = True
     hard[label[foes.left]] = True
-    hard[label[musts[:, 0]]] = True
     hard[label[aparts[:, 0]][label[aparts[:, 0]] == label[aparts[:, 1]]]] = True
     weak = label[links.left[links.bits < join]]
     hard[weak[size[weak] > 3]] = True  # among three or fewer, one of the two sides is always a lone row
@@ -100,7 +99,7 @@ def cluster(
         zip(links.left[order].tolist(), links.right[order].tolist(), links.bits[order].tolist(), strict=True)
     )
     walk = _Walk(rows.tolist(), own[rows].tolist(), edges, margin)
-    for a, b in musts.tolist():
+    for a, b in musts[hard[label[musts[:, 0]]]].tolist():
         walk.unite(a, b)
     walk.forbid(zip(foes.left.tolist(), foes.right.tolist(), strict=True))
     walk.forbid(aparts[label[aparts[:, 0]] == label[aparts[:, 1]]].tolist())

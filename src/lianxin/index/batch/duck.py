@@ -54,6 +54,15 @@ class Duck:
         """The result as an Arrow table."""
         return self._con.execute(query).to_arrow_table()
 
+    def export(self, query: str, folder: Path, by: str) -> list[Path]:
+        """Write a query as Parquet, one file for each value of the column ``by`` (which the files do not hold)."""
+        folder.mkdir(mode=0o700)
+        self._con.execute(
+            f"COPY ({query}) TO '{folder}' (FORMAT parquet, PARTITION_BY ({by}), FILENAME_PATTERN 'part_{{i}}')"
+        )
+        parts = sorted(folder.iterdir(), key=lambda path: int(path.name.partition("=")[2]))
+        return [file for part in parts for file in sorted(part.iterdir())]
+
     def close(self) -> None:
         """Let go of everything."""
         self._con.close()

@@ -105,12 +105,14 @@ def link(
     *,
     must: Iterable[tuple[int, int]] = _NOBODY,
     apart: Iterable[tuple[int, int]] = _NOBODY,
+    settled: bool = False,
     told: Callable[[str], None] | None = None,
 ) -> Linked:
     """Link what stands in the engine's table ``source`` (see :mod:`lianxin.index.batch.table`).
 
     ``must`` and ``apart``: pairs of rids that a person has judged; they win over every score. Forms that belong to one person now
-    stay together unless something speaks against it. Nothing is written anywhere.
+    stay together unless something speaks against it; ``settled``: they stay in any case, and two persons become one only through a
+    form that has none yet. Nothing is written anywhere.
     """
     clock = _Clock(told)
     prepare(engine, model)
@@ -139,6 +141,9 @@ def link(
     same_person = (pid[left] == pid[right]) & (pid[left] != 0)
     links = (verdict == policy.AUTO) | ((verdict == policy.REVIEW) & same_person)
     must_rows = [(int(at(a)), int(at(b))) for a, b in must]
+    if settled:
+        links &= (pid[left] == 0) | (pid[right] == 0)
+        must_rows += _chains(pid)
     apart_rows = [(int(at(a)), int(at(b))) for a, b in apart]
     label = cluster.components(
         len(rid),
@@ -158,10 +163,12 @@ def link(
         must=must_rows,
         apart=apart_rows,
     )
-    refused = np.flatnonzero(links)[grouped.refused]
+    refused = np.zeros(len(verdict), dtype=bool)
+    refused[np.flatnonzero(links)[grouped.refused]] = True
+    refused |= (verdict == policy.AUTO) & ~links
     kinds.append("two_matches")
-    kind[refused] = len(kinds) - 1
-    shown = (verdict == policy.REVIEW) | np.isin(np.arange(len(verdict)), refused)
+    kind[refused & (verdict == policy.AUTO)] = len(kinds) - 1
+    shown = refused | (verdict == policy.REVIEW)
     best = _one_per_groups(grouped.label, pairs, left, right, np.flatnonzero(shown))
     clock.done("clusters")
     figures |= {
@@ -169,7 +176,7 @@ def link(
         "pairs": int(compared),
         "scored": len(pairs.bits),
         "links": int(links.sum()),
-        "refused": len(refused),
+        "refused": int(refused.sum()),
         "groups": len(np.unique(grouped.label)),
         "reviews": len(best),
         "seconds": clock.laps,
@@ -246,6 +253,7 @@ def block(engine: Engine) -> dict[str, Any]:
     cap = POLICY["crowd"]
     engine.make("key_all", statements.KEY.format(explode=engine.explode))
     crowded = engine.columns(statements.CROWDED.format(cap=cap))
+    engine.make("key_crowded", statements.TOO_MANY.format(cap=cap))
     engine.make("key_useful", statements.USEFUL.format(cap=cap))
     engine.make("key", statements.KEY_USED)
     for name in ("key_all", "key_useful"):
@@ -282,6 +290,14 @@ def judged(pairs: _Pairs, model: Model) -> tuple[Any, Any, list[str]]:
             kinds.append(kind)
         verdicts[i], codes[i] = verdict, kinds.index(kind)
     return verdicts[back], codes[back], kinds
+
+
+def _chains(pid: Any) -> list[tuple[int, int]]:
+    """Rows of one person, each with the next."""
+    held = np.flatnonzero(pid)
+    held = held[np.argsort(pid[held], kind="stable")]
+    same = pid[held[1:]] == pid[held[:-1]]
+    return list(zip(held[:-1][same].tolist(), held[1:][same].tolist(), strict=True))
 
 
 def _foes(engine: Engine, model: Model, rid: Any, label: Any, figures: dict[str, Any]) -> tuple[Any, Any]:

@@ -31,15 +31,18 @@ class Share:
     path: Path
 
 
-def forms(place: Path, processes: int = 2) -> list[Path]:
-    """Write every form of an active person to ``place`` as Parquet; the files, in the order of the table."""
+def forms(place: Path, processes: int = 2, begin: int = 0) -> list[Path]:
+    """Write every form of an active person to ``place`` as Parquet; the files, in the order of the table.
+
+    ``begin``: number of the first file, when rids of smaller numbers are taken.
+    """
     from django.db import connection
 
     with connection.cursor() as cur:
         cur.execute("SELECT pg_relation_size('index_form') / current_setting('block_size')::int")
         pages = cur.fetchone()[0]
     shares = [
-        Share(first, min(first + PAGES, pages), n << _SHARE_BITS, place / f"forms-{n:05d}.parquet")
+        Share(first, min(first + PAGES, pages), (begin + n) << _SHARE_BITS, place / f"forms-{n:05d}.parquet")
         for n, first in enumerate(range(0, pages, PAGES))
     ]
     where = connecting()

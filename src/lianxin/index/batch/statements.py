@@ -23,6 +23,7 @@ if math.prod(SIZES) >= 1 << 62:
 
 KEY = "SELECT {explode}(keys) AS k, rid FROM form"
 USEFUL = "SELECT k FROM key_all GROUP BY k HAVING count(*) BETWEEN 2 AND {cap}"
+TOO_MANY = "SELECT k FROM key_all GROUP BY k HAVING count(*) > {cap}"
 CROWDED = "SELECT count(*) AS keys, coalesce(sum(n), 0) AS entries FROM (SELECT count(*) AS n FROM key_all GROUP BY k HAVING count(*) > {cap}) t"
 KEY_USED = "SELECT k, rid FROM key_all WHERE k IN (SELECT k FROM key_useful)"
 PAIRS = (

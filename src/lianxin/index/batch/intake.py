@@ -1,0 +1,205 @@
+"""The first stage of a load: files cut into shares, and a share's registrations normalised into Parquet, by helper processes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lianxin.index.form import NOTHING, Generic, Registration, form_of, pack
+
+PIECE = 8 << 20
+"""Bytes of a file, or thereabouts, per share."""
+ROWS = 20_000
+"""Registrations per share when they are given one by one."""
+SHARE_BITS = 24
+SHOWN = 100
+"""Bad rows of a share that are told one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A piece of the load: of a file from ``start`` to ``end``, or given registrations. Rids begin at ``number << SHARE_BITS``."""
+
+    number: int
+    folder: Path
+    path: Path | None = None
+    start: int = 0
+    end: int = 0
+    header: tuple[str, ...] = ()
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    regs: Sequence[Registration] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every share needs: institutions by code, the one that stands for all (or None), column names, generic values."""
+
+    institutions: Mapping[str, int]
+    all_of: int | None
+    mapping: Mapping[str, str]
+    generic: Generic = NOTHING
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What became of a share: files of forms and rows, how many, and what could not be taken (place, reason)."""
+
+    forms: Path
+    rows: Path
+    count: int = 0
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    refused: int = 0
+
+
+def shares_of_file(path: Path, folder: Path) -> Iterator[Share]:
+    """Cut a CSV file at line ends outside quotes; the first line is the header. Raises ValueError when there is none."""
+    encoding = _encoding(path)
+    with path.open("rb") as file:
+        first = file.readline()
+        text = first.decode(encoding).lstrip("\ufeff")
+        delimiter = max(",;\t", key=text.count)
+        header = next(csv.reader([text], delimiter=delimiter), [])
+        if not any(header):
+            raise ValueError(f"{path.name}: 缺少表头 / has no header")
+        start, number = file.tell(), 0
+        while True:
+            block = file.read(PIECE)
+            if not block:
+                return
+            quotes = block.count(b'"')
+            while not block.endswith(b"\n") or quotes % 2:
+                line = file.readline()
+                if not line:
+                    break
+                quotes += line.count(b'"')
+                block += line
+            end = start + len(block)
+            yield Share(number, folder, path, start, end, tuple(header), delimiter, encoding)
+            start, number = end, number + 1
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        sample = file.read(1 << 20)
+    try:
+        sample[: sample.rfind(b"\n") + 1].decode("utf-8")
+    except UnicodeDecodeError:
+        return "gb18030"
+    return "utf-8"
+
+
+def shares_of_registrations(regs: Iterable[Registration], folder: Path) -> Iterator[Share]:
+    """Cut given registrations."""
+    rest = iter(regs)
+    for number in itertools.count():
+        part = list(itertools.islice(rest, ROWS))
+        if not part:
+            return
+        yield Share(number, folder, regs=part)
+
+
+def _read(share: Share, setting: Setting, out: Prepared) -> list[Registration]:
+    if share.path is None:
+        return list(share.regs)
+    from lianxin.index.kit.csvfile import from_rows
+
+    with share.path.open("rb") as file:
+        file.seek(share.start)
+        text = file.read(share.end - share.start).decode(share.encoding, errors="replace")
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=share.delimiter)
+    read = from_rows(list(share.header), rows, dict(setting.mapping))
+    if not {"local_id", "record_id"} & set(read.columns):
+        raise ValueError(f"{share.path.name}: 缺少院内号一列 / has no column with the local id")
+    regs = []
+    for at, (reg, code) in enumerate(zip(read.registrations, read.institutions, strict=True)):
+        known = setting.all_of or setting.institutions.get(code)
+        if known is None:
+            _refuse(
+                out,
+                f"{share.number}:{at + 1}",
+                f"没有代码为 {code} 的机构 / no institution has the code {code}",
+            )
+            continue
+        reg.institution_id = known
+        regs.append(reg)
+    return regs
+
+
+def _refuse(out: Prepared, place: str, why: str) -> None:
+    out.refused += 1
+    if len(out.bad) < SHOWN:
+        out.bad.append((place, why))
+
+
+def prepare(share: Share, setting: Setting) -> Prepared:
+    """Normalise a share: its forms with keys for linking, its rows (sealed payload, digest, packed form) for the tables."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from lianxin.index import payload
+    from lianxin.index.batch import table
+
+    out = Prepared(
+        share.folder / f"in-{share.number:05d}.parquet", share.folder / f"row-{share.number:05d}.parquet"
+    )
+    forms: list[Any] = []
+    rows: list[tuple[Any, ...]] = []
+    for at, reg in enumerate(_read(share, setting, out)):
+        if not (reg.institution_id and reg.system and reg.local_id):
+            _refuse(
+                out,
+                f"{share.number}:{at + 1}",
+                "缺少机构、来源系统或院内号 / institution, system or local id missing",
+            )
+            continue
+        if not reg.name or not reg.name.strip():
+            _refuse(out, f"{share.number}:{at + 1}", "缺少姓名 / no name")
+            continue
+        rid = (share.number << SHARE_BITS) + at
+        form = form_of(reg, setting.generic)
+        body = payload.plain(reg)
+        forms.append((rid, 0, form))
+        rows.append(
+            (
+                rid,
+                reg.institution_id,
+                reg.system,
+                reg.local_id,
+                reg.patient_id,
+                payload.sealed(body),
+                payload.digest(body),
+                pack(form),
+            )
+        )
+    out.count = len(rows)
+    if rows:
+        made = table.table(forms)
+        pq.write_table(made, out.forms, compression="zstd", compression_level=1)
+        columns = list(zip(*rows, strict=True))
+        named = dict(zip(ROW_FIELDS, columns, strict=True))
+        arrays = {name: pa.array(list(named[name]), kind) for name, kind in _types(pa).items()}
+        arrays["keys"] = made.column("keys")
+        pq.write_table(pa.table(arrays), out.rows, compression="zstd", compression_level=1)
+    return out
+
+
+ROW_FIELDS = ("rid", "institution", "system", "local", "patient", "payload", "digest", "packed")
+
+
+def _types(pa: Any) -> dict[str, Any]:
+    return {
+        "rid": pa.int64(),
+        "institution": pa.int64(),
+        "system": pa.string(),
+        "local": pa.string(),
+        "patient": pa.string(),
+        "payload": pa.binary(),
+        "digest": pa.binary(),
+        "packed": pa.binary(),
+    }

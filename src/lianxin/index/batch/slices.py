@@ -1,0 +1,192 @@
+"""The last stage of a load: whole persons written slice by slice with COPY, each slice in one transaction of its own."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SLICE = 5_000
+"""Registrations of a slice: with its last person it may be a few more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a slice needs to know of the load. ``where``: how to reach the database from a helper process; empty: this process's
+    own connection."""
+
+    load: bytes
+    reason: str
+    crowd: frozenset[int]
+    account_id: int | None
+    client_id: int | None
+    where: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Written:
+    """People of a part: the group's label and its person; how many registrations and new persons."""
+
+    people: list[tuple[int, int]]
+    rows: int = 0
+    created: int = 0
+
+
+@contextmanager
+def _cursor(terms: Terms) -> Iterator[tuple[Any, Any]]:
+    """(cursor, function that opens a transaction)."""
+    if terms.where:
+        import psycopg
+
+        with psycopg.connect(**terms.where, autocommit=True) as own, own.cursor() as cur:  # type: ignore[arg-type]
+            yield cur, own.transaction
+    else:
+        from django.db import connection, transaction
+
+        from lianxin.index import store
+
+        with connection.cursor() as django:
+            yield store.plain(django), transaction.atomic
+
+
+def write_part(path: Path, terms: Terms) -> Written:
+    """Write one part's file (columns of :data:`lianxin.index.batch.intake.ROW_FIELDS`, label, pid, pos, slice)."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(path).sort_by("pos").to_pylist()
+    out = Written([])
+    with _cursor(terms) as (cur, transaction):
+        at = 0
+        while at < len(rows):
+            end = at
+            while end < len(rows) and rows[end]["slice"] == rows[at]["slice"]:
+                end += 1
+            with transaction():
+                _slice(cur, rows[at:end], terms, out)
+            at = end
+    return out
+
+
+def _slice(cur: Any, rows: Sequence[dict[str, Any]], terms: Terms, out: Written) -> None:
+    from lianxin.access import audit, relationships
+    from lianxin.access.scope import Scope
+    from lianxin.index import golden, numbers, payload, refit, vault
+    from lianxin.index.engine import POLICY
+    from lianxin.index.form import unpack
+    from lianxin.index.golden import Spoken
+    from lianxin.standards import clock
+
+    now = clock.now()
+    cur.execute(
+        "INSERT INTO index_loadedslice (load, number, rows, at) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        [terms.load, rows[0]["slice"], len(rows), now],
+    )
+    groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["label"]].append(row)
+    known = _alive(cur, {g[0]["pid"] for g in groups.values()} - {0})
+    fresh = [label for label, group in groups.items() if not group[0]["pid"]]
+    made = dict(zip(fresh, numbers.take_people(cur, len(fresh)), strict=True))
+    people = {
+        label: made[label][0] if label in made else known[group[0]["pid"]] for label, group in groups.items()
+    }
+    for row, source_id in zip(rows, numbers.take_sources(cur, len(rows)), strict=True):
+        row["id"] = source_id
+    persons, forms, events, relations = [], [], [], {}
+    until = now + dt.timedelta(days=POLICY["registration_days"])
+    home_at = golden.COLUMNS.index("home_institution_id")
+    for label, group in groups.items():
+        person_id = people[label]
+        new = label in made
+        words, bodies, keys = [], set(), set()
+        for n, row in enumerate(group):
+            created = new and n == 0
+            events.append(
+                (person_id, row["id"], "created" if created else "linked", "{}", "{}", terms.reason,
+                 terms.account_id, terms.client_id, now)
+            )  # fmt: skip
+            relations[person_id, row["institution"], "registration"] = until
+            if not new:
+                continue
+            reg = payload.unpack(
+                row["payload"], row["institution"], row["system"], row["local"], row["patient"]
+            )
+            words.append(Spoken(row["id"], now, reg, unpack(row["packed"])))
+            if row["packed"] not in bodies:
+                bodies.add(row["packed"])
+                left = [k for k in row["keys"] if k not in keys and k not in terms.crowd]
+                keys.update(left)
+                forms.append((person_id, left or None, vault.close_packed(row["packed"])))
+        if new:
+            best = golden.compose(words).row()
+            persons.append((*made[label], "active", 1, *best))
+            if home := best[home_at]:
+                relations[person_id, home, "home"] = None
+    _copy(cur, "index_person", ("id", "number", "card_number", "status", "version", *golden.COLUMNS), persons)
+    _copy(
+        cur,
+        "index_sourcerecord",
+        ("id", "institution_id", "system", "local_id", "patient_id", "person_id", "payload", "payload_hash",
+         "received_at", "version", "disputed"),
+        (
+            (r["id"], r["institution"], r["system"], r["local"], r["patient"], people[r["label"]], r["payload"],
+             r["digest"], now, 1, False)
+            for r in rows
+        ),
+    )  # fmt: skip
+    _copy(cur, "index_form", ("person_id", "keys", "body"), forms)
+    _copy(
+        cur,
+        "index_linkevent",
+        ("person_id", "source_id", "kind", "before", "after", "reason", "account_id", "client_id", "at"),
+        events,
+    )
+    older = set(known.values())
+    _copy(
+        cur,
+        "access_relationship",
+        ("person_id", "institution_id", "kind", "source", "since", "until"),
+        ((p, i, kind, "index", now, end) for (p, i, kind), end in relations.items() if p not in older),
+    )
+    if older:
+        grants: list[relationships.Row] = [
+            (p, i, kind, "index", end) for (p, i, kind), end in relations.items() if p in older
+        ]
+        relationships.grant_many(grants, cursor=cur, since=now)
+        refit.refit(cur, sorted(older))
+    scope = Scope.system(terms.reason)
+    detail = {"count": len(rows), "from": rows[0]["id"], "to": rows[-1]["id"]}
+    audit.write_many([audit.entry(scope, "create", what="registrations", detail=detail)], cursor=cur)
+    out.people += people.items()
+    out.rows += len(rows)
+    out.created += len(persons)
+
+
+def _alive(cur: Any, ids: Iterable[int]) -> dict[int, int]:
+    """Who these persons are now (they may have been merged since the link was worked out), locked against merging."""
+    wanted = sorted(ids)
+    if not wanted:
+        return {}
+    cur.execute(
+        "WITH RECURSIVE up(start, id, into_id) AS ("
+        " SELECT id, id, merged_into_id FROM index_person WHERE id = ANY(%s)"
+        " UNION ALL SELECT u.start, p.id, p.merged_into_id FROM up u JOIN index_person p ON p.id = u.into_id)"
+        " SELECT start, id FROM up WHERE into_id IS NULL",
+        [wanted],
+    )
+    found = dict(cur.fetchall())
+    cur.execute(
+        "SELECT id FROM index_person WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+        [sorted(found.values())],
+    )
+    return found
+
+
+def _copy(cur: Any, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with cur.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as out:
+        for row in rows:
+            out.write_row(row)
