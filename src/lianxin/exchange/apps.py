@@ -15,7 +15,7 @@ class ExchangeConfig(AppConfig):
         from lianxin.exchange.smart import hooks as smart
         from lianxin.exchange.subscriptions import fhir as subscriptions
         from lianxin.exchange.subscriptions import worker
-        from lianxin.exchange.v2 import adt, query
+        from lianxin.exchange.v2 import adt, outbound, query
         from lianxin.record import reindex
 
         operations.register()
@@ -29,6 +29,7 @@ class ExchangeConfig(AppConfig):
         feed.register()
         adt.register()
         query.register()
+        outbound.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)
         periodic.register("audit.links", 60, audit.link_rest)

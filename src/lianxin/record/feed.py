@@ -21,7 +21,7 @@ from lianxin.record.query import base, conditions
 from lianxin.record.rows import Stored
 
 _HOLDERS = (
-    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND relation = 'record_rid'::regclass"
+    "SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND relation = %s::regclass"
     " AND mode = 'RowExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid()"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
@@ -48,9 +48,13 @@ class Change:
 
 @dataclass(slots=True)
 class Watch:
-    """Up to which number every change is decided; keep one for as long as you follow the feed."""
+    """Up to which number every change is decided; keep one for as long as you follow the feed.
+
+    ``sequence``: where the numbers come from (other logs with growing numbers are followed in the same way).
+    """
 
     settled: int = 0
+    sequence: str = "record_rid"
     _last: int = 0
     _holders: set[str] = field(default_factory=set)
 
@@ -62,13 +66,13 @@ class Watch:
     def look(self, cur: Any) -> int:
         """Look again; returns ``settled``. Each statement must see what is committed before it (READ COMMITTED)."""
         if self._last:
-            now = _holders(cur)
+            now = _holders(cur, self.sequence)
             if self._holders & now or any(one.startswith(PREPARED) for one in now):
                 return self.settled
             self.settled, self._last = self._last, 0
-        last = last_number(cur)
+        last = last_number(cur, self.sequence)
         if last > self.settled:
-            self._holders = _holders(cur)
+            self._holders = _holders(cur, self.sequence)
             if self._holders:
                 self._last = last
             else:
@@ -76,14 +80,14 @@ class Watch:
         return self.settled
 
 
-def last_number(cur: Any) -> int:
+def last_number(cur: Any, sequence: str = "record_rid") -> int:
     """The last number given to a version (whether committed or not)."""
-    cur.execute("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM record_rid")
+    cur.execute(f'SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM "{sequence}"')
     return int(cur.fetchone()[0])
 
 
-def _holders(cur: Any) -> set[str]:
-    cur.execute(_HOLDERS)
+def _holders(cur: Any, sequence: str) -> set[str]:
+    cur.execute(_HOLDERS, [sequence])
     return {row[0] for row in cur.fetchall()}
 
 

@@ -5,7 +5,8 @@ What it says holds for its own two registrations, and for nobody else's:
 * both belong to one person already: nothing changes;
 * the one that is given up is all its person has: the two persons become one (the older number stays);
 * its person has other registrations too: only this one goes along, and people are asked whether the persons are one;
-* the two carry valid, different identity numbers: nothing is joined, people are asked.
+* the two carry valid, different identity numbers: nothing is joined, people are asked;
+* people have said that the two are different: nothing is joined.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lianxin.access import seal
 from lianxin.access.errors import Invalid
 from lianxin.access.scope import Scope
 from lianxin.exchange.ihe.identifiers import Held
-from lianxin.index import engine, golden, links
+from lianxin.index import golden, links, reviews
 from lianxin.index.facts import OWN_ID_YEARS, RESIDENT_ID
 from lianxin.index.models import Person, SourceRecord
 from lianxin.standards.identifiers import IdentifierError, resident_id
@@ -31,8 +32,8 @@ TOLD = {
         "The number was joined to the other; whether the two persons are one has been put to people.",
     ),
     ASKED: T(
-        "两个院内号各有有效且不同的身份证号，未合并，已交人工复核。",
-        "The two numbers carry valid, different identity numbers: not merged, and put to people.",
+        "两个院内号各有有效且不同的身份证号，或已由人工判定为不同人，未合并；由人工复核。",
+        "The two numbers carry valid, different identity numbers, or people found them to be two: not merged, and left to people.",
     ),
 }
 
@@ -53,8 +54,9 @@ def resolve(cur: Any, scope: Scope, gone: Held, keep: Held, why: str = WHY) -> s
         return SAME
     one, other = people[gone.person_id], people[keep.person_id]
     source = SourceRecord.objects.unscoped("a sender merged two of its numbers").get(pk=gone.source_id)
-    if _differ(_own_id(source), _person_id(other)):
-        _ask(cur, one, other, gone.source_id, why)
+    said = other.pk in links.apart(cur, [one.pk])[one.pk]
+    if said or _differ(_own_id(source), _person_id(other)):
+        _ask(cur, one, other, gone.source_id)
         return ASKED
     alone = (
         not SourceRecord.objects.unscoped("a sender merged two of its numbers")
@@ -69,14 +71,14 @@ def resolve(cur: Any, scope: Scope, gone: Held, keep: Held, why: str = WHY) -> s
             return JOINED
         links.move(acting, source, other, why, apart=False)
     except Invalid:  # the index's own guards: two valid identity numbers, or a person that changed meanwhile
-        _ask(cur, one, other, gone.source_id, why)
+        _ask(cur, one, other, gone.source_id)
         return ASKED
-    _ask(cur, one, other, gone.source_id, why)
+    _ask(cur, one, other, gone.source_id)
     return MOVED
 
 
-def _ask(cur: Any, one: Person, other: Person, source_id: int, why: str) -> None:
-    engine.open_review(cur, "two_matches", one.pk, other.pk, source_id, [why])
+def _ask(cur: Any, one: Person, other: Person, source_id: int) -> None:
+    reviews.open_many(cur, [("two_matches", one.pk, other.pk, source_id, None, None, [], "")])
 
 
 def _own_id(source: SourceRecord) -> str:

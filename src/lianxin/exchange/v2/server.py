@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lianxin.exchange.v2 import answers, errors
 from lianxin.exchange.v2.errors import Malformed
@@ -69,6 +69,7 @@ class Listener:
         self._open = 0
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="mllp")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._held: dict[int, BaseDatabaseWrapper] = {}  # the threads' connections to the database
 
     async def serve(self, stop: asyncio.Event, ready: Callable[[int], None] = lambda port: None) -> None:
         """Listen until ``stop`` is set; messages under way are finished."""
@@ -85,6 +86,9 @@ class Listener:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._pool.shutdown(wait=True)
+        for held in self._held.values():
+            held.inc_thread_sharing()
+            held.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
