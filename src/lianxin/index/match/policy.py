@@ -25,6 +25,7 @@ _KIN, _PARENT, _ADDRESS, _HOUSE = (
     number("address", "house"),
 )
 _ONE_OFF, _GIVEN = number("name", "one_off"), number("name", "given_one")
+_CARD_OTHER = number("card", "other")
 _NAMED, _PHONE_OTHER = number("id", "named"), number("phone", "other")
 _CERT, _TWIN, _SURNAME = POSITION["certificate"], POSITION["twin"], POSITION["surname"]
 _OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
@@ -51,6 +52,7 @@ _NAME_OTHER = frozenset(number("name", c) for c in ("given_one", "surname", "oth
 _REVIEW_DEMAND: dict[int, float] = {number("name", n): b for n, b in POLICY["review_demand"].items()}
 _DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
 _MARGIN: float = POLICY["margin"]
+_OTHER_NAME_REVIEW: bool = POLICY["same_number_other_name"]
 _SURE: float = POLICY["sure"]
 _CONTRADICTION: float = POLICY["contradiction"]
 
@@ -164,6 +166,8 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
         return AUTO, ""
     if total >= model.review + _REVIEW_DEMAND.get(name, 0.0):
         return REVIEW, _kind(vector)
+    if same_id and _OTHER_NAME_REVIEW and vector[_BORN] not in _BORN_FAR and vector[_CARD] != _CARD_OTHER:
+        return REVIEW, "renamed" if vector[_SEX] != _SEX_OTHER else "same_id"
     return NO, ""
 
 
@@ -199,6 +203,8 @@ def _newborn(vector: tuple[int, ...], both: bool, total: float, model: Model) ->
     single = vector[_TWIN] != _TWIN_HALF or both
     if signs >= 2 and single and vector[_SEX]:
         return AUTO, ""
+    if not single and total < model.review:
+        return NO, ""
     return (REVIEW, "newborn") if signs else (NO, "")
 
 
@@ -270,7 +276,14 @@ def decide(
         if target is None:
             joins = []
             reviews = [(j, "two_matches") for j in judged if j.verdict == AUTO]
-    reviews += [(j, j.kind) for j in judged if j.verdict == REVIEW]
+    child = any(j.kind == "guardian" for j in judged)  # then the number is the guardian's, not a new name's
+    number = target is not None and target.vector[_ID] == _OWN  # then the other holder was met before
+    twins = sum(j.kind == "newborn" and j.vector[_TWIN] == _TWIN_HALF for j in judged) > 1  # nobody could tell which
+    for j in judged:
+        if twins and j.kind == "newborn" and j.vector[_TWIN] == _TWIN_HALF:
+            continue
+        if j.verdict == REVIEW and not ((child or number) and j.vector[_ID] == _OWN and j.vector[_NAME] in _NAME_OTHER):
+            reviews.append((j, j.kind))
     shown = tuple(
         (j.candidate.person_id, kind, j.bits, parts(j.vector, form, j.best, model)) for j, kind in reviews
     )
