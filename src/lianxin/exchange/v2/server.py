@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lianxin.exchange.v2 import answers, errors
@@ -138,12 +139,7 @@ class Listener:
                 return answers.acknowledge(None, "AR", [_fault(frame, self.settings.most_bytes)])
             return self.take(frame.data, origin)
         finally:
-            if (
-                not connection.in_atomic_block
-                and connection.connection is not None
-                and not connection.is_usable()
-            ):
-                connection.close()
+            self._held.setdefault(threading.get_ident(), connections[DEFAULT_DB_ALIAS])
 
 
 def _fault(frame: Frame, most: int) -> Malformed:
