@@ -17,6 +17,7 @@ from django.db import connection
 from lianxin.access import audit, connections, journal
 from lianxin.access.models import AuditEvent, ChainLink
 from lianxin.access.scope import Scope
+from lianxin.access.statements import Statement, whole
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SYSTEM = Scope.system("test")
@@ -97,11 +98,14 @@ def test_a_large_journal_begins_a_new_file(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_events_stored_elsewhere_get_their_link() -> None:
     event = audit.entry(SYSTEM, "create", what="Observation/7")
+    width = audit.INSERTION.count("%s")
+    store = Statement(f"{audit.INSERTION} FROM (SELECT 1) AS one RETURNING id", width, binary=(width,))
 
     def work(cur: Any) -> int:
-        sql, values = audit.insertion(cur, event, source="(SELECT 1) AS one")
-        cur.execute(sql, values)
-        return cur.fetchone()[0]
+        values, digest = audit.values(cur, event)
+        assert digest == audit.digest(event)
+        (found,) = store.row(cur, values) or [None]
+        return whole(found)
 
     number = connections.steady(work, again=False)
     assert audit.verify() == [f"event {number} has no place in the chain"]
@@ -124,6 +128,7 @@ settings.HOME = Path(sys.argv[1])
 connection.settings_dict["NAME"] = sys.argv[2]
 from lianxin.access import audit, journal
 from lianxin.access.scope import Scope
+from lianxin.access.statements import Statement, whole
 journal.PAUSE = float(sys.argv[3])
 who = Scope.system("child")
 n = 0

@@ -17,13 +17,12 @@ import hmac
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from django.db import connection, transaction
 
-from lianxin.access import seal
+from lianxin.access import seal, statements
 from lianxin.standards import clock
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ _KINDS = (
 _anchored: dt.date | None = None
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One event before it is written; make it with :func:`entry`."""
 
     at: dt.datetime
@@ -89,20 +87,13 @@ class Entry:
 
     def row(self) -> tuple[Any, ...]:
         """Column values in table order, digest last."""
-        return (
-            self.at, self.action, self.outcome, self.account_id, self.client_id, self.practitioner_id,
-            self.institution_id, self.person_id, self.what, self.detail, digest(self),
-        )  # fmt: skip
+        return (*self, digest(self))
 
 
 def digest(e: Entry) -> bytes:
     """SM3 of an event's content in a canonical form."""
     micros = (e.at - _EPOCH) // dt.timedelta(microseconds=1)
-    content = [
-        micros, e.action, e.outcome, e.account_id, e.client_id, e.practitioner_id, e.institution_id,
-        e.person_id, e.what, e.detail,
-    ]  # fmt: skip
-    return seal.sm3(orjson.dumps(content))
+    return seal.sm3(orjson.dumps((micros, *e[1:])))
 
 
 def link_hash(previous: bytes, event_digest: bytes, seq: int, event_id: int) -> bytes:
@@ -166,15 +157,19 @@ def write_many(entries: Iterable[Entry], *, cursor: Any = None) -> None:
         _insert(own, rows)
 
 
-def append(cur: Any, entries: Iterable[Entry]) -> None:
+def append(cur: Any, entries: Iterable[Entry], stored: Sequence[tuple[int, bytes]] = ()) -> None:
     """Write a batch and give it one link, through any psycopg or Django cursor inside a transaction.
 
-    The shard's head stays locked until the caller's transaction ends: use it as the last statement before COMMIT.
+    ``stored``: events (id, digest) that are there and only want their link.  The shard's head stays locked until the caller's
+    transaction ends: use it as the last statement before COMMIT.
     """
     rows = [e.row() for e in entries]
+    events = list(stored)
     if rows:
         cur.execute("SELECT set_config('lianxin.audit_link', 'later', true)")
-        link(cur, list(zip(_insert(cur, rows), (row[-1] for row in rows), strict=True)))
+        events += zip(_insert(cur, rows), [row[-1] for row in rows], strict=True)
+    if events:
+        link(cur, events)
 
 
 def link(cur: Any, events: Sequence[tuple[int, bytes]]) -> None:
@@ -185,7 +180,7 @@ def link(cur: Any, events: Sequence[tuple[int, bytes]]) -> None:
     value = link_hash(bytes(previous), batch_digest(events), seq + 1, ids[0])
     cur.execute(
         "INSERT INTO access_chainlink (shard, seq, event_id, more, hash) VALUES (%s, %s, %s, %s, %s)",
-        [shard, seq + 1, ids[0], ids[1:] or None, value],
+        [shard, seq + 1, ids[0], statements.plain_array(ids[1:]) if len(ids) > 1 else None, value],
     )
     cur.execute("UPDATE access_chainhead SET seq = %s, hash = %s WHERE shard = %s", [seq + 1, value, shard])
 
@@ -219,16 +214,18 @@ _UNLINKED = (
 )
 
 
-def insertion(cur: Any, event: Entry, *, source: str) -> tuple[str, list[Any]]:
-    """SQL that inserts one event for a row of ``source``, to be part of a larger statement, and its values.
+INSERTION = f"INSERT INTO access_auditevent ({_COLUMNS}) SELECT {', '.join(f'%s::{kind}' for kind in _KINDS)}"
+"""SQL that inserts one event, to be part of a larger statement (``FROM`` what decides whether there is one); see :func:`values`."""
+
+
+def values(cur: Any, event: Entry) -> tuple[list[bytes | None], bytes]:
+    """The values of :data:`INSERTION` for a :class:`~lianxin.access.statements.Statement` (the last as raw bytes), and the digest.
 
     On a connection with ``lianxin.audit_link = later`` the caller sees to the link (:mod:`lianxin.access.journal`).
     """
     _begin_day(cur)
-    return (
-        f"INSERT INTO access_auditevent ({_COLUMNS}) SELECT {', '.join(f'%s::{kind}' for kind in _KINDS)} FROM {source} RETURNING id",
-        list(event.row()),
-    )
+    *row, found = event.row()
+    return [*map(statements.text, row), found], found
 
 
 def _begin_day(cur: Any) -> None:
@@ -243,15 +240,19 @@ def _begin_day(cur: Any) -> None:
 def _insert(cur: Any, rows: list[tuple[Any, ...]]) -> list[int]:
     """Insert events; returns their ids in order."""
     _begin_day(cur)
-    columns = [list(c) for c in zip(*rows, strict=True)]
-    given = ", ".join(f"%s::{kind}[]" for kind in _KINDS)
     cur.execute(
-        f"WITH given AS (SELECT nextval('access_auditevent_id_seq') AS id, g.* FROM unnest({given}) WITH ORDINALITY"
-        f" AS g({_COLUMNS}, n)), kept AS (INSERT INTO access_auditevent (id, {_COLUMNS})"
-        f" SELECT id, {_COLUMNS} FROM given) SELECT id FROM given ORDER BY n",
-        columns,
+        _INSERT, [write(column) for write, column in zip(_WRITERS, zip(*rows, strict=True), strict=True)]
     )
-    return [row[0] for row in cur.fetchall()]
+    return [int(one) for one in cur.fetchone()[0].split(",")]
+
+
+_WRITERS = tuple(statements.writer(kind) for kind in _KINDS)
+_INSERT = (
+    "WITH given AS (SELECT nextval('access_auditevent_id_seq') AS id, g.* FROM"
+    f" unnest({', '.join(f'%s::{kind}[]' for kind in _KINDS)}) WITH ORDINALITY AS g({_COLUMNS}, n)),"
+    f" kept AS (INSERT INTO access_auditevent (id, {_COLUMNS}) SELECT id, {_COLUMNS} FROM given)"
+    " SELECT string_agg(id::text, ',' ORDER BY n) FROM given"
+)
 
 
 def _mac(day: dt.date, shard: int, seq: int, head: bytes) -> bytes:

@@ -59,7 +59,7 @@ class _Journal:
 
     def keep(self, entries: Sequence[Entry]) -> None:
         """Append entries to the file."""
-        lines = [orjson.dumps(_line(e)) + b"\n" for e in entries]
+        lines = [orjson.dumps(tuple(e), option=orjson.OPT_APPEND_NEWLINE) for e in entries]
         with self.guard:
             os.write(self.file, b"".join(lines))
             for entry, line in zip(entries, lines, strict=True):
@@ -124,24 +124,19 @@ class _Journal:
         _discard(old)
 
 
-def _line(e: Entry) -> list[Any]:
-    return [
-        e.at, e.action, e.outcome, e.account_id, e.client_id, e.practitioner_id, e.institution_id, e.person_id, e.what, e.detail,
-    ]  # fmt: skip
-
-
 def _store(
     name: str, entries: Sequence[Entry], events: Sequence[tuple[int, bytes]], upto: int | None
 ) -> None:
-    with connections.cursor() as cur, cur.connection.transaction():
-        if upto is not None:
-            cur.execute(
-                "INSERT INTO access_journal (name, upto) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET upto = EXCLUDED.upto",
-                [name, upto],
-            )
-        if events:
-            audit.link(cur, events)
-        audit.append(cur, entries)
+    def work(cur: Any) -> None:
+        with cur.connection.transaction():
+            if upto is not None:
+                cur.execute(
+                    "INSERT INTO access_journal (name, upto) VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET upto = EXCLUDED.upto",
+                    [name, upto],
+                )
+            audit.append(cur, entries, events)
+
+    connections.steady(work, again=False)
 
 
 _journals: dict[str, _Journal] = {}
@@ -170,7 +165,7 @@ def keep(entries: Sequence[Entry]) -> None:
 
 
 def link_later(event_id: int, digest: bytes) -> None:
-    """Give a stored event (:func:`lianxin.access.audit.insertion`) its link with the next batch."""
+    """Give a stored event (:data:`lianxin.access.audit.INSERTION`) its link with the next batch."""
     _mine().link_later(event_id, digest)
 
 

@@ -8,7 +8,7 @@ text, except where ``binary`` says raw bytes, and the statement casts each; thos
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
@@ -33,12 +33,16 @@ class SteadyConnection(psycopg.Connection[Any]):
 
 
 class Statement:
-    """One statement with ``$1`` … in it; ``binary`` are the numbers (from 1) of values that are sent as raw bytes."""
+    """One statement with ``$1`` … in it (or ``%s``, numbered in order); ``binary``: numbers of values sent as raw bytes, from 1."""
 
     __slots__ = ("formats", "name", "sql")
 
     def __init__(self, sql: str, values: int, binary: Iterable[int] = ()) -> None:
         raw = set(binary)
+        if "%s" in sql:
+            assert sql.count("%s") == values
+            first, *rest = sql.split("%s")
+            sql = first + "".join([f"${n}{part}" for n, part in enumerate(rest, 1)])
         self.sql = sql.encode()
         self.name = b"door_%d" % next(_numbers)
         self.formats = [1 if n in raw else 0 for n in range(1, values + 1)] if raw else None
@@ -81,13 +85,40 @@ def _checked(pg: Any, result: Any) -> Any:
 
 
 def text(value: object) -> bytes | None:
-    """A number, instant or text as a value to send."""
-    return None if value is None else str(value).encode()
+    """A number, instant or text as a value to send; DataError for U+0000, at which libpq would cut the text off."""
+    return None if value is None else _whole_text(str(value)).encode()
 
 
-def array(values: Iterable[object]) -> bytes:
-    """Numbers or times as an array to send, in SQL's own notation."""
-    return ("{" + ",".join(["NULL" if v is None else str(v) for v in values]) + "}").encode()
+def _whole_text(value: str) -> str:
+    if "\0" in value:
+        raise psycopg.DataError("a text contains U+0000")
+    return value
+
+
+def plain_array(values: Iterable[object]) -> str:
+    """Numbers or instants as an array in SQL's own notation: a third of what it costs to have psycopg look at each."""
+    return "{" + ",".join(["NULL" if v is None else str(v) for v in values]) + "}"
+
+
+def text_array(values: Iterable[str | None]) -> str:
+    """Texts, likewise; DataError for U+0000."""
+    return _whole_text("{" + ",".join(["NULL" if v is None else _quoted(v) for v in values]) + "}")
+
+
+def _quoted(value: str) -> str:
+    if "\\" in value or '"' in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
+
+
+def bytes_array(values: Iterable[bytes]) -> str:
+    """Raw bytes, likewise."""
+    return "{" + ",".join(['"\\\\x' + v.hex() + '"' for v in values]) + "}"
+
+
+def writer(kind: str) -> Callable[[Iterable[Any]], str]:
+    """How a column of an SQL type is written as an array."""
+    return text_array if kind == "text" else bytes_array if kind == "bytea" else plain_array
 
 
 def whole(value: bytes | None) -> int:

@@ -148,14 +148,20 @@ def forget() -> None:
         _cache.clear()
 
 
+def held(bearer: str) -> Scope | None:
+    """The scope of a token that was checked within the last 30 seconds; None: ask :func:`scope_for_token`."""
+    kept = _cache.get(sm3(bearer.encode()))
+    return kept[2] if kept and time.monotonic() < kept[0] and clock.now() < kept[1] else None
+
+
 def scope_for_token(bearer: str, *, cursor: Any = None) -> Scope | None:
     """The scope of a live token, or None. ``cursor``: any cursor to ask with (the FHIR door has its own pool)."""
     if not 20 <= len(bearer) <= 200 or not bearer.isascii():
         return None
     digest = sm3(bearer.encode())
-    held = _cache.get(digest)
-    if held and time.monotonic() < held[0]:
-        return held[2] if clock.now() < held[1] else None
+    kept = _cache.get(digest)
+    if kept and time.monotonic() < kept[0]:
+        return kept[2] if clock.now() < kept[1] else None
     if cursor is not None:
         found = _look_up(cursor, digest)
     else:

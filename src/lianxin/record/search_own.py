@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lianxin.access.scope import Scope
-from lianxin.access.statements import Statement, array, instant, text, whole
+from lianxin.access.statements import Statement, instant, plain_array, text, whole
 from lianxin.record import bodies, definitions, extract, persons, visible
 from lianxin.record.keys import key_scoped, ref_key
 from lianxin.record.problems import Problem
@@ -120,7 +120,7 @@ def _statement(rtype: str, sort: str, others: int) -> Statement:
     key = (ordering.key(rtype, sort) if sort else None) or ordering.default()
     shown = key.text
     for value in key.args:  # numbers of search parameters
-        shown = shown.replace("%s", f"'{array(value).decode()}'", 1)
+        shown = shown.replace("%s", f"'{plain_array(value)}'", 1)
     more = "".join(f" AND ${n}::bigint = ANY(r.keys)" for n in range(5, 5 + others))
     # Behind OFFSET 0 the planner cannot walk an index of the order instead, and the further keys do not reach the GIN index,
     # where entries as common as a code would only be skipped through: the first key alone leads to a handful of rows.

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from lianxin.access import audit, connections, journal, smart, tokens
+from lianxin.access import audit, connections, journal, tokens
 from lianxin.access.scope import Scope
 from lianxin.access.statements import Statement, seconds, whole
 from lianxin.exchange.fhir import door, handlers, http, shape
@@ -105,7 +105,8 @@ def _asked(environ: dict[str, Any], work: Callable[[Scope], Answer | None]) -> A
     if kind not in ("Bearer", "bearer"):
         return None
     custom.refresh()
-    scope = connections.steady(lambda cur: tokens.scope_for_token(bearer.strip(), cursor=cur))
+    bearer = bearer.strip()
+    scope = tokens.held(bearer) or connections.steady(lambda cur: tokens.scope_for_token(bearer, cursor=cur))
     if scope is None:
         return None
     address = audit.origin.set(environ.get("REMOTE_ADDR", ""))
@@ -212,9 +213,7 @@ def _create(environ: dict[str, Any], scope: Scope, rtype: str) -> Answer | None:
     """``POST Type`` of something valid, about a patient the writer may write about."""
     if rtype == "Binary":  # may come in any content type
         return None
-    if not tokens.allows(scope, rtype, "c") or all(
-        p.limited for p in smart.matching(scope.smart, rtype, "c")
-    ):
+    if not tokens.allows(scope, rtype, "c") or not visible.unlimited(scope.smart, rtype, "c"):
         return None
     http.check_type(environ)
     raw = http.read_body(environ, http.MAX_RESOURCE)
