@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from lianxin.access import seal
 from lianxin.index.form import Registration
+from lianxin.index.normal import dates, documents, phones
 from lianxin.standards import clock, pinyin
 from lianxin.standards.identifiers import IdentifierError, normalise, resident_id
 
@@ -23,9 +24,6 @@ NEWBORN_DAYS = 365
 """Pet names stand for a newborn's name within the first year only; grown people are called 王小宝 too."""
 _PLACEHOLDER = re.compile(
     r"无名|未知|不详|不明|测试|匿名|待查|患者|病人|路人|流浪|unknown|test|anonymous|johndoe|janedoe|xxx", re.I
-)
-_JUNK_PHONES = frozenset(
-    {"13800000000", "13800138000", "13900000000", "12345678", "12345678901", "1234567890"}
 )
 SEXES = frozenset({"male", "female", "unknown", "other"})
 
@@ -66,13 +64,8 @@ def name_key(name: str) -> str:
 
 
 def phone_digits(text: str) -> str:
-    """Digits of a phone number without the country code; "" for what cannot be one or is a known filler."""
-    digits = re.sub(r"\D", "", unicodedata.normalize("NFKC", text or ""))
-    if len(digits) > 11:
-        digits = re.sub(r"^(0086|86)", "", digits)
-    if len(digits) < 7 or len(digits) > 20 or digits in _JUNK_PHONES or len(set(digits)) <= 2:
-        return ""
-    return digits
+    """A phone number as it is compared: no country or area code; "" for what cannot be one or is a known filler."""
+    return phones.read(text)
 
 
 def address_key(address: str) -> str:
@@ -98,18 +91,17 @@ def phone_blind(digits: str) -> bytes:
 
 def read_id(id_type: str, id_no: str) -> tuple[str, str, dt.date | None, str, str]:
     """(type, canonical number, birth date, sex, note) of an identifier; number "" when it cannot be right."""
-    number = normalise(id_no)
-    if not number:
-        return "", "", None, "", ""
-    if id_type in ("", RESIDENT_ID):
+    read = documents.read(id_type, id_no, 0, dates.today(), [])
+    if read.state == documents.OWN:
+        born = dt.date(read.born // 10000, read.born // 100 % 100, read.born % 100)
+        return read.type, read.number, born, "male" if read.sex == 1 else "female", ""
+    if read.state == documents.INVALID:
         try:
-            found = resident_id(number)
+            resident_id(id_no)
         except IdentifierError as error:
-            if id_type == RESIDENT_ID or len(number) in (15, 18):
-                return RESIDENT_ID, "", None, "", error.message.zh
-            return "99", number[:60], None, "", ""
-        return RESIDENT_ID, found.number, found.birth_date, found.sex, ""
-    return id_type[:8], number[:60] if len(number) >= 4 else "", None, "", ""
+            return read.type, "", None, "", error.message.zh
+        return read.type, "", None, "", ""
+    return read.type, read.number, None, "", ""
 
 
 def _is_newborn(name: str, birth: dt.date | None, number: str) -> bool:

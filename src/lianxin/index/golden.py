@@ -1,7 +1,8 @@
 """The golden record: for each field the best of what the sources say, with where it came from. Deterministic in the sources.
 
-Per field: trust in the source's system, then an own identity number that proves it, then recency. Guardian's numbers never get
-here (see :mod:`lianxin.index.facts`); a disputed source (its link is under review) is left out while others speak.
+The rules are data (``survivorship.yaml``, read by :mod:`lianxin.index.survivorship`). Numbers of guardians never get here as the
+person's own (see :mod:`lianxin.index.normal.documents`); a disputed source (its link is under review) is left out while others
+speak. :func:`fields` shows every value with its source, why it was chosen, and what the others say.
 """
 
 from __future__ import annotations
@@ -9,51 +10,37 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from lianxin.access import seal
 from lianxin.index import payload
-from lianxin.index.facts import RESIDENT_ID, Facts, Registration, facts_of, read_id, tidy
+from lianxin.index.facts import RESIDENT_ID, id_blind, name_key, phone_blind, tidy
+from lianxin.index.form import NAMED, Form, form_of
 from lianxin.index.models import Person, SourceRecord
+from lianxin.index.normal import names, phones
+from lianxin.index.normal.documents import OWN
+from lianxin.index.survivorship import FIELDS, WHY, Chosen, Spoken, choose, class_of
+from lianxin.network.models import Institution
+from lianxin.standards import pinyin
+from lianxin.standards.text import T, Text
+
+__all__ = ["COLUMNS", "FIELDS", "Field", "Golden", "Spoken", "compose", "fields", "golden_patient", "spoken"]
 
 SYSTEM_BASE = "http://lianxin.example/id"
 RESIDENT_ID_SYSTEM = f"{SYSTEM_BASE}/resident-id-card"
 CARD_SYSTEM = f"{SYSTEM_BASE}/health-card"
 NUMBER_SYSTEM = f"{SYSTEM_BASE}/person-number"
-TRUST = {"card-reader": 3, "police": 3, "insurance": 2}
-"""Trust by what a source system's name contains; everything else is 1 (typed by hand)."""
-
-
-@dataclass(slots=True)
-class Spoken:
-    """One source's word: its registration, when, and from which source row."""
-
-    source_id: int
-    received_at: dt.datetime
-    reg: Registration
-    facts: Facts
-    disputed: bool = False
-
-    def rank(self) -> tuple[int, bool, dt.datetime, int]:
-        """Trust, proof, recency."""
-        return self._trust(), self.facts.id_blind is not None, self.received_at, self.source_id
-
-    def recent(self) -> tuple[int, dt.datetime, int]:
-        """Trust, recency: for what changes in life (phone, address)."""
-        return self._trust(), self.received_at, self.source_id
-
-    def _trust(self) -> int:
-        return max((t for word, t in TRUST.items() if word in self.reg.system), default=1)
+_SEX = ("", "male", "female")
 
 
 def spoken(source: SourceRecord) -> Spoken:
     """A source row opened."""
     reg = payload.unpack(
-        source.payload, source.institution_id, source.system, source.local_id, source.patient_id
+        bytes(source.payload), source.institution_id, source.system, source.local_id, source.patient_id
     )
-    return Spoken(source.pk, source.received_at, reg, facts_of(reg), source.disputed)
+    return Spoken(source.pk, source.received_at, reg, form_of(reg), source.disputed)
 
 
 # columns of index_person that the golden record fills, in COPY order
@@ -63,35 +50,68 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def _name(word: Spoken) -> str:
+    """A name as it is shown: as typed where that is the name and no more, else without suffixes and brackets."""
+    typed = tidy(word.reg.name) or tidy(f"{word.reg.given} {word.reg.family}")
+    form = word.form
+    if form.kind != NAMED or typed.isascii() or "?" in form.name:
+        return typed[:200]
+    return typed[:200] if names.bare(typed) == form.name else form.name
+
+
+def _date(day: int) -> dt.date | None:
+    return dt.date(day // 10000, day // 100 % 100, day % 100) if day % 10000 else None
+
+
 @dataclass(slots=True)
 class Golden:
-    """The facts chosen among the sources, and which source each comes from."""
+    """For each field the source that it comes from; a field that nobody speaks of comes from the best source and is empty."""
 
-    facts: Facts
     chosen: dict[str, Spoken]
 
     def values(self) -> dict[str, Any]:
         """Column values of ``index_person`` (sealed anew at each call)."""
-        facts, where = self.facts, self.chosen["address"].reg
+        chosen = self.chosen
+        form, where = chosen["id"].form, chosen["address"].reg
+        number = form.id_no if form.id_state in (OWN, 4) else ""
+        own = form.id_state == OWN
+        said = chosen["sex"]
+        sex = _SEX[said.form.sex] or (said.reg.sex if said.reg.sex == "other" else "unknown")
+        if sex == "unknown" and own:
+            sex = "male" if int(number[16]) % 2 else "female"
+        born = _date(chosen["birth"].form.born) or (_date(int(number[6:14])) if own else None)
+        name, phone = _name(chosen["name"]), chosen["phone"].form.phone
+        key = name_key(name)
+        home = chosen["home"].reg.home_institution_id
         return {
-            "name": facts.name,
-            "sex": facts.sex,
-            "birth_date": facts.birth_date,
-            "id_type": facts.id_type,
-            "id_sealed": seal.seal(facts.id_no),
-            "id_blind": facts.id_blind,
-            "phone_sealed": seal.seal(facts.phone),
-            "phone_blind": facts.phone_blind,
-            "phone_tail": facts.phone[-4:],
+            "name": name,
+            "sex": sex,
+            "birth_date": born,
+            "id_type": form.id_type if number else "",
+            "id_sealed": seal.seal(number),
+            "id_blind": id_blind(form.id_type, number) if number else None,
+            "phone_sealed": seal.seal(phones.shown(chosen["phone"].reg.phone, phone)),
+            "phone_blind": phone_blind(phone) if phone else None,
+            "phone_tail": phone[-4:],
             "address": tidy(where.address)[:300],
             "division": where.division[:12],
             "village": tidy(where.village)[:80],
-            "home_institution_id": self.chosen["home"].reg.home_institution_id,
-            "pinyin": facts.pinyin,
-            "initials": facts.initials,
-            "deceased_on": self.chosen["deceased"].reg.deceased_on,
-            "golden": {field: word.source_id for field, word in self.chosen.items()},
+            "home_institution_id": home,
+            "pinyin": (pinyin.full(name) or key)[:400],
+            "initials": (pinyin.initials(name) or key)[:120],
+            "deceased_on": _date(chosen["deceased"].form.died),
+            "golden": self.origin(),
         }
+
+    def origin(self) -> dict[str, int]:
+        """Where each field comes from, short: ``from`` for most of them, and those that come from elsewhere."""
+        ids = {name: word.source_id for name, word in self.chosen.items() if name != "contact"}
+        counted = sorted(ids.values())
+        most = max(counted, key=lambda i: (counted.count(i), i))
+        out = {"from": most, **{name: at for name, at in ids.items() if at != most}}
+        if "contact" in self.chosen:
+            out["contact"] = self.chosen["contact"].source_id
+        return out
 
     def row(self) -> list[Any]:
         """The same as a list in the order of :data:`COLUMNS`, JSON as text."""
@@ -99,58 +119,127 @@ class Golden:
         return [orjson.dumps(values[c]).decode() if c == "golden" else values[c] for c in COLUMNS]
 
 
-def _resident_sex_birth(facts: Facts) -> tuple[str, dt.date | None]:
-    if facts.id_type != RESIDENT_ID:
-        return "", None
-    _, _, birth, sex, _ = read_id(RESIDENT_ID, facts.id_no)
-    return sex, birth
-
-
 def compose(words: Sequence[Spoken]) -> Golden:
     """Choose each field among the sources (at least one)."""
     voices = [w for w in words if not w.disputed] or list(words)
-    best = max(voices, key=Spoken.rank)
     if len(voices) == 1:
-        chosen = dict.fromkeys(("name", "sex", "birth", "id", "phone", "address", "home", "deceased"), best)
-    else:
-        chosen = {
-            "name": _choose(voices, lambda w: w.facts.name_key and not w.facts.newborn, Spoken.rank) or best,
-            "sex": _choose(voices, lambda w: w.facts.sex in ("male", "female"), Spoken.rank) or best,
-            "birth": _choose(voices, lambda w: w.facts.birth_date, Spoken.rank) or best,
-            "id": _choose(voices, lambda w: w.facts.id_blind, Spoken.rank) or best,
-            "phone": _choose(voices, lambda w: w.facts.phone, Spoken.recent) or best,
-            "address": _choose(voices, lambda w: w.reg.address or w.reg.village, Spoken.recent) or best,
-            "home": _choose(voices, lambda w: w.reg.home_institution_id, Spoken.recent) or best,
-            "deceased": _choose(voices, lambda w: w.reg.deceased_on, Spoken.rank) or best,
-        }
-    named, ident, phone = chosen["name"].facts, chosen["id"].facts, chosen["phone"].facts
-    sex, birth = chosen["sex"].facts.sex, chosen["birth"].facts.birth_date
-    if sex == "unknown" or birth is None:
-        id_sex, id_birth = _resident_sex_birth(ident)
-        sex, birth = (id_sex or sex) if sex == "unknown" else sex, birth or id_birth
-    facts = Facts(
-        name=named.name,
-        name_key=named.name_key,
-        pinyin=named.pinyin,
-        initials=named.initials,
-        sex=sex,
-        birth_date=birth,
-        id_type=ident.id_type,
-        id_no=ident.id_no,
-        id_blind=ident.id_blind,
-        phone=phone.phone,
-        phone_blind=phone.phone_blind,
-        address_key=chosen["address"].facts.address_key,
-        village_key=chosen["address"].facts.village_key,
-        newborn=named.newborn,
-        placeholder=named.placeholder,
-        deceased=chosen["deceased"].reg.deceased_on is not None,
+        only = voices[0]
+        return Golden(
+            {name: only for name in FIELDS if name != "contact" or only.form.mother or only.reg.guardian_name}
+        )
+    return Golden({name: found.word for name, found in _choose(voices).items() if found is not None})
+
+
+def _choose(voices: Sequence[Spoken], others: bool = False) -> dict[str, Chosen | None]:
+    """The choice for every field; a field without a word is "only" the best source's (None for a contact)."""
+    chosen: dict[str, Chosen | None] = {"id": choose("id", voices, None, others)}
+    own = _own(chosen["id"])
+    for name in FIELDS:
+        if name != "id":
+            chosen[name] = choose(name, voices, own, others)
+    best = chosen["id"] or chosen["name"]
+    first = best.word if best else max(voices, key=lambda w: (w.trust, w.received_at, w.source_id))
+    for name in FIELDS:
+        if chosen[name] is None and name != "contact":
+            chosen[name] = Chosen(first, "", [])
+    return chosen
+
+
+def _own(found: Chosen | None) -> Form | None:
+    form = found.word.form if found else None
+    return form if form is not None and form.id_type == RESIDENT_ID and form.id_state == OWN else None
+
+
+def source_of(person: Person, name: str) -> int | None:
+    """Source record that a golden field comes from."""
+    origin: dict[str, int] = person.golden
+    return origin.get(name) if name == "contact" else origin.get(name, origin.get("from"))
+
+
+class Other(NamedTuple):
+    """What another source says of a field."""
+
+    value: str
+    institution: str
+    when: dt.datetime
+
+
+class Field(NamedTuple):
+    """One field of the golden record for people to see; identity numbers and phones masked."""
+
+    field: str
+    label: Text
+    value: str
+    institution: str
+    source: Text
+    when: dt.datetime
+    why: Text
+    others: list[Other]
+
+
+LABELS: dict[str, Text] = {
+    "name": T("姓名", "Name"),
+    "sex": T("性别", "Sex"),
+    "birth": T("出生日期", "Birth date"),
+    "id": T("证件号", "Identity number"),
+    "phone": T("电话", "Phone"),
+    "address": T("住址", "Address"),
+    "home": T("管理机构", "Home institution"),
+    "deceased": T("死亡日期", "Date of death"),
+    "contact": T("联系人", "Contact"),
+}
+_SEXES = {"male": T("男", "male"), "female": T("女", "female"), "other": T("其他", "other")}
+
+
+def _shown(name: str, word: Spoken, institutions: dict[int, str]) -> str:
+    """A source's value of a field as people may see it."""
+    reg, form = word.reg, word.form
+    if name == "name":
+        return _name(word)
+    if name == "sex":
+        return str(_SEXES.get(_SEX[form.sex] or reg.sex, ""))
+    if name in ("birth", "deceased"):
+        date = _date(form.born if name == "birth" else form.died)
+        return date.isoformat() if date else ""
+    if name == "id":
+        return mask_id(form.id_no) if form.id_state in (OWN, 4) else ""
+    if name == "phone":
+        return mask_phone(form.phone) if form.phone else ""
+    if name == "address":
+        return tidy(f"{reg.address} {reg.village}" if reg.village not in reg.address else reg.address)
+    if name == "home":
+        return institutions.get(reg.home_institution_id or 0, "")
+    return tidy(reg.mother_name) or tidy(reg.guardian_name) or form.mother
+
+
+def fields(person: Person) -> list[Field]:
+    """Every golden field of a person with its source, why it was chosen, and what others say (the caller checked the scope)."""
+    rows = list(
+        SourceRecord.objects.unscoped("sources of a golden record").filter(person_id=person.pk).order_by("id")
     )
-    return Golden(facts, chosen)
-
-
-def _choose(voices: Sequence[Spoken], has: Any, rank: Any) -> Spoken | None:
-    return max((w for w in voices if has(w)), key=rank, default=None)
+    if not rows:
+        return []
+    words = [spoken(row) for row in rows]
+    voices = [w for w in words if not w.disputed] or words
+    ids = {w.reg.institution_id for w in words} | {w.reg.home_institution_id for w in words}
+    institutions = dict(Institution.objects.filter(pk__in=[i for i in ids if i]).values_list("pk", "name"))
+    out = []
+    for name, found in _choose(voices, others=True).items():
+        if found is None or not (value := _shown(name, found.word, institutions)):
+            continue
+        reg = found.word.reg
+        others = [
+            Other(shown, institutions.get(w.reg.institution_id, ""), w.received_at)
+            for w in found.others
+            if (shown := _shown(name, w, institutions))
+        ]
+        where = institutions.get(reg.institution_id, "")
+        label = class_of(reg.system).label
+        out.append(
+            Field(name, LABELS[name], value, where, label, found.word.received_at, WHY[found.why], others)
+        )
+    order = list(LABELS)
+    return sorted(out, key=lambda f: order.index(f.field))
 
 
 def mask_name(name: str) -> str:
@@ -226,6 +315,34 @@ def golden_patient(person: Person) -> dict[str, Any]:
             "reference": f"Organization/{person.home_institution.code}",
             "display": person.home_institution.name,
         }
+    if contact := _contact(person):
+        patient["contact"] = [contact]
     if links:
         patient["link"] = links
     return patient
+
+
+_RELATIONSHIP = "http://terminology.hl7.org/CodeSystem/v2-0131"
+_ROLE = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
+
+
+def _contact(person: Person) -> dict[str, Any] | None:
+    """The mother or guardian that a source named, as FHIR's contact party; never with the child's own identifiers."""
+    source_id = source_of(person, "contact")
+    if source_id is None:
+        return None
+    source = (
+        SourceRecord.objects.unscoped("contact of a golden record")
+        .filter(pk=source_id, person_id=person.pk)
+        .first()
+    )
+    if source is None:
+        return None
+    word = spoken(source)
+    mother = tidy(word.reg.mother_name) or word.form.mother
+    guardian = tidy(word.reg.guardian_name)
+    name, code, text = (guardian, "GUARD", "监护人") if guardian else (mother, "MTH", "母亲")
+    if not name:
+        return None
+    coding = [{"system": _RELATIONSHIP, "code": "N"}, {"system": _ROLE, "code": code}]
+    return {"relationship": [{"coding": coding, "text": text}], "name": {"text": name}}

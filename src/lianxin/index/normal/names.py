@@ -115,6 +115,11 @@ def key(text: str) -> str:
     return read(text).name if text else ""
 
 
+def bare(text: str) -> str:
+    """A text folded, without separators: whether a name was typed with nothing around it."""
+    return _SEPARATORS.sub("", chars.fold(text))
+
+
 def _written(raw: str, age: int, former: str = "", mother: str = "") -> Name:
     """A name that is not (only) in Latin letters."""
     if "(" in raw or ")" in raw:

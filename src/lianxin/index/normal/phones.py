@@ -43,6 +43,17 @@ def both(text: str, generic: Generic = NOTHING) -> tuple[str, str]:
     return first, next((u for u in usable if u != first), "")
 
 
+def shown(text: str, number: str) -> str:
+    """The digits to show for ``number`` (as :func:`read` gave it): with its area code when that was typed."""
+    if len(number) > 8 or not number:
+        return number
+    for piece in _SEVERAL.split(text[:80]):
+        digits = "".join(_DIGITS.findall(_EXTENSION.sub(r"\1", chars.fold(piece).strip(" -"))))
+        if (found := _AREA.match(digits)) and digits[found.end() :] == number:
+            return digits
+    return number
+
+
 def _local(digits: str) -> str:
     """Without country and area code."""
     if found := _AREA.match(digits):
@@ -62,6 +73,6 @@ def _usable(digits: str, generic: Generic) -> str:
     if not 7 <= len(digits) <= 15 or digits in _FILLERS or digits in generic.phones:
         return ""
     tail = digits[-8:]
-    if len(set(tail)) <= 1 or len(set(digits)) <= 2 or any(tail in run for run in _RUNS):
+    if len(set(tail)) <= 1 or len(set(digits)) <= 2 or any(digits in run for run in _RUNS):
         return ""
     return digits

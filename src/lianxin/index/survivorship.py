@@ -1,0 +1,147 @@
+"""Which of several sources a field of the golden record is taken from: the rules of ``survivorship.yaml``, and why.
+
+Every rule is a list of questions; a source answers each with something that can be ordered. The answer never depends on the order
+in which sources came: the last question is always the row's own number.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lianxin.index.form import NAMED, Form, Registration, form_of
+from lianxin.index.normal.documents import OTHER_TYPE, OWN, RESIDENT_ID
+from lianxin.standards.text import T, Text
+
+_RULES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "survivorship.yaml").read_text("utf-8"))
+FIELDS: tuple[str, ...] = tuple(_RULES["fields"])
+
+
+@dataclass(frozen=True)
+class SourceClass:
+    """A kind of source and how far it is trusted."""
+
+    name: str
+    trust: int
+    label: Text
+
+
+_CLASSES = [
+    (tuple(c["words"]), SourceClass(c["name"], c["trust"], T(c["zh"], c["en"]))) for c in _RULES["classes"]
+]
+
+
+@lru_cache(maxsize=4096)
+def class_of(system: str) -> SourceClass:
+    """The class of a source system by its name."""
+    name = system.casefold()
+    return next(kind for words, kind in _CLASSES if not words or any(w in name for w in words))
+
+
+@dataclass(slots=True)
+class Spoken:
+    """One source's word: its registration and its comparable form, when, and from which source row."""
+
+    source_id: int
+    received_at: dt.datetime
+    reg: Registration
+    form: Form = field(default_factory=Form)
+    disputed: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.form, Form):
+            self.form = form_of(self.reg)
+
+    @property
+    def trust(self) -> int:
+        """How far the source's class is trusted."""
+        return class_of(self.reg.system).trust
+
+
+VALUE: dict[str, Callable[[Spoken], Any]] = {
+    "id": lambda w: (
+        (w.form.id_type, w.form.id_no) if w.form.id_state in (OWN, OTHER_TYPE) and w.form.id_no else None
+    ),
+    "name": lambda w: w.form.name if w.form.kind == NAMED else None,
+    "sex": lambda w: w.form.sex if w.reg.sex in ("male", "female") or w.form.sex else None,
+    "birth": lambda w: w.form.born if w.form.born % 10000 else None,
+    "phone": lambda w: w.form.phone or None,
+    "address": lambda w: (
+        (w.form.county, w.form.town, w.form.village, w.form.house, w.reg.address)
+        if w.reg.address or w.reg.village
+        else None
+    ),
+    "home": lambda w: w.reg.home_institution_id,
+    "deceased": lambda w: w.form.died or None,
+    "contact": lambda w: w.form.mother or None,
+}
+"""What a source says of a field, comparable; None when it says nothing."""
+
+
+@dataclass(slots=True)
+class Chosen:
+    """The outcome for one field: the source, the question that decided, and the sources that say otherwise."""
+
+    word: Spoken
+    why: str
+    others: list[Spoken]
+
+
+def choose(
+    name: str, words: Sequence[Spoken], own: Form | None = None, others: bool = False
+) -> Chosen | None:
+    """Choose the source of a field; None when nobody says anything. ``own``: the form with the person's own number."""
+    value = VALUE[name]
+    said = [w for w in words if value(w) is not None]
+    if not said:
+        return None
+    if len(said) == 1:
+        return Chosen(said[0], "only", [])
+    counts: dict[Any, int] = {}
+    for word in said:
+        counts[value(word)] = counts.get(value(word), 0) + 1
+    rule = _RULES["fields"][name]
+    ranks = [([_ask(q, w, value(w), counts, own) for q in rule], w.source_id, w) for w in said]
+    ranks.sort(key=lambda r: r[:2], reverse=True)
+    best = ranks[0][2]
+    rest = [r for r in ranks[1:] if value(r[2]) != value(best)]
+    if not rest:
+        return Chosen(best, "agreed", [])
+    why = next((q for q, a, b in zip(rule, ranks[0][0], rest[0][0], strict=True) if a != b), "recency")
+    return Chosen(best, why, [r[2] for r in rest] if others else [])
+
+
+def _ask(question: str, word: Spoken, value: Any, counts: dict[Any, int], own: Form | None) -> Any:
+    form = word.form
+    if question == "trust":
+        return word.trust
+    if question == "verified":
+        return form.id_state == OWN
+    if question == "agrees":
+        return own is not None and value in (int(own.id_no[6:14]), 1 if int(own.id_no[16]) % 2 else 2)
+    if question == "definite":
+        return not form.born_default
+    if question == "resident":
+        return form.id_type == RESIDENT_ID
+    if question == "frequency":
+        return counts[value]
+    return word.received_at
+
+
+WHY: dict[str, Text] = {
+    "only": T("只有这一个来源", "the only source"),
+    "agreed": T("各来源一致", "all sources agree"),
+    "trust": T("来源更可信", "a more trusted source"),
+    "verified": T("有本人有效证件号", "with the person's own valid number"),
+    "agrees": T("与本人证件号一致", "agrees with the person's own number"),
+    "definite": T("另一值像是填充值", "the other looks like a filler"),
+    "resident": T("居民身份证优先", "a resident number before other documents"),
+    "frequency": T("更多来源这样说", "more sources say so"),
+    "recency": T("最近登记", "the latest word"),
+}
