@@ -64,11 +64,22 @@ def unpack(
     patient_id: str | None = None,
 ) -> Registration:
     """The registration inside a source record; the columns of its row are given by whoever read them."""
-    values: list[Any] = _decode(seal.unseal_bytes(bytes(stored)))
-    body = dict(zip(FIELDS, values, strict=False))
-    body["sex"] = _SEX[body.get("sex", 0)]
+    return read(seal.unseal_bytes(bytes(stored)), institution_id, system, local_id, patient_id)
+
+
+def read(
+    body: bytes,
+    institution_id: int = 0,
+    system: str = "",
+    local_id: str = "",
+    patient_id: str | None = None,
+) -> Registration:
+    """The registration of a plain payload."""
+    values: list[Any] = _decode(body)
+    known = dict(zip(FIELDS, values, strict=False))
+    known["sex"] = _SEX[known.get("sex", 0)]
     for name in ("birth_date", "deceased_on"):
-        body[name] = dt.date.fromordinal(body[name]) if body.get(name) else None
-    if body.get("home_institution_id", 1) is None:
-        del body["home_institution_id"]
-    return Registration(institution_id, system, local_id, patient_id=patient_id, **body)
+        known[name] = dt.date.fromordinal(known[name]) if known.get(name) else None
+    if known.get("home_institution_id", 1) is None:
+        del known["home_institution_id"]
+    return Registration(institution_id, system, local_id, patient_id=patient_id, **known)

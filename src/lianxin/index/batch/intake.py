@@ -140,7 +140,6 @@ def _refuse(out: Prepared, place: str, why: str) -> None:
 def prepare(share: Share, setting: Setting) -> Prepared:
     """Normalise a share: its forms with keys for linking, its rows (sealed payload, digest, packed form) for the tables."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from lianxin.index import payload
     from lianxin.index.batch import table
@@ -172,6 +171,7 @@ def prepare(share: Share, setting: Setting) -> Prepared:
                 reg.system,
                 reg.local_id,
                 reg.patient_id,
+                body,
                 payload.sealed(body),
                 payload.digest(body),
                 pack(form),
@@ -180,16 +180,16 @@ def prepare(share: Share, setting: Setting) -> Prepared:
     out.count = len(rows)
     if rows:
         made = table.table(forms)
-        pq.write_table(made, out.forms, compression="zstd", compression_level=1)
+        table.write(made, out.forms)
         columns = list(zip(*rows, strict=True))
         named = dict(zip(ROW_FIELDS, columns, strict=True))
         arrays = {name: pa.array(list(named[name]), kind) for name, kind in _types(pa).items()}
         arrays["keys"] = made.column("keys")
-        pq.write_table(pa.table(arrays), out.rows, compression="zstd", compression_level=1)
+        table.write(pa.table(arrays), out.rows)
     return out
 
 
-ROW_FIELDS = ("rid", "institution", "system", "local", "patient", "payload", "digest", "packed")
+ROW_FIELDS = ("rid", "institution", "system", "local", "patient", "plain", "payload", "digest", "packed")
 
 
 def _types(pa: Any) -> dict[str, Any]:
@@ -199,6 +199,7 @@ def _types(pa: Any) -> dict[str, Any]:
         "system": pa.string(),
         "local": pa.string(),
         "patient": pa.string(),
+        "plain": pa.binary(),
         "payload": pa.binary(),
         "digest": pa.binary(),
         "packed": pa.binary(),

@@ -70,7 +70,6 @@ def _spread(where: dict[str, str], shares: Sequence[Share], processes: int) -> I
 def take(where: dict[str, str], share: Share) -> int:
     """Write one share's file; how many forms it holds (0: no file)."""
     import psycopg
-    import pyarrow.parquet as pq
 
     from lianxin.index import vault
     from lianxin.index.batch import table
@@ -87,6 +86,5 @@ def take(where: dict[str, str], share: Share) -> int:
             for (person_id, _), form in zip(part, opened, strict=True):
                 rows.append((share.rid + len(rows), person_id, form))
     if rows:
-        pq.write_table(table.table(rows), share.path, compression="zstd", compression_level=1)
-        share.path.chmod(0o600)
+        table.write(table.table(rows), share.path)
     return len(rows)

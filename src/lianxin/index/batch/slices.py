@@ -112,8 +112,8 @@ def _slice(cur: Any, rows: Sequence[dict[str, Any]], terms: Terms, out: Written)
             relations[person_id, row["institution"], "registration"] = until
             if not new:
                 continue
-            reg = payload.unpack(
-                row["payload"], row["institution"], row["system"], row["local"], row["patient"]
+            reg = payload.read(
+                row["plain"], row["institution"], row["system"], row["local"], row["patient"]
             )
             words.append(Spoken(row["id"], now, reg, unpack(row["packed"])))
             if row["packed"] not in bodies:

@@ -6,14 +6,17 @@ Parquet files in a folder that only its owner may open, because they hold plain 
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lianxin.index.form import COLUMNS, Form
 from lianxin.index.match import keys
@@ -29,21 +32,30 @@ SCHEMA: Any = pa.schema(
 """Columns and types; every batch of a run has exactly these."""
 
 _NAMES = [name for name, _ in COLUMNS]
+_values = attrgetter(*_NAMES)
 
 
 def table(rows: Sequence[tuple[int, int, Form]]) -> Any:
     """An Arrow table of ``(rid, pid, form)``; the keys are computed here."""
-    forms = [form for _, _, form in rows]
     columns: list[Any] = [
         pa.array([row[0] for row in rows], pa.int64()),
         pa.array([row[1] for row in rows], pa.int64()),
     ]
-    for name, kind in COLUMNS:
-        columns.append(
-            pa.array([getattr(f, name) for f in forms], pa.int32() if kind == "int" else pa.string())
-        )
-    columns.append(pa.array([keys.keys_of(f) for f in forms], pa.list_(pa.int32())))
+    fields = list(zip(*[_values(row[2]) for row in rows], strict=True)) or [()] * len(COLUMNS)
+    for (_, kind), values in zip(COLUMNS, fields, strict=True):
+        columns.append(pa.array(values, pa.int32() if kind == "int" else pa.string()))
+    columns.append(pa.array([keys.keys_of(row[2]) for row in rows], pa.list_(pa.int32())))
     return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def write(table: Any, path: Path) -> None:
+    """A table as a Parquet file that only its owner may read, made to be written and read once."""
+    with open(path, "xb", opener=_private) as file:
+        pq.write_table(table, file, compression="none", use_dictionary=False, write_statistics=False)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def forms_of(table: Any) -> Iterator[tuple[int, int, Form]]:

@@ -142,6 +142,9 @@ class _Reader:
 
 
 def _cell(value: Any) -> str:
+    if type(value) is str:  # what a CSV file gives; the rest is for tables in memory
+        text = value.strip()
+        return "" if len(text) <= 4 and text.casefold() in _BLANKS else text
     if value is None:
         return ""
     if isinstance(value, float):
