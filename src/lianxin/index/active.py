@@ -81,11 +81,11 @@ def _read_on(cur: Any, mine: Held, marks: tuple[int, int, int]) -> None:
         )
         mine.crowd = mine.crowd | {row[0] for row in cur.fetchall()}
     if generic != mine.marks[2]:
-        values: dict[str, set[str]] = {"phone": set(), "id": set()}
+        values: dict[str, set[str]] = {"phone": set(), "id": set(), "birth": set()}
         cur.execute("SELECT kind, value_sealed FROM index_generic WHERE active")
         for kind, sealed in cur.fetchall():
             values.setdefault(kind, set()).add(seal.unseal_bytes(bytes(sealed)).decode())
-        mine.generic = Generic(frozenset(values["phone"]), frozenset(values["id"]))
+        mine.generic = Generic(*(frozenset(values[kind]) for kind in ("phone", "id", "birth")))
     mine.marks = marks
 
 

@@ -129,6 +129,9 @@ def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form
     notes: list[str] = []
     now = dates.today()
     born, born_default, lunar = dates.read(reg.birth_date, reg.birth_text, notes, now)
+    if generic.births and f"{reg.institution_id}:{born}" in generic.births:
+        notes.append("born_generic")
+        born = born_default = lunar = 0
     read = names.read(reg.name, reg.family, reg.given, (now - born) // 10000 if born else -1)
     if read.kind:
         notes.append("newborn" if read.kind == NEWBORN else "placeholder")

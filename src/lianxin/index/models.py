@@ -295,3 +295,4 @@ class GenericValue(models.Model):
 
 
 from lianxin.index.batch.models import Day, LoadedSlice, Proposal, ProposedChange  # noqa: E402, F401
+from lianxin.index.sourcemodels import SourceFlag, SourceMark  # noqa: E402, F401
