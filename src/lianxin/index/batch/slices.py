@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lianxin.index.batch.copying import copy
+
 SLICE = 5_000
 """Registrations of a slice: with its last person it may be a few more."""
 
@@ -71,13 +73,20 @@ def write_part(path: Path, terms: Terms) -> Written:
     return out
 
 
+class _Columns:
+    """Rows of the tables that a slice fills."""
+
+    def __init__(self) -> None:
+        self.persons: list[tuple[Any, ...]] = []
+        self.forms: list[tuple[Any, ...]] = []
+        self.events: list[tuple[Any, ...]] = []
+        self.relations: dict[tuple[int, int, str], dt.datetime | None] = {}
+
+
 def _slice(cur: Any, rows: Sequence[dict[str, Any]], terms: Terms, out: Written) -> None:
-    from lianxin.access import audit, relationships
+    from lianxin.access import audit
     from lianxin.access.scope import Scope
-    from lianxin.index import golden, numbers, payload, refit, vault
-    from lianxin.index.engine import POLICY
-    from lianxin.index.form import unpack
-    from lianxin.index.golden import Spoken
+    from lianxin.index import numbers, refit
     from lianxin.standards import clock
 
     now = clock.now()
@@ -96,74 +105,104 @@ def _slice(cur: Any, rows: Sequence[dict[str, Any]], terms: Terms, out: Written)
     }
     for row, source_id in zip(rows, numbers.take_sources(cur, len(rows)), strict=True):
         row["id"] = source_id
-    persons, forms, events, relations = [], [], [], {}
-    until = now + dt.timedelta(days=POLICY["registration_days"])
-    home_at = golden.COLUMNS.index("home_institution_id")
+    filled = _Columns()
     for label, group in groups.items():
-        person_id = people[label]
-        new = label in made
-        words, bodies, keys = [], set(), set()
-        for n, row in enumerate(group):
-            created = new and n == 0
-            events.append(
-                (person_id, row["id"], "created" if created else "linked", "{}", "{}", terms.reason,
-                 terms.account_id, terms.client_id, now)
-            )  # fmt: skip
-            relations[person_id, row["institution"], "registration"] = until
-            if not new:
-                continue
-            reg = payload.read(
-                row["plain"], row["institution"], row["system"], row["local"], row["patient"]
-            )
-            words.append(Spoken(row["id"], now, reg, unpack(row["packed"])))
-            if row["packed"] not in bodies:
-                bodies.add(row["packed"])
-                left = [k for k in row["keys"] if k not in keys and k not in terms.crowd]
-                keys.update(left)
-                forms.append((person_id, left or None, vault.close_packed(row["packed"])))
-        if new:
-            best = golden.compose(words).row()
-            persons.append((*made[label], "active", 1, *best))
-            if home := best[home_at]:
-                relations[person_id, home, "home"] = None
-    _copy(cur, "index_person", ("id", "number", "card_number", "status", "version", *golden.COLUMNS), persons)
-    _copy(
+        _person(filled, group, people[label], made.get(label), terms, now)
+    _store(cur, rows, people, filled, terms, now)
+    older = set(known.values())
+    _relate(cur, filled, older, now)
+    if older:
+        refit.refit(cur, sorted(older))
+    detail = {"count": len(rows), "from": rows[0]["id"], "to": rows[-1]["id"]}
+    scope = Scope.system(terms.reason)
+    audit.write_many([audit.entry(scope, "create", what="registrations", detail=detail)], cursor=cur)
+    out.people += people.items()
+    out.rows += len(rows)
+    out.created += len(filled.persons)
+
+
+def _person(
+    filled: _Columns,
+    group: Sequence[dict[str, Any]],
+    person_id: int,
+    made: tuple[int, str, str] | None,
+    terms: Terms,
+    now: dt.datetime,
+) -> None:
+    """What one person's registrations bring; of a known person (``made`` is None) golden fields and forms are written later."""
+    from lianxin.index import golden, payload, vault
+    from lianxin.index.engine import POLICY
+    from lianxin.index.form import unpack
+    from lianxin.index.golden import Spoken
+
+    until = now + dt.timedelta(days=POLICY["registration_days"])
+    words, bodies, keys = [], set[bytes](), set[int]()
+    for n, row in enumerate(group):
+        kind = "created" if made is not None and n == 0 else "linked"
+        filled.events.append((person_id, row["id"], kind, terms.account_id, terms.client_id))
+        filled.relations[person_id, row["institution"], "registration"] = until
+        if made is None:
+            continue
+        reg = payload.read(row["plain"], row["institution"], row["system"], row["local"], row["patient"])
+        words.append(Spoken(row["id"], now, reg, unpack(row["packed"])))
+        if row["packed"] not in bodies:
+            bodies.add(row["packed"])
+            left = [k for k in row["keys"] if k not in keys and k not in terms.crowd]
+            keys.update(left)
+            filled.forms.append((person_id, left or None, vault.close_packed(row["packed"])))
+    if made is not None:
+        best = golden.compose(words)
+        filled.persons.append((*made, *best.row()))
+        if home := best.chosen["home"].reg.home_institution_id:
+            filled.relations[person_id, home, "home"] = None
+
+
+def _store(
+    cur: Any,
+    rows: Sequence[dict[str, Any]],
+    people: dict[int, int],
+    filled: _Columns,
+    terms: Terms,
+    now: dt.datetime,
+) -> None:
+    from lianxin.index import golden
+
+    at = now.isoformat()
+    columns = ("id", "number", "card_number", *golden.COLUMNS, "status", "version")
+    copy(cur, "index_person", columns, [(*p, "active", 1) for p in filled.persons])
+    copy(
         cur,
         "index_sourcerecord",
         ("id", "institution_id", "system", "local_id", "patient_id", "person_id", "payload", "payload_hash",
          "received_at", "version", "disputed"),
-        (
+        [
             (r["id"], r["institution"], r["system"], r["local"], r["patient"], people[r["label"]], r["payload"],
-             r["digest"], now, 1, False)
+             r["digest"], at, 1, False)
             for r in rows
-        ),
+        ],
     )  # fmt: skip
-    _copy(cur, "index_form", ("person_id", "keys", "body"), forms)
-    _copy(
+    copy(cur, "index_form", ("person_id", "keys", "body"), filled.forms)
+    copy(
         cur,
         "index_linkevent",
-        ("person_id", "source_id", "kind", "before", "after", "reason", "account_id", "client_id", "at"),
-        events,
+        ("person_id", "source_id", "kind", "account_id", "client_id", "before", "after", "reason", "at"),
+        [(*event, "{}", "{}", terms.reason, at) for event in filled.events],
     )
-    older = set(known.values())
-    _copy(
+
+
+def _relate(cur: Any, filled: _Columns, older: set[int], now: dt.datetime) -> None:
+    """Terms of access: new people's are copied, known people's extended."""
+    from lianxin.access import relationships
+
+    rows = [(p, i, kind, "index", end) for (p, i, kind), end in filled.relations.items()]
+    copy(
         cur,
         "access_relationship",
-        ("person_id", "institution_id", "kind", "source", "since", "until"),
-        ((p, i, kind, "index", now, end) for (p, i, kind), end in relations.items() if p not in older),
+        ("person_id", "institution_id", "kind", "source", "until", "since"),
+        [(*row, now.isoformat()) for row in rows if row[0] not in older],
     )
-    if older:
-        grants: list[relationships.Row] = [
-            (p, i, kind, "index", end) for (p, i, kind), end in relations.items() if p in older
-        ]
-        relationships.grant_many(grants, cursor=cur, since=now)
-        refit.refit(cur, sorted(older))
-    scope = Scope.system(terms.reason)
-    detail = {"count": len(rows), "from": rows[0]["id"], "to": rows[-1]["id"]}
-    audit.write_many([audit.entry(scope, "create", what="registrations", detail=detail)], cursor=cur)
-    out.people += people.items()
-    out.rows += len(rows)
-    out.created += len(persons)
+    grants: list[relationships.Row] = [row for row in rows if row[0] in older]
+    relationships.grant_many(grants, cursor=cur, since=now)
 
 
 def _alive(cur: Any, ids: Iterable[int]) -> dict[int, int]:
@@ -184,9 +223,3 @@ def _alive(cur: Any, ids: Iterable[int]) -> dict[int, int]:
         [sorted(found.values())],
     )
     return found
-
-
-def _copy(cur: Any, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with cur.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as out:
-        for row in rows:
-            out.write_row(row)
