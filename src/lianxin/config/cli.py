@@ -352,6 +352,25 @@ def bulk_worker() -> None:
     worker.main()
 
 
+@main.command(short_help="Listen for HL7 v2 · HL7 v2 监听")
+@click.option("--port", type=click.IntRange(1, 65535), default=2575, show_default=True, help="Port · 端口")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on · 监听地址")
+def mllp(port: int, host: str) -> None:
+    """Listen for HL7 v2 messages over MLLP (`serve` does when LIANXIN_MLLP_PORT is set) · 监听 HL7 v2（MLLP）消息."""
+    boot()
+    from lianxin.config import mllp as listener
+
+    def ready(at: int) -> None:
+        say(f"正在监听 MLLP {host}:{at}", f"listening for MLLP on {host}:{at}")
+
+    try:
+        listener.listen(host, port, ready)
+    except (OSError, ValueError) as failure:
+        fail(f"无法监听：{failure}", f"cannot listen: {failure}")
+    finally:
+        leave()
+
+
 @main.command(short_help="Build a named scenario · 场景")
 @click.argument("name")
 @click.option("--residents", type=click.IntRange(0, 10_000_000), help="Residents · 居民数")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lianxin.config import index_batch_cli
 from lianxin.config.terminal import fail, say
 
 
@@ -136,3 +137,115 @@ def evaluate(
     except (ValueError, OSError) as failure:
         fail(str(failure), str(failure))
     click.echo(json.dumps(report, ensure_ascii=False, indent=1) if as_json else evaluation.text(report))
+
+
+@index.command("import", short_help="Register a file of people · 导入名册")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--institution", required=True, metavar="CODE", help="Who registers them · 登记机构代码")
+@click.option(
+    "--system", default="", metavar="URI", help="Identifier domain of the local numbers · 院内号的标识域"
+)
+@click.option(
+    "--map", "maps", multiple=True, metavar="FIELD=COLUMN", help="Which column holds a field · 列映射"
+)
+def take(file: Path, institution: str, system: str, maps: tuple[str, ...]) -> None:
+    """Register everybody in a CSV (UTF-8, GB18030) or NDJSON of Patients; the same file again changes nothing · 导入居民名册.
+
+    Lines that are refused are listed with their numbers, and the exit code is 1.
+    """
+    from lianxin.config.cli import boot, leave
+    from lianxin.config.terminal import chinese
+
+    boot()
+    from lianxin.access.scope import Scope
+    from lianxin.exchange.ihe import pixm
+    from lianxin.exchange.rosters import reading, taking
+    from lianxin.network.models import Institution
+
+    found = Institution.objects.filter(code=institution).first()
+    if found is None:
+        fail(f"没有代码为 {institution} 的机构", f"no institution has the code {institution}")
+    if system and not pixm.is_uri(system):
+        fail(f"标识域应为 URI：{system}", f"the domain must be a URI: {system}")
+    mapping = dict(m.partition("=")[::2] for m in maps)
+    try:
+        report = taking.take(
+            Scope.system("lianxin index import"), file, found, system=system, mapping=mapping
+        )
+    except reading.Unreadable as failure:
+        fail(failure.text.zh, failure.text.en)
+    told = ", ".join(f"{name} {count:,}" for name, count in sorted(report.outcomes.items()))
+    say(
+        f"共 {report.lines:,} 行：{told or '无'}；拒绝 {report.refused:,} 行",
+        f"{report.lines:,} lines: {told or 'none'}; {report.refused:,} refused",
+    )
+    for number, text in report.refusals:
+        click.echo(f"{file.name}:{number}: {text.zh if chinese() else text.en}", err=True)
+    leave()
+    sys.exit(1 if report.refused else 0)
+
+
+@index.command("export", short_help="Write the cross-reference · 导出交叉索引")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV file (default: standard output) · 输出文件",
+)
+@click.option(
+    "--institution", metavar="CODE", help="Only what this institution may know · 只含该机构可知的内容"
+)
+@click.option("--since", metavar="INSTANT", help="Only what changed since · 只含此后变化的")
+@click.option("--unmasked", is_flag=True, help="Names and birth dates in full: keep the file safe · 不脱敏")
+def give(out: Path | None, institution: str | None, since: str | None, unmasked: bool) -> None:
+    """Write which numbers belong to one person as CSV; names are masked unless told · 导出身份交叉索引（默认脱敏）."""
+    import datetime as dt
+    from dataclasses import replace
+
+    from lianxin.config.cli import boot, leave
+
+    instant = None
+    if since:
+        try:
+            instant = dt.datetime.fromisoformat(since)
+        except ValueError:
+            instant = None
+        if instant is None or instant.tzinfo is None:
+            raise click.BadParameter(
+                "an instant with its zone, such as 2026-11-23T08:00:00+08:00 · 带时区的时刻",
+                param_hint="--since",
+            )
+    boot()
+    from lianxin.access import sharing
+    from lianxin.access.scope import Scope, institutions_for
+    from lianxin.exchange.rosters import giving
+    from lianxin.network.models import Institution
+
+    scope = Scope.system("lianxin index export")
+    if institution:
+        found = Institution.objects.filter(code=institution).first()
+        if found is None:
+            fail(f"没有代码为 {institution} 的机构", f"no institution has the code {institution}")
+        ids = institutions_for(found)
+        scope = replace(
+            scope,
+            everything=False,
+            institution_id=found.pk,
+            institution_ids=ids,
+            partner_ids=sharing.partners(ids),
+        )
+    if out is None:
+        giving.give(scope, sys.stdout, since=instant, masked=not unmasked)
+    else:
+        with out.open("w", encoding="utf-8-sig", newline="") as file:
+            count = giving.give(scope, file, since=instant, masked=not unmasked)
+        say(f"已写 {count:,} 行：{out}", f"{count:,} lines: {out}")
+    leave()
+
+
+for command in (
+    index_batch_cli.load,
+    index_batch_cli.train,
+    index_batch_cli.relink,
+    index_batch_cli.model,
+):
+    index.add_command(command)

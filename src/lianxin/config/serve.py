@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lianxin.config import process
+from lianxin.config import mllp, process
 
 STOP_SECONDS = 15.0
 WORKER_THREADS = 4
@@ -133,6 +133,8 @@ def run(
         "web": web_command(host, port, workers or default_workers()),
         "ticker": [sys.executable, "-m", "lianxin.config.ticker"],
     }
+    if mllp.wanted() is not None:
+        commands["mllp"] = [sys.executable, "-m", "lianxin.config.mllp"]
     for n in range(bulk_workers()):
         commands[f"bulk{n + 1}"] = [sys.executable, "-m", "lianxin.config.bulk_worker"]
     stopping: list[int] = []

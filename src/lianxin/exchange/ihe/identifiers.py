@@ -103,26 +103,31 @@ def _source_of(cur: Any, patient_id: str) -> list[tuple[int, int, int]]:
 
 
 def of_person(cur: Any, person_id: int) -> list[Held]:
-    """Every identifier of a living person but those of identity documents: the platform's first, then by registration.
+    """Every identifier of a living person but those of identity documents: the platform's first, then by registration."""
+    return of_people(cur, [person_id]).get(person_id, [])
 
-    A Patient that its sender replaced by another (``active`` false) or deleted has none.
-    """
+
+def of_people(cur: Any, person_ids: Sequence[int]) -> dict[int, list[Held]]:
+    """The same for many (those that live); a Patient that its sender replaced (``active`` false) or deleted has none."""
     cur.execute(
-        "SELECT number, card_number FROM index_person WHERE id = %s AND status = 'active'", [person_id]
+        "SELECT id, number, card_number FROM index_person WHERE id = ANY(%s::bigint[]) AND status = 'active'",
+        [list(person_ids)],
     )
-    row = cur.fetchone()
-    if row is None:
-        return []
-    found = [Held(NUMBER_SYSTEM, row[0], person_id, 0), Held(CARD_SYSTEM, row[1], person_id, 0)]
+    found = {
+        pk: [Held(NUMBER_SYSTEM, number, pk, 0), Held(CARD_SYSTEM, card, pk, 0)]
+        for pk, number, card in cur.fetchall()
+    }
     cur.execute(
-        "SELECT id, institution_id, system, local_id, patient_id FROM index_sourcerecord WHERE person_id = %s ORDER BY id LIMIT %s",
-        [person_id, MOST],
+        "SELECT id, person_id, institution_id, system, local_id, patient_id FROM (SELECT s.*, row_number() OVER (PARTITION BY person_id"
+        " ORDER BY id) AS place FROM index_sourcerecord s WHERE person_id = ANY(%s::bigint[])) ranked WHERE place <= %s ORDER BY id",
+        [list(found), MOST],
     )
     sources = cur.fetchall()
-    bodies = bodies_of(cur, [s[4] for s in sources if s[4]])
-    for source_id, institution_id, system, local_id, patient_id in sources:
+    bodies = bodies_of(cur, [s[5] for s in sources if s[5]])
+    for source_id, person_id, institution_id, system, local_id, patient_id in sources:
+        mine = found[person_id]
         if system != persons.SYSTEM:
-            found.append(Held(system, local_id, person_id, institution_id, patient_id or "", source_id))
+            mine.append(Held(system, local_id, person_id, institution_id, patient_id or "", source_id))
         body = bodies.get(patient_id or "")
         if body is None or body.get("active") is False:
             continue
@@ -134,14 +139,16 @@ def of_person(cur: Any, person_id: int) -> list[Held]:
                 and not is_document(one["system"])
             ):
                 held = Held(one["system"], one["value"], person_id, institution_id, patient_id, source_id)
-                if (held.system, held.value) not in {(h.system, h.value) for h in found}:
-                    found.append(held)
+                if (held.system, held.value) not in {(h.system, h.value) for h in mine}:
+                    mine.append(held)
     return found
 
 
 def bodies_of(cur: Any, patient_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Patients as they stand now, by id; deleted ones are left out."""
-    if not patient_ids:
-        return {}
-    page = search.search(cur, _LOOKING, "Patient", [("_id", ",".join(patient_ids)), ("_count", str(MOST))])
-    return {r.id: text.parse(r.body.encode()) for r in page.entries}
+    found: dict[str, dict[str, Any]] = {}
+    for at in range(0, len(patient_ids), MOST):
+        some = ",".join(patient_ids[at : at + MOST])
+        page = search.search(cur, _LOOKING, "Patient", [("_id", some), ("_count", str(MOST))])
+        found.update((r.id, text.parse(r.body.encode())) for r in page.entries)
+    return found
