@@ -92,11 +92,13 @@ def train(
     record: dict[str, Any],
     rounds: int = 60,
     trust: float = 20.0,
+    leash: float = 3.0,
 ) -> Model:
     """A model from counted patterns.
 
     ``candidates``: patterns of the pairs that share a key; ``strangers``: of random pairs; ``pairs``: how many pairs there are
-    altogether. ``trust``: how many pairs the starting weights count for, so that a level that hardly occurs keeps its start.
+    altogether. ``trust``: how many pairs the starting weights count for, so that a level that hardly occurs keeps its start;
+    ``leash``: bits that a weight may move away from it (fields are not independent, and what EM takes for evidence may be habit).
     """
     near, far = Table.of(candidates), Table.of(strangers)
     weights = {field: tuple(start.weights[field]) for field in FIELDS}
@@ -105,7 +107,7 @@ def train(
         steps += 1
         chance = near.n / (1.0 + np.exp2(-np.clip(near.bits(weights, prior), -60, 60)))
         unlike = far.n / (1.0 + np.exp2(np.clip(far.bits(weights, prior), -60, 60)))
-        fresh = {f: _weights(f, near.shares(chance, f), far.shares(unlike, f), start, trust) for f in FIELDS}
+        fresh = {f: _weights(f, near.shares(chance, f), far.shares(unlike, f), start, (trust, leash)) for f in FIELDS}
         matches = max(float(chance.sum()), 1.0)
         found = math.log2(matches / max(pairs - matches, 1.0))
         moved = max(abs(x - y) for f in FIELDS for x, y in zip(fresh[f], weights[f], strict=True))
@@ -125,10 +127,11 @@ def train(
 
 
 def _weights(
-    field: str, same: np.ndarray, other: np.ndarray, start: Model, trust: float
+    field: str, same: np.ndarray, other: np.ndarray, start: Model, hold: tuple[float, float]
 ) -> tuple[float, ...]:
     """Bits of one field's levels from the weighted counts among matches and among strangers."""
     rows, old = LEVELS[field], start.weights[field]
+    trust, leash = hold
     if same[1:].sum() < 1 or other[1:].sum() < 1:
         return tuple(old)
     m = (same[1:] + 0.5) / (same[1:].sum() + 0.5 * len(rows[1:]))
@@ -142,6 +145,9 @@ def _weights(
             u = (seen + 0.25) / (other[1:].sum() + 0.5)
             learned = math.log2(share / u)
             n = same[row.number] + seen
+        if row.fixed:
+            out.append(begun)
+            continue
         kept = (learned * n + begun * trust) / (n + trust)
-        out.append(min(HIGHEST, max(LOWEST, kept)))
+        out.append(min(HIGHEST, begun + leash, max(LOWEST, begun - leash, kept)))
     return tuple(out)

@@ -25,7 +25,8 @@ from lianxin.standards.text import T, Text
 class Level:
     """One row of the table: ``when`` is a syntax tree without macros; ``tf`` names the term-frequency table or is "".
 
-    ``near``: evidence that a household shares; ``cap``: most that such evidence counts together beside this level.
+    ``near``: evidence that a household shares; ``cap``: most that such evidence counts together beside this level;
+    ``fixed``: training leaves its weight alone.
     """
 
     field: str
@@ -36,6 +37,7 @@ class Level:
     tf: str
     near: bool
     cap: float | None
+    fixed: bool
     title: Text
 
 
@@ -90,6 +92,7 @@ def _read() -> tuple[dict[str, Text], dict[str, list[Level]]]:
                 row.get("tf", ""),
                 bool(row.get("near", False)),
                 float(row["cap"]) if "cap" in row else None,
+                bool(row.get("fixed", False)),
                 T(row.get("zh", "缺失"), row.get("en", "Missing")),
             )
             for number, row in enumerate(entry["levels"])
