@@ -128,7 +128,6 @@ settings.HOME = Path(sys.argv[1])
 connection.settings_dict["NAME"] = sys.argv[2]
 from lianxin.access import audit, journal
 from lianxin.access.scope import Scope
-from lianxin.access.statements import Statement, whole
 journal.PAUSE = float(sys.argv[3])
 who = Scope.system("child")
 n = 0

@@ -168,6 +168,7 @@ def append(cur: Any, entries: Iterable[Entry], stored: Sequence[tuple[int, bytes
     if rows:
         cur.execute("SELECT set_config('lianxin.audit_link', 'later', true)")
         events += zip(_insert(cur, rows), [row[-1] for row in rows], strict=True)
+        cur.execute("SELECT set_config('lianxin.audit_link', '', true)")
     if events:
         link(cur, events)
 

@@ -63,13 +63,8 @@ def _transaction(request: Incoming, scope: Scope, bundle: bundling.Bundle, answe
 
     def work(cur: Any) -> list[tuple[bundling.Part, int, Any]]:
         done = bundling.transaction(cur, scope, bundle, hooks)
-        for action in ("read", "create", "update", "delete"):
-            gate.note(
-                cur,
-                scope,
-                action,
-                [r for p, s, r in done if isinstance(r, Result) and r.version and _action(p, s) == action],
-            )
+        kept = [(_action(p, s), r) for p, s, r in done if isinstance(r, Result) and r.version]
+        gate.note_all(cur, scope, kept)
         return done
 
     return [

@@ -66,11 +66,31 @@ def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str =
 
     What was written is audited in the writer's transaction, what was seen in the journal.
     """
+    entries = _entries(scope, action, results, what)
+    if action in ("read", "search"):
+        journal.keep(entries)
+    else:
+        audit.write_many(entries, cursor=cur)
+
+
+def note_all(cur: Any, scope: Scope, done: list[tuple[str, Result]]) -> None:
+    """Audit everything (action, result) that a transaction did, as its last statements: what it wrote gets one link of the chain."""
+    wrote: list[audit.Entry] = []
+    for action in ("read", "create", "update", "delete"):
+        entries = _entries(scope, action, [result for name, result in done if name == action])
+        if action == "read":
+            journal.keep(entries)
+        else:
+            wrote += entries
+    audit.append(cur, wrote)
+
+
+def _entries(scope: Scope, action: str, results: list[Result], what: str = "") -> list[audit.Entry]:
     people: dict[int | None, list[Result]] = {}
     for one in results:
         if one.person_id is not None or one.rtype not in definitions.OPEN_TYPES:
             people.setdefault(one.person_id, []).append(one)
-    entries = [
+    return [
         audit.entry(
             scope,
             action,
@@ -80,10 +100,6 @@ def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str =
         )
         for person, own in people.items()
     ]
-    if action in ("read", "search"):
-        journal.keep(entries)
-    else:
-        audit.write_many(entries, cursor=cur)
 
 
 def fresh() -> None:
