@@ -31,7 +31,7 @@ _CERT, _TWIN, _SURNAME = POSITION["certificate"], POSITION["twin"], POSITION["su
 _OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
 _DOCUMENT, _SAME_WRONG = number("id", "document"), number("id", "same_wrong")
 _TYPOS = frozenset({number("id", "edit"), number("id", "edits")})
-_TWIN_HALF = number("twin", "half")
+_TWIN_HALF, _TWIN_SAME = number("twin", "half"), number("twin", "exact")
 _SEX_OTHER, _TWIN_OTHER, _CERT_OTHER = (
     number("sex", "other"),
     number("twin", "other"),
@@ -122,9 +122,18 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
         worst = min(worst, total)
         agree += 1 if total >= model.review else -1 if total < _CONTRADICTION else 0
     verdict, kind = rule(best_vector, form.kind, best.kind, best_bits, model)
+    if verdict == AUTO and _twin_in_doubt(form, candidate.forms, best_vector):
+        verdict, kind = REVIEW, "newborn"
     if verdict == AUTO and agree <= 0:
         verdict, kind = REVIEW, "contradiction"
     return Judged(candidate, best_bits, best, best_vector, verdict, kind, worst)
+
+
+def _twin_in_doubt(form: Form, members: Sequence[Form], vector: tuple[int, ...]) -> bool:
+    """Known twins have brothers and sisters of nearly their name: only the very name, the birth order or a number tells them apart."""
+    if not (form.twin or any(member.twin for member in members)):
+        return False
+    return vector[_TWIN] != _TWIN_SAME and vector[_NAME] != _NAME_SAME and not _numbered(vector)
 
 
 def _childs_name(vector: tuple[int, ...]) -> bool:
@@ -201,7 +210,7 @@ def _newborn(vector: tuple[int, ...], both: bool, total: float, model: Model) ->
         return (REVIEW, "newborn") if own else (NO, "")
     signs = _cradle(vector)
     single = vector[_TWIN] != _TWIN_HALF or both
-    if signs >= 2 and single and vector[_SEX]:
+    if signs >= 2 and single and vector[_SEX] and vector[_CARD] <= _CARD_SAME:
         return AUTO, ""
     if not single and total < model.review:
         return NO, ""
