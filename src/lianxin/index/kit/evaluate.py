@@ -194,15 +194,16 @@ def rank(people: Sequence[str], forms: Sequence[Form], model: Model) -> dict[str
     from lianxin.index.batch import link, statements
     from lianxin.index.match import policy
 
-    label = _numbers(people)
+    label = numbers(people)
     bits, verdicts, right, compared = [], [], [], 0
+    levels = statements.hopeful(model, "duckdb")
     with _Source(forms) as duck:
         link.prepare(duck, model)
         figures = link.block(duck)
         slices = max(1, -(-len(forms) // link.SLICE))
         for n in range(slices):
             compared += link.slice_pairs(duck, slices, n)
-            part = link._Pairs.of([duck.columns(statements.scored(model, duck.dialect))])
+            part = link._Pairs.of([duck.columns(statements.scored(model, duck.nested(levels)))])
             verdict, _, _ = link.judged(part, model)
             vetoed = np.isin(part.pattern, [p for p in np.unique(part.pattern).tolist()
                                             if policy.vetoed(statements.vector_of(p)[0])])  # fmt: skip
@@ -219,7 +220,7 @@ def rank(people: Sequence[str], forms: Sequence[Form], model: Model) -> dict[str
     }
 
 
-def _numbers(people: Sequence[str]) -> Any:
+def numbers(people: Sequence[str]) -> Any:
     """People as numbers (-1: no truth)."""
     seen: dict[str, int] = {}
     return np.array([seen.setdefault(p, len(seen)) if p else -1 for p in people], dtype=np.int64)
