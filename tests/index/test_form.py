@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lunar_python import Lunar
 
 from lianxin.index import form as forms
+from lianxin.index.foreign import registration_from_patient
 from lianxin.index.form import (
     COLUMNS,
     Form,
@@ -254,6 +255,33 @@ def test_generic_values_are_left_out():
         "",
     )
     assert set(notes) >= {"id_generic", "phone_filler"}
+
+
+def test_a_fhir_patient_tells_its_mother_but_not_its_husband():
+    def contact(name, code):
+        return {"relationship": [{"coding": [{"code": code}]}], "name": {"text": name}}
+
+    patient = {
+        "id": "p1",
+        "name": [{"family": "van der Berg", "given": ["Anna"]}, {"use": "maiden", "text": "Anna Smith"}],
+        "birthDate": "1980-05",
+        "multipleBirthInteger": 2,
+        "multipleBirthBoolean": True,
+        "contact": [contact("李强", "HUSB"), contact("王芳", "MTH"), contact("赵六", "GUARD"), "odd"],
+        "telecom": [{"system": "phone", "value": "13711112222"}, {"system": "phone", "value": "83011234"}],
+        "identifier": [{"type": {"coding": [{"code": "BCT"}]}, "value": "P330123456", "system": "urn:x"}],
+    }
+    read = registration_from_patient(patient, 1)
+    assert (read.mother_name, read.guardian_name, read.former_name) == ("王芳", "赵六", "Anna Smith")
+    assert (read.local_id, read.birth_order) == ("p1", 2)
+    form = form_of(read)
+    assert (form.surname, form.former, form.mother, form.twin) == ("vanderberg", "annasmith", "王芳", 2)
+    assert (form.born, form.phone, form.phone2, form.birth_cert) == (
+        19800000,
+        "13711112222",
+        "83011234",
+        "P330123456",
+    )
 
 
 TEXT = st.text(max_size=30) | st.text(

@@ -16,6 +16,7 @@ class ExchangeConfig(AppConfig):
         from lianxin.exchange.subscriptions import fhir as subscriptions
         from lianxin.exchange.subscriptions import worker
         from lianxin.exchange.v2 import adt, outbound, query
+        from lianxin.index import sources
         from lianxin.record import reindex
 
         operations.register()
@@ -33,4 +34,5 @@ class ExchangeConfig(AppConfig):
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)
         periodic.register("audit.links", 60, audit.link_rest)
+        periodic.register("index.sources", 300, sources.run)
         periodic.register("record.reindex", 30, lambda: reindex.run(seconds=20))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from lianxin.index.facts import Registration
+from lianxin.index.form import Registration
 from lianxin.index.golden import CARD_SYSTEM, NUMBER_SYSTEM, RESIDENT_ID_SYSTEM
+from lianxin.index.normal import names as normal
 
 DOCUMENT_TYPES = {"PPN": "03", "SS": "99", "DL": "05"}
 """HL7 v2-0203 identifier types to CV02.01.101: passport, social security number, driving licence; earlier ones preferred."""
@@ -22,7 +23,7 @@ def _text(value: Any) -> str:
 
 
 def _date(value: Any) -> dt.date | None:
-    """A full date or date-time; a partial date (year, month) says too little to match on."""
+    """A full date or date-time."""
     try:
         return dt.date.fromisoformat(_text(value)[:10])
     except ValueError:
@@ -45,6 +46,38 @@ def _name(names: list[dict[str, Any]]) -> str:
                 else family + "".join(parts)
             )
     return ""
+
+
+_MOTHER = frozenset({"MTH", "NMTH", "GESTM"})
+_GUARDIAN = frozenset({"GUARD", "FTH", "NFTH", "PRN", "PRNFOST"})
+"""v3-RoleCode: those whose name stands for a child's; other contacts (a husband, a neighbour) say nothing about who somebody is."""
+
+
+def _relatives(contacts: list[dict[str, Any]]) -> tuple[str, str]:
+    """(mother's name, guardian's name) among the contacts."""
+    mother = guardian = ""
+    for contact in contacts:
+        name = contact.get("name")
+        who = _name([name]) if isinstance(name, dict) else ""
+        for kind in _dicts(contact.get("relationship")) if who else ():
+            codes = {_text(c.get("code")) for c in _dicts(kind.get("coding"))}
+            text = _text(kind.get("text"))
+            if codes & _MOTHER or text in ("母亲", "mother"):
+                mother = mother or who
+            elif codes & _GUARDIAN or text in ("监护人", "父亲", "guardian", "father"):
+                guardian = guardian or who
+    return mother, guardian
+
+
+def _latin_parts(people_names: list[dict[str, Any]], name: str) -> tuple[str, str]:
+    """(family, given) of the name in Latin letters where they do not follow from the text by themselves (van der Berg)."""
+    for one in people_names:
+        family, given = _text(one.get("family")), one.get("given")
+        parts = [p for p in (_text(g) for g in given) if p] if isinstance(given, list) else []
+        if family.isascii() and family and name.isascii() and name == _name([one]):
+            apart = normal.read("", family, " ".join(parts))
+            return (family, " ".join(parts)) if apart.surname != normal.read(name).surname else ("", "")
+    return "", ""
 
 
 def _codes(identifier: dict[str, Any]) -> set[str]:
@@ -81,7 +114,7 @@ def _local_id(patient: dict[str, Any], identifiers: list[dict[str, Any]]) -> tup
     for one in identifiers:
         system = _text(one.get("system"))
         known = system in _RESIDENT_SYSTEMS or system in (CARD_SYSTEM, NUMBER_SYSTEM)
-        coded = _codes(one) & set(DOCUMENT_TYPES)
+        coded = _codes(one) & {*DOCUMENT_TYPES, "BCT"}
         if system and not known and not coded and _text(one.get("value")):
             return system, _text(one.get("value"))
     return "urn:lianxin:fhir", _text(patient.get("id"))
@@ -112,6 +145,15 @@ def registration_from_patient(
     ]
     phones = [t for t in _dicts(resource.get("telecom")) if _text(t.get("system")) in ("phone", "sms")]
     phones.sort(key=lambda t: _text(t.get("use")) != "mobile")
+    people_names = _dicts(resource.get("name"))
+    current = [n for n in people_names if _text(n.get("use")) not in ("old", "maiden")]
+    former = [n for n in people_names if _text(n.get("use")) in ("old", "maiden")]
+    name = _name(current or people_names)
+    family, given = _latin_parts(people_names, name)
+    mother, guardian = _relatives(_dicts(resource.get("contact")))
+    birth = _date(resource.get("birthDate"))
+    order = resource.get("multipleBirthInteger")
+    certificate = next((_text(i.get("value")) for i in identifiers if "BCT" in _codes(i)), "")
     sex = _text(resource.get("gender"))
     deceased = _date(resource.get("deceasedDateTime"))
     district = _text(address.get("district"))
@@ -120,9 +162,9 @@ def registration_from_patient(
         institution_id=institution_id,
         system=(system or from_system)[:200],
         local_id=(local_id or from_local or pid or "")[:200],
-        name=_name(_dicts(resource.get("name"))) or "无名氏",
+        name=name or "无名氏",
         sex=sex if sex in ("male", "female", "other") else "unknown",
-        birth_date=_date(resource.get("birthDate")),
+        birth_date=birth,
         id_type=kind,
         id_no=number,
         phone=_text(phones[0].get("value")) if phones else "",
@@ -132,4 +174,13 @@ def registration_from_patient(
         card=card,
         deceased_on=deceased,
         patient_id=pid,
+        phone2=_text(phones[1].get("value")) if len(phones) > 1 else "",
+        guardian_name=guardian,
+        mother_name=mother,
+        birth_text="" if birth else _text(resource.get("birthDate"))[:40],
+        family=family,
+        given=given,
+        birth_certificate=certificate,
+        birth_order=order if type(order) is int and 0 < order < 10 else 0,
+        former_name=_name(former) if current else "",
     )
