@@ -35,11 +35,11 @@ PERMISSIONS: dict[str, Permission] = {
     "manage_catalogue": Permission(T("维护病种目录", "Manage disease catalogues"), frozenset({r.MANAGER})),
     "review_links": Permission(
         T("处理主索引疑似重复", "Decide possible duplicates in the index"),
-        frozenset({r.REFERRAL_DESK, r.RECEPTION, r.GP, r.FAMILY_DOCTOR}),
+        frozenset({r.INDEX_MANAGER, r.REFERRAL_DESK, r.RECEPTION, r.GP, r.FAMILY_DOCTOR}),
     ),
     "find_person": Permission(
         T("查找居民", "Find a resident"),
-        _CARE | {r.REFERRAL_DESK, r.RECEPTION, r.PHARMACIST},
+        _CARE | {r.REFERRAL_DESK, r.RECEPTION, r.PHARMACIST, r.INDEX_MANAGER},
         client=True,
     ),
     "register_person": Permission(

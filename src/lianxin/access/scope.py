@@ -9,7 +9,7 @@ from lianxin.access import policies, sharing
 from lianxin.access.errors import NotPermitted
 from lianxin.access.models import Account
 from lianxin.network.models import Institution, Membership, Post
-from lianxin.network.roles import ADMINS, CLINICAL, MANAGER
+from lianxin.network.roles import ADMINS, CLINICAL, INDEX_MANAGER, MANAGER
 from lianxin.standards.text import T
 
 
@@ -85,8 +85,8 @@ def institutions_for(institution: Institution) -> frozenset[int]:
 
 
 def _oversight(institution: Institution, roles: frozenset[str]) -> frozenset[int]:
-    """Institutions whose cases and figures (never record content) a consortium office follows."""
-    if MANAGER not in roles:
+    """Institutions whose cases, figures and registrations (never record content) a consortium office or index manager follows."""
+    if not roles & {MANAGER, INDEX_MANAGER}:
         return frozenset()
     mine = Membership.objects.live().filter(institution=institution).values("consortium_id")
     return frozenset(

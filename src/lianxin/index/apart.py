@@ -39,13 +39,14 @@ def apart(cur: Any, person_ids: Collection[int]) -> dict[int, frozenset[int]]:
     return {pk: frozenset(others) for pk, others in found.items()}
 
 
-_WORD = "id, state, decided_at, decided_by_id, note"
+_WORD = "id, state, decided_at, decided_by_id, note, event_id"
 
 
 def _word(row: Any) -> dict[str, Any]:
     """A review item's answer as it can be kept in an event."""
-    pk, state, at, by, note = row
-    return {"id": pk, "state": state, "at": at.isoformat() if at else None, "by": by, "note": note}
+    pk, state, at, by, note, event = row
+    when = at.isoformat() if at else None
+    return {"id": pk, "state": state, "at": when, "by": by, "note": note, "event": event}
 
 
 def say(cur: Any, scope: Scope, a: int, b: int, note: str) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def say(cur: Any, scope: Scope, a: int, b: int, note: str) -> dict[str, Any]:
         " VALUES ('look_alike', %(a)s, %(b)s, '[]', 'different', %(now)s, %(now)s, %(by)s, %(note)s)"
         " ON CONFLICT (LEAST(person_a_id, person_b_id), GREATEST(person_a_id, person_b_id)) WHERE NOT person_a_id = person_b_id"
         " DO UPDATE SET state = 'different', decided_at = EXCLUDED.decided_at, decided_by_id = EXCLUDED.decided_by_id,"
-        " note = EXCLUDED.note, assignee_id = NULL, taken_at = NULL RETURNING id",
+        " note = EXCLUDED.note, assignee_id = NULL, taken_at = NULL, event_id = NULL RETURNING id",
         {"a": a, "b": b, "now": clock.now(), "by": scope.account_id, "note": note[:300]},
     )
     pk = cur.fetchone()[0]
@@ -92,6 +93,7 @@ def restore(cur: Any, words: Collection[dict[str, Any]]) -> None:
             cur.execute("DELETE FROM index_reviewitem WHERE id = %s", [word["id"]])
         else:
             cur.execute(
-                "UPDATE index_reviewitem SET state = %s, decided_at = %s, decided_by_id = %s, note = %s WHERE id = %s",
-                [word["state"], word["at"], word["by"], word["note"], word["id"]],
+                "UPDATE index_reviewitem SET state = %s, decided_at = %s, decided_by_id = %s, note = %s, event_id = %s"
+                " WHERE id = %s",
+                [word["state"], word["at"], word["by"], word["note"], word["event"], word["id"]],
             )

@@ -135,6 +135,19 @@ def give_back(cur: Any, gone: int, branch: list[int], holders: list[int]) -> lis
     return sorted(sources)
 
 
+def waiting(cur: Any, branch: list[int], holders: list[int]) -> dict[str, list[str]]:
+    """Rows that :func:`give_back` would move, by table."""
+    out: dict[str, list[str]] = {}
+    for one in (*_OWN, *hooks.followers()):
+        cur.execute(
+            f"SELECT o.row_id FROM index_origin o JOIN {one.table} r ON o.row_id = r.{one.key}::text WHERE o.table_name = %s"
+            " AND NOT o.made AND o.person_id = ANY(%s) AND r.person_id = ANY(%s)",
+            [one.table, branch, holders],
+        )
+        out[one.table] = [row[0] for row in cur.fetchall()]
+    return out
+
+
 def settle(cur: Any, source_id: int, own: int, holder: int) -> None:
     """A registration's own person is ``own`` from now on, held by ``holder`` (its root)."""
     cur.execute("DELETE FROM index_origin WHERE table_name = %s AND row_id = %s", [SOURCES, str(source_id)])

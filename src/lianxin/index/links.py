@@ -14,13 +14,14 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from lianxin.access import audit
+from lianxin.access import audit, relationships
 from lianxin.access.errors import Invalid, NotPermitted
 from lianxin.access.scope import Scope
 from lianxin.index import apart as words
 from lianxin.index import engine, following, golden, hooks, numbers
 from lianxin.index.apart import apart
 from lianxin.index.facts import RESIDENT_ID
+from lianxin.index.following import owners
 from lianxin.index.models import LinkEvent, Person, SourceRecord
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
@@ -56,6 +57,12 @@ def _demand(cur: Any, scope: Scope, person_ids: Collection[int], source_ids: Col
                 "These registrations belong to other institutions; one of them or the index manager decides.",
             )
         )
+
+
+def require(scope: Scope, person_ids: Collection[int]) -> None:
+    """Raise :class:`NotPermitted` unless some registration of these people concerns the scope."""
+    with connection.cursor() as cur:
+        _demand(cur, scope, person_ids)
 
 
 def lock(cur: Any, person_ids: Iterable[int]) -> dict[int, tuple[str, int | None]]:
@@ -120,7 +127,8 @@ def _recompute(cur: Any, person_id: int) -> None:
         cur.execute("UPDATE access_relationship SET until = %s WHERE id = %s", [until, pk])
 
 
-def _patients(cur: Any, source_ids: Collection[int]) -> list[str]:
+def patients_of(cur: Any, source_ids: Collection[int]) -> list[str]:
+    """FHIR Patient ids of registrations."""
     cur.execute(
         "SELECT patient_id FROM index_sourcerecord WHERE id = ANY(%s) AND patient_id IS NOT NULL ORDER BY id",
         [list(source_ids)],
@@ -149,9 +157,8 @@ def _join(
     )
     following.gather(cur, gone, keep)
     cur.execute("UPDATE index_person SET status = 'merged', merged_into_id = %s WHERE id = %s", [keep, gone])
-    engine.recompute(cur, gone)
     _recompute(cur, keep)
-    hooks.repoint(cur, _patients(cur, sources) + following.numbers_of(cur, branch), gone, keep)
+    hooks.repoint(cur, patients_of(cur, sources) + following.numbers_of(cur, branch), gone, keep)
     _audit(cur, scope, (keep, gone), f"merge {event}", reason)
     return event
 
@@ -262,7 +269,7 @@ def unmerge(scope: Scope, event_id: int, reason: str = "", *, two: bool = True) 
             following.gather_again(cur, pk)
             _recompute(cur, pk)
         _renew_terms(cur, gone, sources, row[3])
-        hooks.repoint(cur, _patients(cur, sources) + following.numbers_of(cur, branch), holder, gone)
+        hooks.repoint(cur, patients_of(cur, sources) + following.numbers_of(cur, branch), holder, gone)
         words.restore(cur, before.get("unsaid", []))
         if two:
             words.say(cur, scope, keep, gone, reason)
@@ -340,7 +347,7 @@ def _carry(
                     "These are all of the person's registrations; merge the two instead.",
                 ),
             )
-        own = following.owners(cur, [row[0] for row in rows])
+        own = owners(cur, [row[0] for row in rows])
         target = to if to is not None else _new_person(cur, rows[0][0])
         for pk, *_ in rows:
             following.settle(cur, pk, target, target)
@@ -369,7 +376,7 @@ def _carry(
             before=before,
             after={"person": target},
         )
-        hooks.repoint(cur, _patients(cur, source_ids), old, target)
+        hooks.repoint(cur, patients_of(cur, source_ids), old, target)
         _audit(cur, scope, (old, target), f"{kind} {event}", reason)
     return Person.objects.unscoped(_WHY).get(pk=target)
 
@@ -400,6 +407,9 @@ def _new_person(cur: Any, source_id: int) -> int:
     person = Person.objects.create(
         number=numbers.person_number(n), card_number=numbers.card_number(n), **values
     )
+    if person.home_institution_id:
+        grant = (person.pk, person.home_institution_id, "home", "index", None)
+        relationships.grant_many([grant], cursor=cur, since=clock.now())
     return int(person.pk)
 
 
@@ -426,9 +436,18 @@ def split(scope: Scope, person: Person, source_ids: Collection[int], reason: str
     return Person.objects.unscoped(_WHY).get(pk=back.pk if gone else person.pk)
 
 
+@transaction.atomic
+def transfer(
+    scope: Scope, person: Person, source_ids: Collection[int], target: Person, reason: str
+) -> Person:
+    """Chosen registrations of a person belong to ``target``."""
+    mine = SourceRecord.objects.unscoped(_WHY).filter(person_id=person.pk, pk__in=source_ids)
+    return _carry(scope, sorted(mine.values_list("pk", flat=True)), target.pk, reason, "moved")
+
+
 def former(cur: Any, person_id: int, source_ids: Collection[int]) -> tuple[int, int, list[int]] | None:
     """The number that registrations had before: (merge to undo, person that returns, all registrations that came with it)."""
-    own = following.owners(cur, list(source_ids))
+    own = owners(cur, list(source_ids))
     paths = [following.chain(cur, pk)[::-1] for pk in set(own.values())]
     if not paths or any(path[0] != person_id for path in paths):
         return None
@@ -445,7 +464,7 @@ def former(cur: Any, person_id: int, source_ids: Collection[int]) -> tuple[int, 
     if event is None:
         return None
     cur.execute("SELECT id FROM index_sourcerecord WHERE person_id = %s", [person_id])
-    held = following.owners(cur, [row[0] for row in cur.fetchall()])
+    held = owners(cur, [row[0] for row in cur.fetchall()])
     branch = set(following.subtree(cur, gone))
     return event[0], gone, sorted(pk for pk, owner in held.items() if owner in branch)
 
@@ -473,7 +492,7 @@ def undo(scope: Scope, event_id: int, reason: str = "") -> None:
         before, after = (json.loads(v) if isinstance(v, str) else v for v in row[1:3])
         ids, target = before["sources"], after["person"]
         at = _lock_chain(cur, target)[-1]
-        own = following.owners(cur, ids)
+        own = owners(cur, ids)
         if any(owner != target for owner in own.values()):
             raise _refuse(
                 "event",
@@ -520,7 +539,7 @@ def undo(scope: Scope, event_id: int, reason: str = "") -> None:
         for pk in (at, *back):
             engine.recompute(cur, pk)
         for root, returned in back.items():
-            hooks.repoint(cur, _patients(cur, returned), at, root)
+            hooks.repoint(cur, patients_of(cur, returned), at, root)
         words.restore(cur, before["said"])
         _audit(cur, scope, {at, *back}, f"undo {event_id}", reason)
 

@@ -198,7 +198,7 @@ def _not_free(scope: Scope, item_id: int) -> Invalid | NotPermitted:
                 ).format(who=item.assignee.name)
             }
         )
-    roots = {_root(item.person_a_id), _root(item.person_b_id)}
+    roots = {root(item.person_a_id), root(item.person_b_id)}
     if item.person_a_id != item.person_b_id and len(roots) == 1:
         return Invalid({"item": T("两人已合并，无需再答。", "The two are one person by now.")})
     return NotPermitted(
@@ -209,7 +209,8 @@ def _not_free(scope: Scope, item_id: int) -> Invalid | NotPermitted:
     )
 
 
-def _root(person_id: int) -> int:
+def root(person_id: int) -> int:
+    """Who a person is now, after merges."""
     with connection.cursor() as cur:
         return following.chain(cur, person_id)[-1]
 
@@ -251,7 +252,7 @@ def counts(scope: Scope) -> Counts:
 
 def state_of(item: ReviewItem) -> str:
     """A mark of what a reviewer sees; an answer that carries an older one is refused."""
-    a, b = _root(item.person_a_id), _root(item.person_b_id)
+    a, b = root(item.person_a_id), root(item.person_b_id)
     people = Person.objects.unscoped(_WHY).filter(pk__in={a, b}).values_list("pk", "version")
     return ",".join([item.state, *(f"{pk}.{version}" for pk, version in sorted(people))])
 
@@ -260,24 +261,29 @@ def dangers(item: ReviewItem) -> list[Text]:
     """Why a second person must agree that the two are one; empty when one is enough."""
     if item.person_a_id == item.person_b_id:
         return []
+    return dangers_between(item.person_a_id, item.person_b_id, item.probability, item.kind)
+
+
+def dangers_between(a: int, b: int, chance: float | None, kind: str = "") -> list[Text]:
+    """The same for any two people, with the probability that the index gives them."""
     rules = figures()["second_look"]
     found: list[Text] = []
-    if item.kind in rules["kinds"]:
+    if kind in rules["kinds"]:
         found.append(
             T(
                 "两人的证件号不同，疑似录入错误",
                 "Their identity numbers differ, perhaps by a slip of the hand",
             )
         )
-    if item.probability is not None and item.probability < rules["probability_below"]:
+    if chance is not None and chance < rules["probability_below"]:
         found.append(
             T("系统估计的可能性仅 {p}%", "The index thinks it only {p}% likely").format(
-                p=f"{item.probability * 100:.0f}"
+                p=f"{chance * 100:.0f}"
             )
         )
     sides = []
     with connection.cursor() as cur:
-        for pk in (item.person_a_id, item.person_b_id):
+        for pk in (a, b):
             sides.append(following.subtree(cur, following.chain(cur, pk)[-1]))
         cur.execute(
             "SELECT count(*) FROM index_sourcerecord WHERE person_id = ANY(%s) GROUP BY person_id"
@@ -355,7 +361,7 @@ def _carry_out(scope: Scope, item: ReviewItem, same: bool, note: str) -> LinkEve
         return _settle(scope, item, same, note)
     if same:
         people = Person.objects.unscoped(_WHY)
-        ends = sorted((_root(item.person_a_id), _root(item.person_b_id)))
+        ends = sorted((root(item.person_a_id), root(item.person_b_id)))
         older, younger = (people.get(pk=pk) for pk in ends)
         return links.merge(scope, older, younger, note or "复核确认为同一人")
     with connection.cursor() as cur:
@@ -381,6 +387,48 @@ def _settle(scope: Scope, item: ReviewItem, same: bool, note: str) -> LinkEvent 
     return None
 
 
+@transaction.atomic
+def merge_by_hand(
+    scope: Scope, a: Person, b: Person, note: str, *, despite: bool = False
+) -> LinkEvent | None:
+    """Somebody found two people that nobody asked about: merged at once, or, when it is risky, put before a second person.
+
+    Returns the merge, or None when it waits. Raises what :func:`lianxin.index.links.merge` raises.
+    """
+    if not dangers_between(a.pk, b.pk, None):
+        return links.merge(scope, a, b, note, despite=despite)
+    with transaction.atomic():  # everything that would forbid it is said now, to whom asked
+        links.merge(scope, a, b, note, despite=despite)
+        transaction.set_rollback(True)
+    now = clock.now()
+    asked = {
+        "state": "second",
+        "first_answer": "same",
+        "first_by_id": scope.account_id,
+        "first_at": now,
+        "note": note[:300],
+    }
+    with connection.cursor() as cur:
+        cur.execute(
+            "SELECT id FROM index_reviewitem WHERE LEAST(person_a_id, person_b_id) = %s"
+            " AND GREATEST(person_a_id, person_b_id) = %s FOR UPDATE",
+            [min(a.pk, b.pk), max(a.pk, b.pk)],
+        )
+        row = cur.fetchone()
+    if row:
+        ReviewItem.objects.filter(pk=row[0]).update(**asked, decided_at=None, decided_by=None, assignee=None)
+    else:
+        ReviewItem.objects.create(
+            kind="look_alike",
+            person_a=a,
+            person_b=b,
+            opened_at=now,
+            priority=priority("look_alike", None),
+            **asked,
+        )
+    return None
+
+
 def last(scope: Scope) -> ReviewItem | None:
     """The reviewer's own last word that can still be taken back, or None."""
     if scope.account_id is None:
@@ -389,7 +437,7 @@ def last(scope: Scope) -> ReviewItem | None:
     with connection.cursor() as cur:
         cur.execute(
             "SELECT id FROM index_reviewitem WHERE (decided_by_id = %(me)s AND decided_at > %(since)s"
-            " AND state IN ('same', 'different', 'unsure'))"
+            " AND (state IN ('same', 'unsure') OR (state = 'different' AND (event_id IS NOT NULL OR person_a_id = person_b_id))))"
             " OR (state = 'second' AND first_by_id = %(me)s AND first_at > %(since)s)"
             " ORDER BY CASE WHEN state = 'second' THEN first_at ELSE decided_at END DESC, id DESC LIMIT 1",
             {"me": scope.account_id, "since": since},

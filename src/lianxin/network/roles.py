@@ -36,6 +36,7 @@ WARD = "ward"
 RECEPTION = "reception"
 PHARMACIST = "pharmacist"
 MANAGER = "manager"
+INDEX_MANAGER = "index_manager"
 SYSTEM_ADMIN = "system_admin"
 SECURITY_ADMIN = "security_admin"
 AUDIT_ADMIN = "audit_admin"
@@ -53,6 +54,7 @@ ROLES: dict[str, Role] = {
         Role(RECEPTION, T("收费登记", "Reception"), desk=True),
         Role(PHARMACIST, T("药师", "Pharmacist"), clinical=True),
         Role(MANAGER, T("医共体办", "Consortium office")),
+        Role(INDEX_MANAGER, T("主索引管理员", "Index manager")),
         Role(SYSTEM_ADMIN, T("系统管理员", "System administrator"), admin=True),
         Role(SECURITY_ADMIN, T("安全管理员", "Security administrator"), admin=True),
         Role(AUDIT_ADMIN, T("审计管理员", "Audit administrator"), admin=True),

@@ -61,6 +61,8 @@ ENTRIES = (
         roles=frozenset({"village_doctor", "gp", "family_doctor"}),
         phone=True,
     ),
+    Entry("/index/reviews", "people", T("匹配复核", "Matching review"), may="review_links", phone=True),
+    Entry("/index/people", "person-bounding-box", T("身份与合并", "Identities"), may="review_links"),
     Entry("/flow", "shuffle", T("转诊流向", "Referral flow"), may="see_flow", group="consortium"),
     Entry("/network", "diagram-3", T("成员机构", "Members"), group="consortium"),
     Entry(

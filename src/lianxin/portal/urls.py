@@ -6,6 +6,7 @@ from lianxin.access import web
 from lianxin.portal import (
     audit_pages,
     break_glass_pages,
+    index_urls,
     manage_accounts,
     manage_bulk,
     manage_clients,
@@ -95,5 +96,6 @@ urlpatterns = [
     path("audit.csv", audit_pages.audit_csv, name="audit_csv"),
     path("break-glass", break_glass_pages.reviews, name="break_glass"),
     path("break-glass/<int:pk>", break_glass_pages.review, name="break_glass_review"),
+    *index_urls.urlpatterns,
     *people_urls.urlpatterns,
 ]

@@ -167,7 +167,9 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
     demand = 0.0 if western else _DEMAND.get(name)
     if name == 0 and not western and same_id:
         demand = 0.0
-    if (name == _ONE_OFF and _personal(vector)) or (name == _GIVEN and same_id and vector[_BORN] in _BORN_SAME):
+    if (name == _ONE_OFF and _personal(vector)) or (
+        name == _GIVEN and same_id and vector[_BORN] in _BORN_SAME
+    ):
         demand = 0.0
     if vector[_BORN] in _BORN_APART and not _numbered(vector):
         demand = None
