@@ -17,7 +17,7 @@ import pyarrow as pa
 from lianxin.index.batch import link, statements
 from lianxin.index.batch.link import Engine
 from lianxin.index.match import em
-from lianxin.index.match.model import TF_OF, Frequencies, Model
+from lianxin.index.match.model import FLOORS, HAN_KINDS, TF_OF, Frequencies, Model
 
 ENOUGH = 3_000_000
 """Pairs that share a key beyond which more would teach nothing: the rest of the slices is left out."""
@@ -79,11 +79,11 @@ def with_frequencies(engine: Engine, start: Model) -> Model:
     """``start`` with the rarity of values counted in the table ``source``: the same numbers as counting forms one by one."""
     tables = {}
     for kind, attribute in TF_OF.items():
-        which = "TRUE" if kind in ("place", "area") else "kind = 0"
+        which = "kind = 0" if kind in HAN_KINDS else "script = 1"
         query = statements.VALUES.format(attribute=attribute, which=which)
         found = engine.columns(query.replace("FROM form", "FROM source"))
         counts = dict(zip(found["value"], np.asarray(found["n"]).tolist(), strict=True))
-        tables[kind] = Frequencies.count(counts, sum(counts.values()), LEAST)
+        tables[kind] = Frequencies.count(counts, sum(counts.values()), LEAST, FLOORS[kind])
     return Model(**{**_fields(start), "tf": tables})
 
 
@@ -98,7 +98,7 @@ def _patterns(engine: Engine) -> Counter[em.Pattern]:
     for pattern, rarity, n in zip(
         *(np.asarray(found[c]).tolist() for c in ("pattern", "rarity", "n")), strict=True
     ):
-        vector, left, right = statements.vector_of(pattern)
+        vector, left, right, _ = statements.vector_of(pattern)
         out[(*vector, rarity, 0 if left == right == 0 else 1)] += n
     return out
 

@@ -107,7 +107,10 @@ def train(
         steps += 1
         chance = near.n / (1.0 + np.exp2(-np.clip(near.bits(weights, prior), -60, 60)))
         unlike = far.n / (1.0 + np.exp2(np.clip(far.bits(weights, prior), -60, 60)))
-        fresh = {f: _weights(f, near.shares(chance, f), far.shares(unlike, f), start, (trust, leash)) for f in FIELDS}
+        fresh = {
+            f: _weights(f, near.shares(chance, f), far.shares(unlike, f), start, (trust, leash))
+            for f in FIELDS
+        }
         matches = max(float(chance.sum()), 1.0)
         found = math.log2(matches / max(pairs - matches, 1.0))
         moved = max(abs(x - y) for f in FIELDS for x, y in zip(fresh[f], weights[f], strict=True))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lianxin.index.form import Form
+from lianxin.index.form import LATIN, NAMED, Form
 from lianxin.index.match.levels import FIELDS, LEVELS
 
 POLICY: dict[str, Any] = yaml.safe_load((resources.files(__package__) / "policy.yaml").read_text("utf-8"))
@@ -26,7 +26,14 @@ TF_OF: dict[str, str] = {
 }  # fmt: skip
 """Term-frequency table -> the attribute of a form that it counts."""
 
+HAN_KINDS = frozenset({"name", "pinyin"})
+"""Tables of whole names; the others count names and places in Latin letters only, which are compared part by part."""
+FLOORS = {"name": 17.0, "pinyin": 16.0, "given": 9.0, "surname": 10.0, "place": 5.0, "area": 5.0}
+"""Bits of a value where hardly any was counted."""
 _CACHE = 200_000
+
+
+EMPTY = np.array([], dtype=np.uint64)
 
 
 def tf_hash(value: str) -> int:
@@ -59,15 +66,17 @@ class Frequencies:
         return found
 
     @staticmethod
-    def count(counts: Mapping[str, int], total: int, least: int) -> Frequencies:
-        """From counts of registrations; values seen less than ``least`` times share the floor of that many."""
+    def count(counts: Mapping[str, int], total: int, least: int, floor: float = 16.0) -> Frequencies:
+        """From counts of registrations; values seen less than ``least`` times share the floor of that many.
+
+        ``floor``: what a value is worth where hardly any was counted.
+        """
+        if total < least * 2:
+            return Frequencies(EMPTY, np.array([], dtype=np.float32), floor)
         kept = sorted((tf_hash(value), n) for value, n in counts.items() if n >= least)
         hashes = np.array([h for h, _ in kept], dtype=np.uint64)
         values = np.array([math.log2(total / n) for _, n in kept], dtype=np.float32)
         return Frequencies(hashes, values.round(2), round(math.log2(max(total, 2) / least), 2))
-
-
-EMPTY = np.array([], dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -129,9 +138,12 @@ def frequencies(forms: Iterable[Form], least: int = 3) -> dict[str, Frequencies]
     for form in forms:
         for kind, attribute in TF_OF.items():
             value = getattr(form, attribute)
-            if value and (form.kind == 0 or kind in ("place", "area")):
+            if value and (form.kind == NAMED if kind in HAN_KINDS else form.script == LATIN):
                 counts[kind][value] = counts[kind].get(value, 0) + 1
-    return {kind: Frequencies.count(table, sum(table.values()), least) for kind, table in counts.items()}
+    return {
+        kind: Frequencies.count(table, sum(table.values()), least, FLOORS[kind])
+        for kind, table in counts.items()
+    }
 
 
 def load(body: bytes) -> Model:
@@ -157,12 +169,11 @@ def load(body: bytes) -> Model:
 
 def starting() -> Model:
     """The model of the table's starting weights: what training begins with."""
-    floors = {"name": 17.0, "pinyin": 16.0, "given": 9.0, "surname": 10.0, "place": 5.0, "area": 5.0}
     return Model(
         "start",
         {name: tuple(level.bits for level in LEVELS[name]) for name in FIELDS},
         -math.log2(POLICY["people"]),
-        {kind: Frequencies(EMPTY, np.array([], dtype=np.float32), floor) for kind, floor in floors.items()},
+        {kind: Frequencies(EMPTY, np.array([], dtype=np.float32), floor) for kind, floor in FLOORS.items()},
         training={"kind": "starting weights"},
     )
 

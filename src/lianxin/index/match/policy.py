@@ -289,11 +289,15 @@ def decide(
             reviews = [(j, "two_matches") for j in judged if j.verdict == AUTO]
     child = any(j.kind == "guardian" for j in judged)  # then the number is the guardian's, not a new name's
     number = target is not None and target.vector[_ID] == _OWN  # then the other holder was met before
-    twins = sum(j.kind == "newborn" and j.vector[_TWIN] == _TWIN_HALF for j in judged) > 1  # nobody could tell which
+    twins = (
+        sum(j.kind == "newborn" and j.vector[_TWIN] == _TWIN_HALF for j in judged) > 1
+    )  # nobody could tell which
     for j in judged:
         if twins and j.kind == "newborn" and j.vector[_TWIN] == _TWIN_HALF:
             continue
-        if j.verdict == REVIEW and not ((child or number) and j.vector[_ID] == _OWN and j.vector[_NAME] in _NAME_OTHER):
+        if j.verdict == REVIEW and not (
+            (child or number) and j.vector[_ID] == _OWN and j.vector[_NAME] in _NAME_OTHER
+        ):
             reviews.append((j, j.kind))
     shown = tuple(
         (j.candidate.person_id, kind, j.bits, parts(j.vector, form, j.best, model)) for j, kind in reviews
