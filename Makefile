@@ -3,6 +3,7 @@
 #   make demo-reset   the same, from an empty database
 #   make test         lint, types, floors, all tests (browser tests included)
 #   make format | lint | types | check | bench | clean
+#   make bench-index | bench-accuracy   the index alone: speed and size; accuracy beside Splink and recordlinkage
 # Each step of the set-up leaves a stamp in .venv/.done and is not repeated until what it depends on changes.
 # The steps that look at the machine (Debian packages, PostgreSQL, Node) are in scripts/provide.py.
 
@@ -22,7 +23,7 @@ unexport PYTHONPATH
 STATIC_SOURCES := $(wildcard src/lianxin/portal/static_src/*) $(wildcard src/lianxin/portal/static_src/*/*) frontend/build.mjs $(shell grep -rlE "icon|empty_state" --include=*.html --include=nav.py src/lianxin)
 STATIC_FILES := $(shell find src/lianxin -path '*/static/*' -type f -not -path '*/static/dist/*' 2>/dev/null)
 
-.PHONY: setup demo demo-reset test lint format types check bench clean distclean
+.PHONY: setup demo demo-reset test lint format types check bench bench-index bench-accuracy clean distclean
 
 setup: $(DONE)/python $(DONE)/system $(DONE)/postgres $(DONE)/static
 
@@ -90,8 +91,20 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
+bench-index: setup
+	$(BIN)/python -m benchmarks.index $(OPTIONS)
+
+# Other people's matchers, which only this benchmark uses, in an environment of their own.
+$(DONE)/peers: requirements/bench.txt | $(DONE)/venv
+	$(PYTHON) scripts/provide.py venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench-accuracy: setup $(DONE)/peers
+	$(BIN)/python -m benchmarks.index_accuracy $(OPTIONS)
+
 clean:
-	rm -rf .venv node_modules $(CLIENTS)/node_modules staticfiles src/lianxin/portal/static/dist build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .bench node_modules $(CLIENTS)/node_modules staticfiles src/lianxin/portal/static/dist build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 distclean:
 	@test ! -x $(BIN)/python || $(BIN)/python -c "from pathlib import Path; from lianxin.config import postgres; postgres.destroy(Path('.lianxin'))"

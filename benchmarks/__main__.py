@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("duty_moves.py", "pools_booking.py", "fhir.py", "load_synthea.py", "pages.py")
+ALL = ("duty_moves.py", "pools_booking.py", "fhir.py", "load_synthea.py", "pages.py", "index.py")
 
 
 def main() -> int:

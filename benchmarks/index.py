@@ -232,19 +232,40 @@ def growth(run: Run, figures: tuple[str, ...]) -> None:
             run.told(f"growth of {figure}", ratio, LIMITS["growth"], f"{ratio:.2f} x from {run.size // 5:,}")
 
 
-def worker(
-    name: str, held: str, first: int, step: int, count: int, suffix: str
-) -> tuple[list[float], list[int], float]:
-    """In a process of its own: register some of the held-back registrations one by one, each durably."""
+def same_people(count: int) -> list[Any]:
+    """Faultless registrations of people the index does not know, a third of them without identity number: what two places send at
+    once. Only such as would be linked when the second came a minute later."""
+    from dataclasses import replace
+
+    from lianxin.index.form import form_of
+    from lianxin.index.kit import bad
+    from lianxin.index.match.memory import MemoryIndex
+    from lianxin.network.models import Institution
+
+    place = Institution.objects.order_by("pk").values_list("pk", flat=True)[0]
+    out = []
+    for n, reg in enumerate(bad.clean(place, count + count // 8, seed=4711)):
+        one = reg if n % 3 else replace(reg, id_no="", id_type="")
+        index, form = MemoryIndex(), form_of(one)
+        if index.register(form) == index.register(form):
+            out.append(one)
+    return out[:count]
+
+
+def worker(name: str, held: str, first: int, step: int, count: int) -> tuple[list[float], list[int], float]:
+    """In a process of its own: register some of the held-back registrations one by one, each durably; with ``step`` 0 the people of
+    :func:`same_people`, under local numbers of this worker's own."""
     bench.setup()
     bench.use(name)
     from lianxin.access.scope import Scope
     from lianxin.index import registry
 
-    run = argparse.Namespace(held=Path(held))
-    regs = Run.held_back(run)[first : first + count * step : step]  # type: ignore[arg-type]
-    for reg in regs:
-        reg.local_id += suffix
+    if step:
+        regs = Run.held_back(argparse.Namespace(held=Path(held)))[first : first + count * step : step]  # type: ignore[arg-type]
+    else:
+        regs = same_people(count)
+        for reg in regs:
+            reg.local_id += f"-{first}"
     scope = Scope.system("benchmark")
     registry.match(None, regs[0], 1)
     found: list[int] = []
@@ -254,25 +275,17 @@ def worker(
 
 
 def workers(
-    run: Run, number: int, first: int, count: int, suffixes: bool = False
+    run: Run, number: int, first: int, count: int, same: bool = False
 ) -> list[tuple[list[float], list[int], float]]:
-    """``number`` workers at once; with ``suffixes`` all register the very same people under local numbers of their own."""
+    """``number`` workers at once, each with registrations of its own, or all with the very same people."""
     from django.db import connection
 
     connection.close()
     with get_context("spawn").Pool(number) as pool:
-        jobs = [
-            (
-                run.name,
-                str(run.held),
-                first if suffixes else first + n,
-                1 if suffixes else number,
-                count,
-                f"-{n}" if suffixes else "",
-            )
-            for n in range(number)
-        ]
-        return pool.starmap(worker, jobs)
+        return pool.starmap(
+            worker,
+            [(run.name, str(run.held), first + n, 0 if same else number, count) for n in range(number)],
+        )
 
 
 def register(run: Run) -> None:
@@ -302,14 +315,14 @@ def register(run: Run) -> None:
 
 def split(run: Run) -> None:
     """Two processes register the same people at the same time: how many of them became two persons."""
-    count = min(SPLIT, run.size // 32)
-    first = min(REGISTERED, run.size // 16) * 2
-    both = workers(run, 2, first, count, suffixes=True)
     from lianxin.index.kit import database as kept
 
+    both = workers(run, 2, 0, SPLIT, same=True)
     mine, other = (kept.current(found) for _, found, _ in both)
     apart = sum(a != b for a, b in zip(mine, other, strict=True))
-    run.told("split_share", apart / count, LIMITS["split_share"], f"{apart} of {count:,} people became two")
+    run.told(
+        "split_share", apart / len(mine), LIMITS["split_share"], f"{apart} of {len(mine):,} people became two"
+    )
 
 
 def relink(run: Run) -> None:
