@@ -97,14 +97,14 @@ class _Readings(dict[str, str]):
 
 reading = _Readings()
 
-_INITIALS = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("l", "n"))
+_INITIALS = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("l", "n"), ("r", "n"))
 _HU = re.compile(r"^hu(?=[aeiou])")
 
 
 class _Fuzzy(dict[str, str]):
     """Syllable -> the same after merging what southern speakers and tired clerks do not keep apart.
 
-    zh/z ch/c sh/s, n/l, f/hu, an/ang en/eng in/ing, ü/u.
+    zh/z ch/c sh/s, n/l/r, f/hu, an/ang en/eng in/ing, ü/u.
     """
 
     def __missing__(self, syllable: str) -> str:

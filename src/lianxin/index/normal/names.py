@@ -51,7 +51,11 @@ _LAST = frozenset(word[-1] for word in (*_fillers["suffixes"], *_fillers["titles
     "0123456789号床"
 )
 _FIRST = frozenset(word[0] for word in _fillers["suffixes"]) | frozenset("0123456789")
-_MASKED = re.compile(r"^.[x某?]+$")
+_MASKED = re.compile(r"^.[x某]+$")
+_STARRED = re.compile(r"^\s*\S[\s*＊※xX×某]*[*＊※×][\s*＊※xX×某]*$")
+_MARKED = re.compile(r"(?<=\S\S\S)[*＊※★☆#＃]+\s*$")
+"""A star after a whole name is somebody's mark; a star for a given name hides it."""
+_STARS = frozenset("*＊※★☆#＃ ")
 _BRACKETS = re.compile(r"\(([^()]*)\)?")
 _FORMER = re.compile(r"^(?:曾用名|曾用|原名|又名|别名|旧名|原)[ ,·-]*(.+)$")
 _CUT = re.compile(r"[ ·,\-()0-9]+")
@@ -97,6 +101,10 @@ _LETTERS = re.compile(r"[a-z]+")
 
 def read(text: str, family: str = "", given: str = "", age: int = -1) -> Name:
     """A name in comparable form. ``age`` in whole years from the stated birth date (-1: unknown)."""
+    if text and text[-1] in _STARS:
+        if _STARRED.match(text):
+            return _NOTHING
+        text = _MARKED.sub("", text)
     raw = chars.fold(text[:LONGEST]) if text else ""
     if not raw.strip(" ·-,"):
         if not (family or given):
@@ -125,7 +133,7 @@ def _written(raw: str, age: int, former: str = "", mother: str = "") -> Name:
     if "(" in raw or ")" in raw:
         raw, former, mother = _outside(raw)
     core = raw.strip(" ·-,") if not raw.isalnum() else raw
-    if core[-1:] in "x某?" and _MASKED.match(core):
+    if core[-1:] in "x某" and _MASKED.match(core):
         return _NOTHING
     if core[-1:] in _NUMBERED and not _BABY.isdisjoint(
         core
@@ -149,7 +157,7 @@ def _written(raw: str, age: int, former: str = "", mother: str = "") -> Name:
         parts = [name]
     if not name or name in _WHOLE or (not _WORD_HEADS.isdisjoint(name) and _WORDS.search(name)):
         return _NOTHING
-    if name[-1] in "x某?" and spelt is None and _MASKED.match(name):
+    if name[-1] in "x某" and spelt is None and _MASKED.match(name):
         return _NOTHING
     if not _BABY.isdisjoint(name) or mother:
         newborn = _newborn(name, mother, age)

@@ -37,7 +37,15 @@ _PEOPLES = re.compile(
     r"(?:(?:蒙古|回|藏|维吾尔|苗|彝|壮|布依|朝鲜|满|侗|瑶|白|土家|哈尼|哈萨克|傣|黎|傈僳|佤|畲|高山|拉祜|水|东乡|纳西|景颇|柯尔克孜|土|达斡尔"
     r"|仫佬|羌|布朗|撒拉|毛南|仡佬|锡伯|阿昌|普米|塔吉克|怒|鄂温克|德昂|保安|裕固|独龙|鄂伦春|赫哲|门巴|珞巴|基诺|各)族?)+$"
 )
-_NOT_AFTER_SHORT = re.compile(r"街道|镇|乡|村|路|街|社区|小区|大道|花园|巷|新村")
+_NOT_AFTER_SHORT = re.compile(
+    r"街道|镇|乡|村|路|街|社区|小区|大道|花园|巷|新村|省|市|县|区|州|盟|旗|自治|地区"
+)
+_UNLISTED = re.compile(
+    r"(?:[^0-9 ,]{2,12}?(?:自治区|自治州|地区|省|盟)[ ,]*)?"
+    r"(?:[^0-9 ,县区镇乡]{2,8}?市(?![场区民政])[ ,]*)?"
+    r"(?:([^0-9 ,镇乡路街村]{1,12}?(?:自治县|自治旗|县(?![城前府道])|(?<![小社校院园厂矿库街郊a-z])区|旗(?!杆)))[ ,]*(?=[^0-9 ,]{2}))?"
+)
+"""Prefecture and county that no table of divisions has (new ones, old ones, invented ones), by their last words."""
 
 
 def _short(name: str) -> str:
@@ -104,6 +112,10 @@ def _leading(text: str, hint: str) -> tuple[str, int]:
             at += 1
     if county.isdecimal() and county[2:] == "0000":
         county = ""
+    if not county or county[4:] == "00":
+        found = _UNLISTED.match(text, at)
+        if found and found.end() > at:
+            at, county = found.end(), county or found[1] or ""
     return county, at
 
 
@@ -133,17 +145,22 @@ _NUMERAL_CHARS = frozenset("一二三四五六七八九十百两")
 _TOWN = re.compile(
     r"([^0-9 ,]{1,10}?)(?:街道办事处|街道办|街道|镇|民族乡|乡|苏木)(?!路|街|小区|花园|大道|政府|中学|卫生院)"
 )
+_VILLAGE = re.compile(
+    r"([^0-9 ,?号]{1,14}?)(?:村民委员会|村委会|行政村|自然村|村|屯|寨|嘎查|生产队)(?!路|街|大道|巷|弄|镇|乡)"
+)
+_ON_ROAD = re.compile(r"(?:路|街|大道|巷|弄|胡同|里)[0-9]+号?([^0-9 ,号幢栋楼座单室组?]{2,14})(?=[0-9]|$)")
 _PLACES = tuple(
-    re.compile(rf"([^0-9 ,?号]{{1,14}}?)(?:{ending})(?!路|街|大道|巷|弄|镇|乡)")
+    re.compile(rf"([^0-9 ,?号]{{1,14}}?(?:{ending}))(?!路|街|大道|巷|弄|镇|乡)")
     for ending in (
-        "村民委员会|村委会|行政村|自然村|村|屯|寨|嘎查|生产队",
-        "小区|花园|家园|公寓|花苑|新苑|苑|公馆|华府|花城|大厦|广场|名邸|名都|佳苑|庄园|山庄|豪庭|雅居|宿舍|家属院|里弄",
+        "小区|花园|家园|公寓|花苑|新苑|佳苑|名苑|苑|公馆|府邸|府|华庭|花城|新城|嘉园|佳园|雅园|大厦|广场|名邸|名都|庄园|山庄|豪庭|雅居|宿舍|家属院|里弄",
         "大道|路|大街|街|胡同|巷|弄|里",
         "林场|农场|牧场|茶场|渔场",
     )
 )
 _COMMUNITY = re.compile(r"([^0-9 ,?号路]{1,12}?)(?:社区居委会|社区|居民委员会|居委会)[ ,-]*")
-_TAIL = re.compile(r"(?:村民委员会|村委会|行政村|自然村|居民委员会|居委会|社区|村|屯|寨|嘎查|小区|花园)+$")
+_TAIL = re.compile(
+    r"(?:村民委员会|村委会|行政村|自然村|居民委员会|居委会|社区|村|屯|寨|嘎查|小区|生产队|大道|路|大街|街|胡同|巷|弄)+$"
+)
 _GROUP = re.compile(r"([0-9]+)(?:村民小组|小组|组|队|社)")
 _NUMBERS = re.compile(r"[0-9]+|(?<![a-z])[a-z](?![a-z])")
 _BARE = re.compile(r"[^0-9 ,?a-z]{2,12}")
@@ -187,13 +204,13 @@ def _locality(rest: str, told: str) -> tuple[str, str]:
     community = _COMMUNITY.match(rest)
     if community:
         rest = rest[community.end() :]
-    for pattern in _PLACES:
+    for pattern in (_VILLAGE, _ON_ROAD, *_PLACES):
         if found := pattern.search(rest):
-            return _name(found[0]) if pattern is _PLACES[0] else found[1].strip("-·"), rest[found.end() :]
+            return _name(found[1]), rest[found.end() :]
     if community:
-        return community[1], rest
+        return _name(community[1]), rest
     if found := _BARE.match(rest):
-        return found[0].strip("-·()"), rest[found.end() :]
+        return _name(found[0]), rest[found.end() :]
     return "", rest
 
 
