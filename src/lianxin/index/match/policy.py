@@ -107,26 +107,36 @@ def vetoed(vector: tuple[int, ...]) -> bool:
 
 
 def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
-    """The verdict on one candidate; None when one of its registrations vetoes."""
-    best_bits, worst, agree = -1e9, 1e9, 0
-    best, best_vector = candidate.forms[0], ()
+    """The verdict on one candidate, by the registration that speaks best for it; None when one of its registrations vetoes."""
+    best: tuple[int, float, str, Form, tuple[int, ...]] | None = None
+    lent: Judged | None = None
+    worst, agree = 1e9, 0
     for other in candidate.forms:
         vector = compare(form, other)
         if vetoed(vector):
-            if _childs_name(vector):
-                return Judged(candidate, 0.0, other, vector, REVIEW, "guardian")
-            return None
+            if not _childs_name(vector):
+                return None
+            lent = Judged(candidate, 0.0, other, vector, REVIEW, "guardian")
+            continue
         total = levels_bits(vector, form, other, model)
-        if total > best_bits or (total == best_bits and _rank(other) < _rank(best)):
-            best_bits, best, best_vector = total, other, vector
         worst = min(worst, total)
         agree += 1 if total >= model.review else -1 if total < _CONTRADICTION else 0
-    verdict, kind = rule(best_vector, form.kind, best.kind, best_bits, model)
-    if verdict == AUTO and _twin_in_doubt(form, candidate.forms, best_vector):
+        if best is None or total >= model.review or total > best[1] or vector[_ID] == _OWN:
+            verdict, kind = rule(vector, form.kind, other.kind, total, model)
+            if (
+                best is None
+                or (verdict, total) > best[:2]
+                or ((verdict, total) == best[:2] and _rank(other) < _rank(best[3]))
+            ):
+                best = (verdict, total, kind, other, vector)
+    if lent is not None or best is None:
+        return lent
+    verdict, total, kind, other, vector = best
+    if verdict == AUTO and _twin_in_doubt(form, candidate.forms, vector):
         verdict, kind = REVIEW, "newborn"
     if verdict == AUTO and agree <= 0:
         verdict, kind = REVIEW, "contradiction"
-    return Judged(candidate, best_bits, best, best_vector, verdict, kind, worst)
+    return Judged(candidate, total, other, vector, verdict, kind, worst)
 
 
 def _twin_in_doubt(form: Form, members: Sequence[Form], vector: tuple[int, ...]) -> bool:
@@ -224,7 +234,8 @@ def _cradle(vector: tuple[int, ...]) -> int:
     number = vector[_MOTHER] == _MOTHER_NUMBER or vector[_ID] == _SHARED
     signs = 2 * (vector[_PHONE] == _PHONE_SAME) + 2 * number
     signs += (vector[_MOTHER] == _MOTHER_NAME) + (vector[_ADDRESS] == _HOUSE)
-    against = (vector[_PHONE] == _PHONE_OTHER) + (vector[_CARD] > _CARD_SAME)
+    told = vector[_MOTHER] in (_MOTHER_NAME, _MOTHER_NUMBER)
+    against = (vector[_PHONE] == _PHONE_OTHER and not told) + (vector[_CARD] > _CARD_SAME)
     return max(signs - against, 1 if signs else 0)
 
 
