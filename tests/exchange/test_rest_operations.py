@@ -265,12 +265,13 @@ def test_match_tells_who_it_may_be(client, other):
     ).json
     assert pid in [e["resource"]["id"] for e in found["entry"]]
     for entry in found["entry"]:
-        assert entry["search"]["score"] == 1.0
+        assert entry["search"]["score"] > 0.999
         assert entry["search"]["extension"][0]["valueCode"] == "certain"
     assert not validate.check(found)[0]
-    alike = {"resource": patient("王芳", "1949-12-31", gender="female")}
+    alike = {"resource": patient("王芳", "1949-12-30", gender="female")}
     found = client("POST", "Patient/$match", parameters(resource=alike)).json
-    assert {e["search"]["extension"][0]["valueCode"] for e in found["entry"]} == {"possible"}
+    assert {e["search"]["extension"][0]["valueCode"] for e in found["entry"]} <= {"probable", "possible"}
+    assert all(0 < e["search"]["score"] < 0.999 for e in found["entry"])
     assert (
         "entry"
         not in client("POST", "Patient/$match", parameters(resource=alike, onlyCertainMatches=True)).json

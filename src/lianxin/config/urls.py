@@ -11,6 +11,8 @@ urlpatterns = [
     path("", include("lianxin.exchange.bulk.urls")),
     path("auth/", include("lianxin.exchange.smart.urls")),
     path("", include("lianxin.exchange.subscriptions.pages")),
+    path("", include("lianxin.exchange.v2.pages")),
+    path("", include("lianxin.exchange.rosters.pages")),
     path("", include("lianxin.clinical.referral.urls")),
     path("", include("lianxin.portal.urls")),
 ]

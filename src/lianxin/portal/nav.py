@@ -63,6 +63,9 @@ ENTRIES = (
     ),
     Entry("/index/reviews", "people", T("匹配复核", "Matching review"), may="review_links", phone=True),
     Entry("/index/people", "person-bounding-box", T("身份与合并", "Identities"), may="review_links"),
+    Entry(
+        "/rosters", "list-columns", T("居民名册", "Lists of people"), may="review_links", group="consortium"
+    ),
     Entry("/flow", "shuffle", T("转诊流向", "Referral flow"), may="see_flow", group="consortium"),
     Entry("/network", "diagram-3", T("成员机构", "Members"), group="consortium"),
     Entry(
@@ -106,6 +109,13 @@ ENTRIES = (
         "/manage/subscriptions",
         "broadcast",
         T("订阅", "Subscriptions"),
+        roles=frozenset({"system_admin"}),
+        group="manage",
+    ),
+    Entry(
+        "/manage/hl7v2",
+        "arrow-left-right",
+        T("HL7 v2 系统", "HL7 v2 systems"),
         roles=frozenset({"system_admin"}),
         group="manage",
     ),

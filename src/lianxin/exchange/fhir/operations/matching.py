@@ -1,7 +1,7 @@
-"""Patient/$match: which persons of the index a Patient may be, by the same rules that link registrations.
+"""Patient/$match (IHE PDQm ITI-119): which persons of the index a Patient may be, by the same weights that link registrations.
 
 Only persons that the caller may see are told of.  Each comes as its golden Patient (all sources together) and as the source
-Patients the caller may read, with one score and grade.
+Patients the caller may read, with one score (the probability) and grade; "certain" is what the index would link by itself.
 """
 
 import re
@@ -12,22 +12,22 @@ from lianxin.access.scope import Scope
 from lianxin.exchange.fhir import gate, handlers, shape
 from lianxin.exchange.fhir.handlers import Request, Response
 from lianxin.exchange.fhir.operations import gather
-from lianxin.index import engine, facts, foreign, rules
+from lianxin.index import foreign, registry
 from lianxin.index.models import Person
-from lianxin.index.rules import Verdict
 from lianxin.record import search, text
 from lianxin.record.problems import refuse
 from lianxin.record.store import Result
 
 GRADE = "http://hl7.org/fhir/StructureDefinition/match-grade"
+CERTAIN = "certain"
 PAGE, MOST = 20, 100
-# (score, grade) of a verdict: linked by identifier, by card, by household; else what a clerk would be asked about.
-SAME = {3: (1.0, "certain"), 2: (0.98, "certain"), 1: (0.9, "probable")}
-REVIEW = {"same_id": (0.7, "possible"), "look_alike": (0.6, "possible"), "same_sound": (0.5, "possible")}
-OTHERWISE = (0.4, "possible")
-IDENTIFIER, IDENTIFIER_ODD = (0.99, "certain"), (0.7, "possible")
+IDENTIFIER, IDENTIFIER_ODD = (0.99, CERTAIN), (0.7, "possible")
+"""A number of its own that the rest does not contradict, and one that the rest speaks against."""
 MOST_IDENTIFIERS = 10
+SAYING = ("name", "birthDate")
+"""What must be given for the rest to contradict an identifier."""
 
+Mark = tuple[float, str]
 Graded = tuple[float, str, list[Result]]
 
 
@@ -37,13 +37,6 @@ def register() -> None:
         "Patient", "match", match, affects_state=False, instance=False, letter="s",
         definition="http://hl7.org/fhir/OperationDefinition/Patient-match",
     )  # fmt: skip
-
-
-def graded(verdict: Verdict) -> tuple[float, str] | None:
-    """Score and grade of the index's verdict, None when it is somebody else."""
-    if verdict.kind == "same":
-        return SAME[verdict.strength]
-    return REVIEW.get(verdict.code, OTHERWISE) if verdict.kind == "review" else None
 
 
 def match(scope: Scope, asked: Request) -> Response:
@@ -59,20 +52,14 @@ def match(scope: Scope, asked: Request) -> Response:
         )
     certain = asked.argument("onlyCertainMatches", bool) or False
     count = gather.number(asked, "count", gather.number(asked, "_count", PAGE, MOST), MOST)
-    wanted = facts.facts_of(foreign.registration_from_patient(given, 0))
 
     def work(cur: Any) -> list[Graded]:
-        people = {
-            k.person_id: (k.number, graded(rules.compare(wanted, k.facts)))
-            for k in engine.candidates(cur, [wanted]).get(0, [])
-        }
-        seen = relationships.seen(scope, sorted(people), cursor=cur)
-        marks = {number: mark for person, (number, mark) in people.items() if person in seen and mark}
-        for number, mark in _by_identifier(cur, scope, given, wanted).items():
+        marks = _by_weights(cur, scope, given)
+        for number, mark in _by_identifier(cur, scope, given, set(marks)).items():
             marks[number] = max(mark, marks.get(number, mark))
-        ordered = sorted(marks.items(), key=lambda m: (-m[1][0], m[0]))
+        ordered = sorted(marks.items(), key=lambda m: (m[1][1] != CERTAIN, -m[1][0], m[0]))
         if certain:
-            ordered = [m for m in ordered if m[1][1] == "certain"]
+            ordered = [m for m in ordered if m[1][1] == CERTAIN]
             if len(ordered) > 1:
                 ordered = []  # two certain matches are a doubt
         found = [(*mark, _patients(cur, scope, number)) for number, mark in ordered[:count]]
@@ -88,11 +75,17 @@ def match(scope: Scope, asked: Request) -> Response:
     return Response(200, shape.bundle_text("searchset", entries[:count], [link], len(entries)))
 
 
-def _by_identifier(
-    cur: Any, scope: Scope, given: dict[str, Any], wanted: facts.Facts
-) -> dict[str, tuple[float, str]]:
-    """Persons with a source Patient that has one of the identifiers (system and value): certain when the rest does not contradict."""
-    found: dict[str, tuple[float, str]] = {}
+def _by_weights(cur: Any, scope: Scope, given: dict[str, Any]) -> dict[str, Mark]:
+    """Persons the index finds that the scope may see, by number."""
+    found = registry.match(None, foreign.registration_from_patient(given, 0), MOST, cursor=cur)
+    seen = relationships.seen(scope, sorted(m.person_id for m in found), cursor=cur)
+    return {m.number: (round(m.probability, 6), m.grade) for m in found if m.person_id in seen}
+
+
+def _by_identifier(cur: Any, scope: Scope, given: dict[str, Any], likely: set[str]) -> dict[str, Mark]:
+    """Persons with a source Patient that has one of the identifiers (system and value): certain when the rest does not contradict,
+    which it does when it speaks of a person and the index finds that ``likely`` is somebody else."""
+    found: dict[str, Mark] = {}
     for one in given.get("identifier", [])[:MOST_IDENTIFIERS]:
         if not one.get("system") or not one.get("value"):
             continue
@@ -101,12 +94,8 @@ def _by_identifier(
             if result.person_id is None:
                 continue
             person = Person.objects.unscoped("whose Patient the caller has found").get(pk=result.person_id)
-            number = person.number
-            there = facts.facts_of(foreign.registration_from_patient(text.parse(result.body.encode()), 0))
-            odd = rules.ids_differ(wanted, there) or (
-                not wanted.placeholder and rules.name_level(wanted, there) == "other"
-            )
-            found[number] = max(found.get(number, IDENTIFIER_ODD), IDENTIFIER_ODD if odd else IDENTIFIER)
+            odd = person.number not in likely and any(given.get(name) for name in SAYING)
+            found[person.number] = IDENTIFIER_ODD if odd else IDENTIFIER
     return found
 
 
