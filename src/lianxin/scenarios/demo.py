@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lianxin.clinical.referral import catalogue
 from lianxin.scenarios import build as builder
-from lianxin.scenarios import life, population, tiantai, xining
+from lianxin.scenarios import doubles, life, population, tiantai, xining
 from lianxin.scenarios.blueprint import Blueprint
 from lianxin.scenarios.build import DemoAccount, Progress, quiet
 from lianxin.scenarios.models import Building
@@ -71,18 +71,23 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
         builder.open_accounts(drawing, progress)
         builder.announce()
         builder.open_clinics(drawing, since.date(), WEEKS * 7 + 21)
-        villages = tiantai.villages() if name == "tiantai" else xining.villages()
-        people = population.generate(villages, row.residents, row.seed, now.date())
+        people = population.generate(homes(name), row.residents, row.seed, now.date())
         resources = builder.settle(people, row.seed, now.date(), progress)
         _reach(row, "settled")
     if row.step == "settled":
         _reach(row, "living")
+        doubles.register(homes(name), row.residents, row.seed, now.date(), drawing.lead)
         patients = min(160, row.residents // 20)
         if patients:
             second = tiantai.TCM if name == "tiantai" else xining.TCM
             steps = life.play(row.seed, since, now, patients, drawing.lead, second, progress)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
+
+
+def homes(name: str) -> list[population.Village]:
+    """The villages of a scenario, each as often as its share of the residents."""
+    return tiantai.villages() if name == "tiantai" else xining.villages()
 
 
 def _reach(row: Building, step: str) -> None:
