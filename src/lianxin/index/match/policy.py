@@ -114,9 +114,10 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
     for other in candidate.forms:
         vector = compare(form, other)
         if vetoed(vector):
-            if not _childs_name(vector):
+            kind = _lent(vector)
+            if not kind:
                 return None
-            lent = Judged(candidate, 0.0, other, vector, REVIEW, "guardian")
+            lent = Judged(candidate, 0.0, other, vector, REVIEW, kind)
             continue
         total = levels_bits(vector, form, other, model)
         worst = min(worst, total)
@@ -146,12 +147,22 @@ def _twin_in_doubt(form: Form, members: Sequence[Form], vector: tuple[int, ...])
     return vector[_TWIN] != _TWIN_SAME and vector[_NAME] != _NAME_SAME and not _numbered(vector)
 
 
-def _childs_name(vector: tuple[int, ...]) -> bool:
-    """Same name, home and phone, a generation apart: no family does that, but a desk that copies the parent's card for the child."""
-    home = (vector[_PHONE] == _PHONE_SAME and vector[_ADDRESS] in (0, _HOUSE)) or vector[_CARD] == _CARD_SAME
-    return (
-        vector[_NAME] == _NAME_SAME and home and vector[_BORN] == _BORN_OTHER and vector[_TWIN] != _TWIN_OTHER
+def _lent(vector: tuple[int, ...]) -> str:
+    """Review kind of a pair under a veto that a lent card would explain, or "".
+
+    Same name, home and phone, a generation apart: no family does that, but a desk that copies the parent's card for the child.
+    Same name, birth date and home with two valid numbers: one may be a relative's.
+    """
+    if vector[_NAME] != _NAME_SAME or vector[_ID] != _STRANGERS:
+        return ""
+    phone, house, card = (
+        vector[_PHONE] == _PHONE_SAME,
+        vector[_ADDRESS] == _HOUSE,
+        vector[_CARD] == _CARD_SAME,
     )
+    if vector[_BORN] == _BORN_OTHER and ((phone and (house or not vector[_ADDRESS])) or card):
+        return "guardian"
+    return "two_numbers" if vector[_BORN] in _BORN_SAME and (phone or house or card) else ""
 
 
 def _rank(form: Form) -> tuple[str, int, str, str]:

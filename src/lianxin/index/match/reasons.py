@@ -17,6 +17,10 @@ REVIEWS: dict[str, Text] = {
         "同名同住址而出生相差一代,可能登记了监护人证件",
         "Same name and home, a generation apart: a guardian's card may have been used",
     ),
+    "two_numbers": T(
+        "姓名、出生日期、住址相同而证件号不同,其一可能是亲属的",
+        "Same name, birth date and home but two numbers: one may be a relative's",
+    ),
     "lunar": T("出生日期可能一为农历", "One birth date may be by the lunar calendar"),
     "renamed": T("姓名不同,可能改名", "Another name: may have been renamed"),
     "contradiction": T("与此人的另一条登记矛盾", "Contradicts another registration of the person"),
