@@ -26,11 +26,16 @@ class Links:
 
 
 @dataclass(slots=True)
-class Foes:
-    """Pairs of rows that cannot be one person."""
+class Votes:
+    """Pairs of rows within a group: ``vote`` 1 speaks for one person, -1 against, :data:`NEVER` forbids."""
 
     left: Ints
     right: Ints
+    vote: Ints
+
+
+NEVER = -100
+"""The vote of a veto."""
 
 
 @dataclass(slots=True)
@@ -61,8 +66,7 @@ def components(n: int, left: Ints, right: Ints) -> Ints:
 
 def cluster(
     links: Links,
-    foes: Foes,
-    own: Ints,
+    votes: Votes,
     label: Ints,
     *,
     join: float,
@@ -72,21 +76,19 @@ def cluster(
 ) -> Clusters:
     """Cut the components ``label`` of ``links`` and ``must`` into people.
 
-    ``own``: code of a row's own valid identity number, 0 without; two codes never share a person. ``join``: bits that bring two
-    groups together (a lone row comes by any link); ``margin``: a lone row that fits two groups which cannot be one goes to the
-    better only with this much between them. ``must`` (a person said so) comes first, ``apart`` pairs never meet.
+    ``votes``: of every group in which anything speaks against, all pairs that say something. Two groups meet only when more pairs
+    speak for it than against and none forbids. ``join``: bits that bring two groups together (a lone row comes by any link);
+    ``margin``: a lone row that fits two groups which cannot be one goes to the better only with this much between them. ``must``
+    (a person said so) comes first, ``apart`` pairs never meet.
     """
     n = len(label)
     musts = np.array(sorted(must), dtype=np.int64).reshape(-1, 2)
     aparts = np.array(sorted(apart), dtype=np.int64).reshape(-1, 2)
+    aparts = aparts[label[aparts[:, 0]] == label[aparts[:, 1]]]
     size = np.bincount(label, minlength=n)
     hard = np.zeros(n, dtype=bool)
-    numbered = np.flatnonzero(own)
-    first = np.zeros(n, dtype=own.dtype)
-    first[label[numbered]] = own[numbered]
-    hard[label[numbered[first[label[numbered]] != own[numbered]]]] = True
-    hard[label[foes.left]] = True
-    hard[label[aparts[:, 0]][label[aparts[:, 0]] == label[aparts[:, 1]]]] = True
+    hard[label[votes.left[votes.vote < 0]]] = True
+    hard[label[aparts[:, 0]]] = True
     weak = label[links.left[links.bits < join]]
     hard[weak[size[weak] > 3]] = True  # among three or fewer, one of the two sides is always a lone row
     if not hard.any():
@@ -98,11 +100,14 @@ def cluster(
     edges = list(
         zip(links.left[order].tolist(), links.right[order].tolist(), links.bits[order].tolist(), strict=True)
     )
-    walk = _Walk(rows.tolist(), own[rows].tolist(), edges, margin)
+    walk = _Walk(rows.tolist(), edges, margin)
     for a, b in musts[hard[label[musts[:, 0]]]].tolist():
         walk.unite(a, b)
-    walk.forbid(zip(foes.left.tolist(), foes.right.tolist(), strict=True))
-    walk.forbid(aparts[label[aparts[:, 0]] == label[aparts[:, 1]]].tolist())
+    inside = hard[label[votes.left]] & (label[votes.left] == label[votes.right])
+    for a, b, vote in zip(*(c[inside].tolist() for c in (votes.left, votes.right, votes.vote)), strict=True):
+        walk.hear(a, b, vote)
+    for a, b in aparts.tolist():
+        walk.hear(a, b, NEVER)
     for a, b, bits in edges:
         walk.meet(a, b, bits, join)
     label = label.copy()
@@ -120,17 +125,13 @@ def _smallest(label: Ints) -> Ints:
 
 
 class _Walk:
-    """Union by size with what forbids: own numbers per group, and forbidden groups per group."""
+    """Union by size; between every two groups, how their members' pairs have voted, and whether any forbids."""
 
-    def __init__(
-        self, rows: list[int], own: list[int], edges: list[tuple[int, int, float]], margin: float
-    ) -> None:
+    def __init__(self, rows: list[int], edges: list[tuple[int, int, float]], margin: float) -> None:
         self.up = {row: row for row in rows}
         self.size = dict.fromkeys(rows, 1)
-        self.own: dict[int, frozenset[int]] = {
-            row: frozenset((code,)) for row, code in zip(rows, own, strict=True) if code
-        }
-        self.enemies: dict[int, set[int]] = {}
+        self.votes: dict[int, dict[int, int]] = {}
+        self.never: dict[int, set[int]] = {}
         self.margin = margin
         self.fits: dict[int, list[tuple[float, int]]] = {}
         for a, b, bits in edges:  # strongest first, so each row's list is, too
@@ -143,35 +144,40 @@ class _Walk:
             up[row] = row = up[up[row]]
         return row
 
-    def forbid(self, pairs: Iterable[Sequence[int]]) -> None:
-        """Rows that must not meet; those that a person has put together already stay together."""
-        for a, b in pairs:
-            x, y = self.find(a), self.find(b)
-            if x != y:
-                self.enemies.setdefault(x, set()).add(y)
-                self.enemies.setdefault(y, set()).add(x)
+    def hear(self, a: int, b: int, vote: int) -> None:
+        """Take a pair's vote; rows that a person has put together already stay together."""
+        x, y = self.find(a), self.find(b)
+        if x == y:
+            return
+        for one, other in ((x, y), (y, x)):
+            if vote == NEVER:
+                self.never.setdefault(one, set()).add(other)
+            else:
+                held = self.votes.setdefault(one, {})
+                held[other] = held.get(other, 0) + vote
 
     def meet(self, a: int, b: int, bits: float, join: float) -> None:
-        """Unite the groups of ``a`` and ``b`` unless something forbids."""
+        """Unite the groups of ``a`` and ``b`` unless something speaks against it."""
         x, y = self.find(a), self.find(b)
-        if x == y or (bits < join and self.size[x] > 1 and self.size[y] > 1) or self._never(x, y):
+        if x == y or (bits < join and self.size[x] > 1 and self.size[y] > 1) or y in self.never.get(x, ()):
+            return
+        if self.votes.get(x, {}).get(y, 1) <= 0:
             return
         for lone, other in ((x, y), (y, x)):
             if self.size[lone] == 1 and self._torn(lone, other, bits):
                 return
         self.unite(x, y)
 
-    def _never(self, x: int, y: int) -> bool:
-        mine, theirs = self.own.get(x), self.own.get(y)
-        return bool(mine and theirs and mine != theirs) or y in self.enemies.get(x, ())
-
     def _torn(self, lone: int, group: int, bits: float) -> bool:
         """Whether a lone row fits, nearly as well, a group that cannot be one with this one."""
+        never = self.never.get(group)
+        if not never:
+            return False
         for other_bits, row in self.fits.get(lone, ()):
             if other_bits <= bits - self.margin:
                 return False
             other = self.find(row)
-            if other != group and self._never(other, group) and not self._never(other, lone):
+            if other in never and lone not in self.never.get(other, ()):
                 return True
         return False
 
@@ -184,11 +190,13 @@ class _Walk:
             x, y = y, x
         self.up[y] = x
         self.size[x] += self.size[y]
-        own = self.own.get(x, frozenset()) | self.own.get(y, frozenset())
-        if own:
-            self.own[x] = own
-        for enemy in self.enemies.pop(y, ()):
-            self.enemies[enemy].discard(y)
-            if enemy != x:
-                self.enemies[enemy].add(x)
-                self.enemies.setdefault(x, set()).add(enemy)
+        for other in self.never.pop(y, ()):
+            self.never[other].discard(y)
+            if other != x:
+                self.never[other].add(x)
+                self.never.setdefault(x, set()).add(other)
+        for other, vote in self.votes.pop(y, {}).items():
+            del self.votes[other][y]
+            if other != x:
+                held = self.votes.setdefault(x, {})
+                held[other] = self.votes[other][x] = held.get(other, 0) + vote

@@ -52,7 +52,7 @@ class Duck:
 
     def arrow(self, query: str) -> Any:
         """The result as an Arrow table."""
-        return self._con.execute(query).to_arrow_table()
+        return self._con.sql(query).to_arrow_table()
 
     def export(self, query: str, folder: Path, by: str) -> list[Path]:
         """Write a query as Parquet, one file for each value of the column ``by`` (which the files do not hold)."""

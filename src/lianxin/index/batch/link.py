@@ -21,8 +21,9 @@ import numpy as np
 import pyarrow as pa
 
 from lianxin.index.batch import cluster, statements
+from lianxin.index.form import LATIN, NAMED, Form
 from lianxin.index.match import policy, sql
-from lianxin.index.match.model import POLICY, TF_OF, Frequencies, Model, tf_hash
+from lianxin.index.match.model import HAN_KINDS, POLICY, TF_OF, Frequencies, Model, tf_hash
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +120,9 @@ def link(
     clock.done("forms")
     figures = block(engine)
     clock.done("keys")
-    people = engine.columns(
-        f"SELECT rid, pid, CASE WHEN id_state = 1 AND id_no <> '' THEN {_CODE[engine.dialect]} ELSE 0 END AS own FROM form"
-    )
+    people = engine.columns("SELECT rid, pid FROM form")
     order = np.argsort(people["rid"], kind="stable")
-    rid, pid, own = (np.asarray(people[c])[order] for c in ("rid", "pid", "own"))
+    rid, pid = (np.asarray(people[c])[order] for c in ("rid", "pid"))
     slices = max(1, -(-len(rid) // SLICE))
     found, compared = [], 0
     levels = statements.hopeful(model, engine.dialect)
@@ -151,12 +150,11 @@ def link(
         np.concatenate([right[links], np.array([b for _, b in must_rows], dtype=np.int64)]),
     )
     clock.done("rules")
-    foes = _foes(engine, model, rid, label, figures)
+    votes = _votes(engine, model, rid, label, figures)
     clock.done("groups")
     grouped = cluster.cluster(
         cluster.Links(left[links], right[links], pairs.bits[links]),
-        cluster.Foes(at(foes[0]), at(foes[1])),
-        own,
+        votes,
         label,
         join=model.join,
         margin=float(POLICY["margin"]),
@@ -210,16 +208,12 @@ class _Clock:
         self.tell(stage)
 
 
-_CODE = {sql.DUCKDB: "CAST(hash(id_no) >> 1 AS BIGINT)", sql.SPARK: "xxhash64(id_no)"}
-"""A number for an identity number; two that collide would only be kept apart less strictly, and every pair is scored anyway."""
-
-
 def prepare(engine: Engine, model: Model) -> None:
     """Table ``form``: ``source`` with the rarity of its values under the model."""
     joins, columns = [], []
     for column, (kind, attribute) in sql.TF_COLUMNS.items():
         values = engine.columns(
-            statements.VALUES.format(attribute=attribute, which=_rare_where(kind)).replace(
+            statements.VALUES.format(attribute=attribute, which=counted_where(kind)).replace(
                 "FROM form", "FROM source"
             )
         )["value"]
@@ -233,9 +227,10 @@ def prepare(engine: Engine, model: Model) -> None:
         engine.drop(f"rarity_{kind}")
 
 
-def _rare_where(kind: str) -> str:
-    """Only Latin names are compared by given name, surname and place on their own."""
-    return "kind = 0" if kind in ("name", "pinyin") else "script = 1"
+def counted_where(kind: str) -> str:
+    """SQL of the forms whose values count for a table of rarities (as :func:`lianxin.index.match.model.frequencies` counts them):
+    only Latin names are compared by given name, surname and place on their own."""
+    return f"kind = {NAMED}" if kind in HAN_KINDS else f"script = {LATIN}"
 
 
 def _bits_of(table: Frequencies, values: Any) -> Any:
@@ -280,16 +275,27 @@ def judged(pairs: _Pairs, model: Model) -> tuple[Any, Any, list[str]]:
     verdicts, codes, kinds = np.empty(len(both), dtype=np.int8), np.empty(len(both), dtype=np.int8), []
     for i, code in enumerate(both.tolist()):
         pattern, range_ = divmod(code, len(cuts) + 1)
-        vector, left, right = statements.vector_of(pattern)
         total = cuts[range_ - 1] if range_ else cuts[0] - 1.0
-        if policy.vetoed(vector):
-            verdict, kind = policy.NO, ""
-        else:
-            verdict, kind = policy.rule(vector, left, right, float(total), model)
+        verdict, kind = pair_rule(*statements.vector_of(pattern), float(total), model)
         if kind not in kinds:
             kinds.append(kind)
         verdicts[i], codes[i] = verdict, kinds.index(kind)
     return verdicts[back], codes[back], kinds
+
+
+def pair_rule(
+    vector: tuple[int, ...], left: int, right: int, twin: int, total: float, model: Model
+) -> tuple[int, str]:
+    """(verdict, review kind) that the policy gives to a newcomer and a person of one registration each.
+
+    ``left``, ``right``: kinds of the names; ``twin``: whether either is known for a twin.
+    """
+    if policy.vetoed(vector):
+        return (policy.REVIEW, "guardian") if policy._childs_name(vector) else (policy.NO, "")
+    verdict, kind = policy.rule(vector, left, right, total, model)
+    if verdict == policy.AUTO and policy._twin_in_doubt(Form(kind=left, twin=twin), [], vector):
+        return policy.REVIEW, "newborn"
+    return verdict, kind
 
 
 def _chains(pid: Any) -> list[tuple[int, int]]:
@@ -300,23 +306,18 @@ def _chains(pid: Any) -> list[tuple[int, int]]:
     return list(zip(held[:-1][same].tolist(), held[1:][same].tolist(), strict=True))
 
 
-def _foes(engine: Engine, model: Model, rid: Any, label: Any, figures: dict[str, Any]) -> tuple[Any, Any]:
-    """(left, right) rids of members of one group that cannot be one person, by veto or by contradiction."""
+def _votes(engine: Engine, model: Model, rid: Any, label: Any, figures: dict[str, Any]) -> cluster.Votes:
+    """What the pairs of a group say, of every group of three and more in which any pair speaks against one person."""
     size = np.bincount(label, minlength=len(rid))[label]
     members = np.flatnonzero((size >= 3) & (size <= BIG))
     crowd = np.flatnonzero(size > BIG)
     figures["large_groups"] = len(np.unique(label[crowd]))
+    limit = float(POLICY["contradiction"])
     parts = []
-    for rows, keyed in ((members, False), (crowd, True)):
+    for rows, query in ((members, statements.WITHIN), (crowd, statements.WITHIN_KEYED)):
         if not len(rows):
             continue
         engine.put("member", pa.table({"rid": rid[rows], "label": label[rows]}))
-        query = statements.WITHIN
-        if keyed:
-            query = (
-                "SELECT DISTINCT x.rid AS l, y.rid AS r FROM key x JOIN key y ON x.k = y.k AND x.rid < y.rid"
-                " JOIN member m ON m.rid = x.rid JOIN member o ON o.rid = y.rid AND o.label = m.label"
-            )
         engine.make("part", query)
         levels = engine.nested(statements.everything(engine.dialect))
         engine.make("within", statements.all_scored(model, levels))
@@ -325,17 +326,27 @@ def _foes(engine: Engine, model: Model, rid: Any, label: Any, figures: dict[str,
         )
         never = [p for p in patterns.tolist() if policy.vetoed(statements.vector_of(p)[0])]
         engine.put("veto", pa.table({"pattern": pa.array(never, pa.int64())}))
+        engine.make(
+            "vote",
+            f"SELECT l, r, CASE WHEN pattern IN (SELECT pattern FROM veto) THEN {cluster.NEVER}"
+            f" WHEN bits < {limit!r} THEN -1 WHEN bits >= {model.review!r} THEN 1 ELSE 0 END AS vote FROM within",
+        )
+        engine.make(
+            "torn", "SELECT DISTINCT m.label FROM vote v JOIN member m ON m.rid = v.l WHERE v.vote < 0"
+        )
         parts.append(
             engine.columns(
-                "SELECT l, r, bits, pattern FROM within"
-                f" WHERE bits < {float(POLICY['contradiction'])!r} OR pattern IN (SELECT pattern FROM veto)"
+                "SELECT v.l, v.r, v.vote FROM vote v JOIN member m ON m.rid = v.l"
+                " WHERE v.vote <> 0 AND m.label IN (SELECT label FROM torn)"
             )
         )
-        engine.drop("within")
-        engine.drop("part")
-        engine.drop("member")
-    pairs = _Pairs.of(parts)
-    return pairs.left, pairs.right
+        for name in ("part", "within", "vote", "torn", "member"):
+            engine.drop(name)
+
+    def one(name: str) -> Any:
+        return np.concatenate([np.asarray(p[name], dtype=np.int64) for p in parts] or [np.empty(0, np.int64)])
+
+    return cluster.Votes(np.searchsorted(rid, one("l")), np.searchsorted(rid, one("r")), one("vote"))
 
 
 def _one_per_groups(label: Any, pairs: _Pairs, left: Any, right: Any, rows: Any) -> Any:

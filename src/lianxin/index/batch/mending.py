@@ -69,6 +69,7 @@ def _order(name: str) -> str:
 
 
 def _build(cur: Any, orders: list[str]) -> None:
+    cur.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what a load has just written is proven first
     cur.execute(f"SET LOCAL maintenance_work_mem = '{_MEMORY}'")
     for order in orders:
         cur.execute(order)

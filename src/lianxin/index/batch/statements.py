@@ -2,7 +2,7 @@
 
 Tables: ``form`` (rid, pid, columns of a form, keys, tf_*: what its name's rarity is worth), ``key`` (k, rid) without crowded ones,
 ``part`` (l, r: rids of a slice's pairs). A pair's level vector travels as one whole number, its *pattern*: the levels and the two
-kinds of name in mixed radix; the policy judges each pattern once in Python instead of every pair.
+kinds of name (and twins) in mixed radix; the policy judges each pattern once in Python instead of every pair.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from lianxin.index.match.levels import FIELDS, LEVELS, number
 from lianxin.index.match.model import Model
 
 KINDS = 3
-SIZES = (*(len(LEVELS[field]) for field in FIELDS), KINDS, KINDS)
-"""Radix of each place of a pattern: the fields in order, then the kind of the left and of the right name."""
+SIZES = (*(len(LEVELS[field]) for field in FIELDS), KINDS, KINDS, 2)
+"""Radix of each place of a pattern: the fields in order, the kind of the left and of the right name, whether either is a twin."""
 if math.prod(SIZES) >= 1 << 62:
     raise ValueError("a level vector no longer fits a 64-bit pattern: carry it in two numbers")
 
@@ -32,20 +32,25 @@ PAIRS = (
 )
 WITHIN = "SELECT x.rid AS l, y.rid AS r FROM member x JOIN member y ON x.label = y.label AND x.rid < y.rid"
 """Every pair of a group, whether or not a key brought the two together."""
+WITHIN_KEYED = (
+    "SELECT DISTINCT x.rid AS l, y.rid AS r FROM key x JOIN key y ON x.k = y.k AND x.rid < y.rid"
+    " JOIN member m ON m.rid = x.rid JOIN member o ON o.rid = y.rid AND o.label = m.label"
+)
+"""The same of a group too large for that: only pairs that share a key."""
 VALUES = "SELECT {attribute} AS value, count(*) AS n FROM form WHERE {attribute} <> '' AND {which} GROUP BY {attribute}"
 
 
-def vector_of(pattern: int) -> tuple[tuple[int, ...], int, int]:
-    """(level vector, kind of the left name, kind of the right name) of a pattern."""
+def vector_of(pattern: int) -> tuple[tuple[int, ...], int, int, int]:
+    """(level vector, kind of the left name, kind of the right name, 1 when either is known for a twin) of a pattern."""
     out = []
     for size in SIZES:
         pattern, level = divmod(pattern, size)
         out.append(level)
-    return tuple(out[: len(FIELDS)]), out[-2], out[-1]
+    return tuple(out[: len(FIELDS)]), out[-3], out[-2], out[-1]
 
 
 def _pattern() -> str:
-    places = [*(f"v_{field}" for field in FIELDS), "l_kind", "r_kind"]
+    places = [*(f"v_{field}" for field in FIELDS), "l_kind", "r_kind", "twins"]
     terms, weight = [], 1
     for size, place in zip(SIZES, places, strict=True):
         terms.append(f"CAST({place} AS BIGINT) * {weight}")
@@ -100,7 +105,8 @@ _COLUMNS = [name for name, _ in COLUMNS]
 def _levels(dialect: str, source: str, where: str) -> str:
     rarity = ", ".join(f"l.{c} AS l_{c}, r.{c} AS r_{c}" for c in sql.TF_COLUMNS)
     return (
-        f"SELECT p.l AS rid_l, p.r AS rid_r, l.kind AS l_kind, r.kind AS r_kind, {rarity},\n"
+        f"SELECT p.l AS rid_l, p.r AS rid_r, l.kind AS l_kind, r.kind AS r_kind,"
+        f" CASE WHEN l.twin <> 0 OR r.twin <> 0 THEN 1 ELSE 0 END AS twins, {rarity},\n"
         f"{sql.levels_sql(dialect)}\nFROM {source} p JOIN form l ON l.rid = p.l JOIN form r ON r.rid = p.r{where}"
     )
 
