@@ -54,8 +54,12 @@ class Facts:
 
 def tidy(text: str) -> str:
     """NFKC, blanks collapsed, control characters out."""
-    plain = unicodedata.normalize("NFKC", text or "")
-    return " ".join("".join(c for c in plain if c.isprintable() or c.isspace()).split())
+    if not text:
+        return ""
+    plain = text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
+    if not plain.isprintable():
+        plain = "".join(c for c in plain if c.isprintable() or c.isspace())
+    return " ".join(plain.split())
 
 
 def name_key(name: str) -> str:

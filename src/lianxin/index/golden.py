@@ -8,6 +8,7 @@ speak. :func:`fields` shows every value with its source, why it was chosen, and 
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -106,8 +107,8 @@ class Golden:
     def origin(self) -> dict[str, int]:
         """Where each field comes from, short: ``from`` for most of them, and those that come from elsewhere."""
         ids = {name: word.source_id for name, word in self.chosen.items() if name != "contact"}
-        counted = sorted(ids.values())
-        most = max(counted, key=lambda i: (counted.count(i), i))
+        counts = Counter(ids.values())
+        most = max(counts, key=lambda i: (counts[i], i)) if len(counts) > 1 else next(iter(counts))
         out = {"from": most, **{name: at for name, at in ids.items() if at != most}}
         if "contact" in self.chosen:
             out["contact"] = self.chosen["contact"].source_id
