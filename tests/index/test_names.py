@@ -130,6 +130,13 @@ def test_soundex_is_the_classic_one():
     ]  # fmt: skip
 
 
+def test_stars_and_what_cannot_be_read():
+    assert names.read("高明涛*").name == "高明涛"
+    assert names.read("高明*").kind == NAMED
+    assert names.read("闫？").name == names.read("闫□").name == "闫?"
+    assert names.read("闫*").kind == PLACEHOLDER
+
+
 def test_former_name_in_brackets():
     assert names.read("王丽（曾用名：王莉）").former == "王莉"
 

@@ -138,6 +138,13 @@ def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form
     mother_id = documents.number(reg.mother_id_no, now)
     guardian_id = documents.number(reg.guardian_id_no, now)
     doc = documents.read(reg.id_type, reg.id_no, born, now, notes, (mother_id, guardian_id), generic)
+    card = documents.card(reg.card)
+    if len(card) == 18 and documents.valid(
+        card, now
+    ):  # many places use the identity number as the insurance number
+        if doc.state == documents.NONE:
+            doc = documents.read("", card, born, now, notes, (mother_id, guardian_id), generic)
+        card = ""
     sex = _SEX.get(reg.sex, 0)
     if doc.state == documents.OWN:
         if not born:
@@ -183,7 +190,7 @@ def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form
         doc.state,
         phone or second,
         second if phone and second != phone else "",
-        documents.card(reg.card),
+        card,
         where.county,
         where.town,
         where.village,

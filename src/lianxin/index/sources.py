@@ -160,15 +160,17 @@ def refresh(cur: Any, seconds: float = 10.0) -> Report:
     return report
 
 
+_COLUMNS = "SELECT id, institution_id, system, received_at, payload FROM index_sourcerecord"
+
+
 def _slice(cur: Any, mark: int) -> list[tuple[Any, ...]]:
-    """Some registrations already read, and the next ones, by id."""
-    cur.execute(
-        "(SELECT id, institution_id, system, received_at, payload FROM index_sourcerecord WHERE id <= %s ORDER BY id DESC LIMIT %s)"
-        " UNION ALL (SELECT id, institution_id, system, received_at, payload FROM index_sourcerecord WHERE id > %s ORDER BY id LIMIT %s)"
-        " ORDER BY id",
-        [mark, POLICY["window"], mark, POLICY["slice"]],
-    )
-    return list(cur.fetchall())
+    """The next registrations by id, after some that were read already; nothing when there is nothing new."""
+    cur.execute(f"{_COLUMNS} WHERE id > %s ORDER BY id LIMIT %s", [mark, POLICY["slice"]])
+    fresh = list(cur.fetchall())
+    if not fresh:
+        return []
+    cur.execute(f"{_COLUMNS} WHERE id <= %s ORDER BY id DESC LIMIT %s", [mark, POLICY["window"]])
+    return [*reversed(cur.fetchall()), *fresh]
 
 
 def _take(cur: Any, rows: list[tuple[Any, ...]], mark: int) -> list[tuple[str, int]]:

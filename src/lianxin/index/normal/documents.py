@@ -37,6 +37,7 @@ _HK = re.compile(r"^([HM][0-9]{8})(?:[0-9]{2})?$")
 _TW = re.compile(r"^([0-9]{8})$|^([0-9]{10})[A-Z0-9]?$|^T([0-9]{8})$")
 _OLD_FOREIGN = re.compile(r"^[A-Z]{3}[0-9]{12}$")
 _BIRTH = re.compile(r"^[A-Z][0-9]{9}$")
+_PASSPORT = re.compile(r"^[A-Z]{1,2}[0-9]{7,8}$")
 _OFFICER = re.compile(r"^[字第号证军官士兵文职]+|[字第号]")
 
 
@@ -183,6 +184,8 @@ def _other(kind: str, number: str) -> tuple[str, str]:
         return TAIWAN, found[1] or found[2] or found[3]
     if _BIRTH.match(number) and kind not in (PASSPORT, OFFICER, "05", HONG_KONG, TAIWAN):
         return BIRTH_CERTIFICATE, number
+    if kind in ("", RESIDENT_ID, OTHER) and _PASSPORT.match(number):
+        return PASSPORT, number
     if kind == OFFICER:
         return OFFICER, _OFFICER.sub("", number) or number
     if kind == RESIDENT_ID:

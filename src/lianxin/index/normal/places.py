@@ -146,7 +146,7 @@ _TOWN = re.compile(
     r"([^0-9 ,]{1,10}?)(?:街道办事处|街道办|街道|镇|民族乡|乡|苏木)(?!路|街|小区|花园|大道|政府|中学|卫生院)"
 )
 _VILLAGE = re.compile(
-    r"([^0-9 ,?号]{1,14}?)(?:村民委员会|村委会|行政村|自然村|村|屯|寨|嘎查|生产队)(?!路|街|大道|巷|弄|镇|乡)"
+    r"([^0-9 ,?号]{1,14}?|(?<![0-9])[0-9]{1,2}(?=村))(?:村民委员会|村委会|行政村|自然村|村|屯|寨|嘎查|生产队)(?!路|街|大道|巷|弄|镇|乡)"
 )
 _ON_ROAD = re.compile(r"(?:路|街|大道|巷|弄|胡同|里)[0-9]+号?([^0-9 ,号幢栋楼座单室组?]{2,14})(?=[0-9]|$)")
 _PLACES = tuple(
@@ -161,6 +161,7 @@ _COMMUNITY = re.compile(r"([^0-9 ,?号路]{1,12}?)(?:社区居委会|社区|居�
 _TAIL = re.compile(
     r"(?:村民委员会|村委会|行政村|自然村|居民委员会|居委会|社区|村|屯|寨|嘎查|小区|生产队|大道|路|大街|街|胡同|巷|弄)+$"
 )
+_ASIDE = re.compile(r"\([^()]*\)?")
 _GROUP = re.compile(r"([0-9]+)(?:村民小组|小组|组|队|社)")
 _NUMBERS = re.compile(r"[0-9]+|(?<![a-z])[a-z](?![a-z])")
 _BARE = re.compile(r"[^0-9 ,?a-z]{2,12}")
@@ -177,6 +178,8 @@ def read(address: str, division: str, village: str) -> Place:
         text = ""
     if text.isascii() and text:
         return _latin(text, code, village)
+    if "(" in text:
+        text = _ASIDE.sub("", text)
     county, at = _leading(text, hint) if text else ("", 0)
     rest = text[at:]
     if not _NUMERAL_CHARS.isdisjoint(rest):
