@@ -62,11 +62,9 @@ class UploadForm(forms.Form):
 @page(may="review_links")
 def rosters(request: HttpRequest) -> HttpResponse:
     """Upload a list for one's own institution."""
-    scope = request.scope  # type: ignore[attr-defined]
+    scope = request.scope
     report: Report | None = None
-    form = (
-        UploadForm(request.POST or None, request.FILES or None) if request.method == "POST" else UploadForm()
-    )
+    form = UploadForm(request.POST, request.FILES) if request.method == "POST" else UploadForm()
     form.label_suffix = ""
     if request.method == "POST" and form.is_valid():
         if scope.institution_id is None:
@@ -80,7 +78,7 @@ def rosters(request: HttpRequest) -> HttpResponse:
             try:
                 report = taking.take(scope, kept, institution)
             except reading.Unreadable as failure:
-                form.add_error("file", failure.text)  # type: ignore[arg-type]
+                form.add_error("file", failure.text)
     outcomes = [(OUTCOMES.get(k, T(k, k)), n) for k, n in sorted(report.outcomes.items())] if report else []
     context = {"form": form, "report": report, "outcomes": outcomes}
     return render(request, "rosters/rosters.html", context, status=400 if form.errors else 200)
@@ -89,7 +87,7 @@ def rosters(request: HttpRequest) -> HttpResponse:
 @page(may="review_links")
 def download(request: HttpRequest) -> HttpResponse:
     """The cross-reference of one's own institution, masked; ``since``: what changed from that day on."""
-    scope = request.scope  # type: ignore[attr-defined]
+    scope = request.scope
     try:
         day = dt.date.fromisoformat(request.GET.get("since", ""))
     except ValueError:
@@ -97,7 +95,7 @@ def download(request: HttpRequest) -> HttpResponse:
     since = dt.datetime.combine(day, dt.time(), clock.ZONE) if day else None
     response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="cross-reference-{clock.today()}.csv"'
-    giving.give(scope, response, since=since)  # type: ignore[arg-type]
+    giving.give(scope, response, since=since)
     return response
 
 

@@ -103,7 +103,9 @@ class PeerForm(forms.ModelForm):
         for field in self.fields.values():
             field.error_messages["required"] = T("此项必填，请填写。", "This is required; please fill it in.")
         self.fields["version"].widget = forms.Select(choices=[(v, v) for v in VERSIONS])
-        self.fields["client"].queryset = Client.objects.filter(institution__isnull=False).order_by("name")
+        client = self.fields["client"]
+        assert isinstance(client, forms.ModelChoiceField)
+        client.queryset = Client.objects.filter(institution__isnull=False).order_by("name")
         if self.instance.pk:
             self.initial["addresses"] = " ".join(self.instance.addresses)
 
@@ -213,14 +215,16 @@ def one(request: HttpRequest, pk: int) -> HttpResponse:
     lines = Paginator(rows.defer("body", "answer").order_by("-at", "-pk"), PAGE).get_page(
         request.GET.get("page")
     )
-    for line in lines:
-        place, _, words = line.error.partition("\n")
-        zh, _, en = words.partition("\n")
-        line.label, line.place = STATES[line.state], place if words else ""
-        line.told = T(zh, en or zh) if words else T(line.error, line.error)
-    return render(
-        request, "v2/one.html", {"row": row, "lines": lines, "asked": asked, "states": STATES.items()}
-    )
+    shown = [(line, STATES[line.state], *_reason(line.error)) for line in lines]
+    context = {"row": row, "lines": lines, "shown": shown, "asked": asked, "states": STATES.items()}
+    return render(request, "v2/one.html", context)
+
+
+def _reason(kept: str) -> tuple[str, Text]:
+    """Place and words of a kept refusal: ours (code and place, Chinese, English), or a receiver's in one line."""
+    place, _, words = kept.partition("\n")
+    zh, _, en = words.partition("\n")
+    return (place, T(zh, en or zh)) if words else ("", T(kept, kept))
 
 
 @require_POST
