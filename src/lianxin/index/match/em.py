@@ -35,6 +35,9 @@ def pattern(a: Form, b: Form, model: Model) -> Pattern:
         if kind:
             name = TF_OF[kind]
             rarity += min(model.tf_bits(kind, getattr(a, name)), model.tf_bits(kind, getattr(b, name)))
+        kind = rows[vector[POSITION[field]]].rarer
+        if kind:
+            rarity += model.lack(kind, getattr(a, TF_OF[kind]), getattr(b, TF_OF[kind]))
     return (*vector, round(rarity), 0 if a.kind == b.kind == NAMED else 1)
 
 

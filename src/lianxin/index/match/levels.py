@@ -23,7 +23,7 @@ from lianxin.standards.text import T, Text
 
 @dataclass(frozen=True)
 class Level:
-    """One row of the table: ``when`` is a syntax tree without macros; ``tf`` names the term-frequency table or is "".
+    """One row of the table: ``when`` is a syntax tree without macros; ``tf`` names the term-frequency table or is "" (``rarer`` too).
 
     ``near``: evidence that a household shares; ``cap``: most that such evidence counts together beside this level;
     ``fixed``: training leaves its weight alone.
@@ -35,6 +35,7 @@ class Level:
     bits: float
     when: ast.expr
     tf: str
+    rarer: str
     near: bool
     cap: float | None
     fixed: bool
@@ -90,6 +91,7 @@ def _read() -> tuple[dict[str, Text], dict[str, list[Level]]]:
                 float(row["bits"]),
                 expander.visit(_expression(row["when"])),
                 row.get("tf", ""),
+                row.get("rarer", ""),
                 bool(row.get("near", False)),
                 float(row["cap"]) if "cap" in row else None,
                 bool(row.get("fixed", False)),

@@ -101,6 +101,11 @@ class Model:
         """-log2 of how often ``value`` occurs among ``kind`` (name, pinyin, given, surname, place, area)."""
         return self.tf[kind].bits(value)
 
+    def lack(self, kind: str, a: str, b: str) -> float:
+        """What the rarer of two values lacks of being rare (0 or less): two common names are two names, not a slip."""
+        table = self.tf[kind]
+        return min(0.0, max(table.bits(a), table.bits(b)) - table.floor)
+
     def for_people(self, people: int) -> Model:
         """The same model for a catchment of so many people."""
         return replace(self, prior=-math.log2(max(people, 2)))

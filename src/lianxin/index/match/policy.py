@@ -27,7 +27,12 @@ _KIN, _PARENT, _ADDRESS, _HOUSE = (
 _ONE_OFF, _GIVEN = number("name", "one_off"), number("name", "given_one")
 _CARD_OTHER = number("card", "other")
 _NAMED, _PHONE_OTHER = number("id", "named"), number("phone", "other")
-_CERT, _TWIN, _SURNAME = POSITION["certificate"], POSITION["twin"], POSITION["surname"]
+_CERT, _TWIN, _SURNAME, _GIVEN_NAME = (
+    POSITION["certificate"],
+    POSITION["twin"],
+    POSITION["surname"],
+    POSITION["given"],
+)
 _OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
 _DOCUMENT, _SAME_WRONG = number("id", "document"), number("id", "same_wrong")
 _TYPOS = frozenset({number("id", "edit"), number("id", "edits")})
@@ -140,6 +145,24 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
     return Judged(candidate, total, other, vector, verdict, kind, worst)
 
 
+def pair(
+    vector: tuple[int, ...], kind_a: int, kind_b: int, twin: int, total: float, model: Model
+) -> tuple[int, str]:
+    """(verdict, review kind) of a newcomer and a person of one registration, by levels alone: what :func:`judge` says of the two.
+
+    ``twin``: whether either is known for a twin. The batch engines judge every pattern of levels with it once.
+    """
+    if vetoed(vector):
+        kind = _lent(vector)
+        return (REVIEW, kind) if kind else (NO, "")
+    verdict, kind = rule(vector, kind_a, kind_b, total, model)
+    if verdict == AUTO and _twin_in_doubt(Form(twin=twin), (), vector):
+        return REVIEW, "newborn"
+    if verdict == AUTO and total < _CONTRADICTION:
+        return REVIEW, "contradiction"
+    return verdict, kind
+
+
 def _twin_in_doubt(form: Form, members: Sequence[Form], vector: tuple[int, ...]) -> bool:
     """Known twins have brothers and sisters of nearly their name: only the very name, the birth order or a number tells them apart."""
     if not (form.twin or any(member.twin for member in members)):
@@ -184,7 +207,7 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
     if NEWBORN in (kind_a, kind_b):
         return _newborn(vector, kind_a == kind_b, total, model)
     name = vector[_NAME]
-    western = vector[_SURNAME] != 0
+    western = vector[_SURNAME] != 0 or vector[_GIVEN_NAME] != 0
     demand = 0.0 if western else _DEMAND.get(name)
     if name == 0 and not western and same_id:
         demand = 0.0

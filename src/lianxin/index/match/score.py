@@ -16,6 +16,11 @@ _TF: tuple[tuple[int, dict[int, tuple[str, str]]], ...] = tuple(
     for field, rows in LEVELS.items()
     if any(level.tf for level in rows)
 )
+_RARER: tuple[tuple[int, dict[int, tuple[str, str]]], ...] = tuple(
+    (POSITION[field], {level.number: (level.rarer, TF_OF[level.rarer]) for level in rows if level.rarer})
+    for field, rows in LEVELS.items()
+    if any(level.rarer for level in rows)
+)
 _NEAR: tuple[tuple[int, frozenset[int]], ...] = tuple(
     (POSITION[field], frozenset(level.number for level in rows if level.near))
     for field, rows in LEVELS.items()
@@ -56,6 +61,10 @@ def levels_bits(vector: tuple[int, ...], a: Form, b: Form, model: Model) -> floa
             if a is not b:
                 rarity = min(rarity, model.tf[found[0]].bits(getattr(b, found[1])))
             total += rarity
+    for position, kinds in _RARER:
+        found = kinds.get(vector[position])
+        if found is not None:
+            total += model.lack(found[0], getattr(a, found[1]), getattr(b, found[1]))
     near = 0.0
     for position, levels in _NEAR:
         level = vector[position]
@@ -115,6 +124,9 @@ def parts(vector: tuple[int, ...], a: Form, b: Form, model: Model) -> tuple[tupl
             value += min(
                 model.tf_bits(row.tf, getattr(a, attribute)), model.tf_bits(row.tf, getattr(b, attribute))
             )
+        if row.rarer:
+            attribute = TF_OF[row.rarer]
+            value += model.lack(row.rarer, getattr(a, attribute), getattr(b, attribute))
         out.append((field, row.code, round(value, 2)))
     cap = near_cap(vector, a.kind == b.kind == NAMED)
     if near > cap:

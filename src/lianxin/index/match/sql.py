@@ -119,6 +119,11 @@ def bits_sql(model: Model, left: str = "l", right: str = "r", prefix: str = "v_"
             value = repr(weight)
             if level.tf:
                 value += f" + LEAST({left}.tf_{level.tf}, {right}.tf_{level.tf})"
+            if level.rarer:
+                floor = model.tf[level.rarer].floor
+                value += (
+                    f" + LEAST(0.0, GREATEST({left}.tf_{level.rarer}, {right}.tf_{level.rarer}) - {floor!r})"
+                )
             (close if level.near else plain).append(f"WHEN {level.number} THEN {value}")
         if plain:
             terms.append(f"(CASE {column} {' '.join(plain)} ELSE 0 END)")
