@@ -103,12 +103,13 @@ def facts(scope: Scope, person: str) -> tuple[str, list[Any]]:
         " AND lxr.since <= %s AND (lxr.until IS NULL OR lxr.until > %s) AND (lxr.account_id IS NULL OR lxr.account_id = %s)"
     )
     args = [sorted(scope.institution_ids), now, now, scope.account_id or 0]
+    # OFFSET 0: asked of the one person by index; without it a plan for any values hashes everybody's relationships.
     return (
-        f"EXISTS (SELECT 1 {live}) AS related,"
+        f"EXISTS (SELECT 1 {live} OFFSET 0) AS related,"
         f" EXISTS (SELECT 1 {live} AND (lxr.kind IN {ACROSS} OR EXISTS (SELECT 1 FROM access_consent lxp"
         f" WHERE lxp.person_id = {person} AND lxp.institution_id = lxr.institution_id"
-        " AND lxp.decision = 'permit' AND lxp.kind = 'share' AND lxp.withdrawn_at IS NULL))) AS across,"
+        " AND lxp.decision = 'permit' AND lxp.kind = 'share' AND lxp.withdrawn_at IS NULL)) OFFSET 0) AS across,"
         f" EXISTS (SELECT 1 FROM access_consent lxd WHERE lxd.person_id = {person} AND lxd.decision = 'deny'"
-        " AND lxd.withdrawn_at IS NULL) AS refused",
+        " AND lxd.withdrawn_at IS NULL OFFSET 0) AS refused",
         [*args, *args],
     )

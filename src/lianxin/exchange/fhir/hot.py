@@ -19,7 +19,7 @@ import psycopg
 
 from lianxin.access import audit, connections, journal, tokens
 from lianxin.access.scope import Scope
-from lianxin.access.statements import Statement, seconds, whole
+from lianxin.access.statements import Statement, seconds, text, whole
 from lianxin.exchange.fhir import door, handlers, http, shape
 from lianxin.record import bodies, create, custom, definitions, persons, search_own, validate, visible
 from lianxin.record.keys import ref_key
@@ -48,15 +48,15 @@ PLAIN_HEADERS = (
 )
 LONGEST_QUERY = 2000
 SCOPES = 1000  # token scopes whose SQL is kept
-COLUMNS = "r.rtype, r.id, r.version, r.updated, r.body, r.person_id, r.deleted"
-READ = f"SELECT {COLUMNS} FROM record_resource r WHERE r.key = %s AND "
-ROW = Statement(f"SELECT {COLUMNS}, r.institution_id FROM record_resource r WHERE r.key = $1::bigint", 1)
+COLUMNS = "r.rtype, r.id, r.version, r.updated, r.body, r.person_id, r.deleted, r.institution_id"
+READ = f"SELECT {COLUMNS} FROM record_resource r WHERE r.key = %s::bigint AND "
+ROW = Statement(f"SELECT {COLUMNS} FROM record_resource r WHERE r.key = $1::bigint", 1)
 PLAIN_QUERY = re.compile(
     r"[A-Za-z0-9_.\-~/:|,$=&]*"
 )  # what needs no decoding, and reads in an address and in JSON as it is
 
 Answer = tuple[str, list[tuple[str, str]], bytes]
-_conditions: dict[int, tuple[Scope, dict[str, tuple[str, list[Any]] | None]]] = {}
+_conditions: dict[int, tuple[Scope, dict[str, tuple[Statement, list[Any]]]]] = {}
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
@@ -116,8 +116,8 @@ def _asked(environ: dict[str, Any], work: Callable[[Scope], Answer | None]) -> A
         audit.origin.reset(address)
 
 
-def _seen(scope: Scope, rtype: str) -> tuple[str, list[Any]]:
-    """The condition of what the scope may see of a type, with its values ready to be sent; made once for each scope."""
+def _seen(scope: Scope, rtype: str) -> tuple[Statement, list[bytes | None]]:
+    """The read of what the scope may see of a type, with its values ready to be sent; made once for each scope."""
     kept = _conditions.get(id(scope))
     if kept is None or kept[0] is not scope:
         if len(_conditions) >= SCOPES:
@@ -125,11 +125,17 @@ def _seen(scope: Scope, rtype: str) -> tuple[str, list[Any]]:
         kept = _conditions[id(scope)] = (scope, {})
     found = kept[1].get(rtype)
     if found is None:
-        text, args = visible.condition(scope, "r", rtype)
-        found = kept[1][rtype] = (READ + text, connections.sent(args))
-    text, args = found
+        condition, args = visible.condition(scope, "r", rtype)
+        found = kept[1][rtype] = (_statement(READ + condition), connections.sent(args))
+    statement, args = found
     now = clock.now()
-    return text, [now if type(a) is datetime else a for a in args]
+    return statement, [text(now if type(a) is datetime else a) for a in args]
+
+
+@lru_cache(maxsize=100)
+def _statement(sql: str) -> Statement:
+    """One statement for all scopes that ask in the same words."""
+    return Statement(sql, sql.count("%s"))
 
 
 def _read(scope: Scope, rtype: str, rid: str) -> Answer | None:
@@ -153,24 +159,29 @@ def _read(scope: Scope, rtype: str, rid: str) -> Answer | None:
     return "200 OK", _headers(version, updated), body
 
 
-def _row(
-    cur: Any, scope: Scope, rtype: str, key: int
-) -> tuple[str, str, int, int, bytes, int | None, bool] | None:
+_Row = tuple[str, str, int, int, bytes, int | None, bool]
+
+
+def _row(cur: Any, scope: Scope, rtype: str, key: int) -> _Row | None:
     """The row of a key that the scope may see: type, id, version, time in seconds, body, person, whether it is deleted."""
+    number = b"%d" % key
     if visible.own_source_suffices(scope, rtype):  # what its own institutions sent needs no further question
-        found = ROW.row(cur, [b"%d" % key])
+        found = ROW.row(cur, [number])
         if found is None:
             return None
-        kind, rid, version, updated, body, person, deleted, institution = found
-        if institution is not None and whole(institution) in scope.institution_ids:
-            return (
-                (kind or b"").decode(), (rid or b"").decode(), whole(version), seconds(updated), body or b"",
-                None if person is None else whole(person), deleted == b"\x01",
-            )  # fmt: skip
-    text, args = _seen(scope, rtype)
-    cur.execute(text, [key, *args], prepare=True)
-    row = cur.fetchone()
-    return row and (*row[:3], int(row[3].timestamp()), *row[4:])
+        if found[7] is not None and whole(found[7]) in scope.institution_ids:
+            return _decoded(found)
+    statement, values = _seen(scope, rtype)
+    found = statement.row(cur, [number, *values])
+    return None if found is None else _decoded(found)
+
+
+def _decoded(found: list[bytes | None]) -> _Row:
+    kind, rid, version, updated, body, person, deleted, _ = found
+    return (
+        (kind or b"").decode(), (rid or b"").decode(), whole(version), seconds(updated), body or b"",
+        None if person is None else whole(person), deleted == b"\x01",
+    )  # fmt: skip
 
 
 def _search(environ: dict[str, Any], scope: Scope, rtype: str, query: str) -> Answer | None:
