@@ -107,6 +107,9 @@ def test_look_alike_characters_have_one_shape(one, two):
         ("黄飞", "方飞"),
         ("吕林", "鲁宁"),
         ("史祥", "斯贤"),
+        ("杨寒", "杨范"),
+        ("陈辉", "陈飞"),
+        ("汪洪", "王鸿"),
     ],
 )
 def test_near_sounds_fold_together(one, two):

@@ -5,7 +5,6 @@ Both fill themselves as characters are met: about 40,000 can be, a county meets 
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from functools import lru_cache
 
@@ -98,24 +97,26 @@ class _Readings(dict[str, str]):
 reading = _Readings()
 
 _INITIALS = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("l", "n"), ("r", "n"))
-_HU = re.compile(r"^hu(?=[aeiou])")
+_AFTER_HU = {"ui": "ei", "un": "en"}
+"""Finals that f writes otherwise: hui sounds like fei, hun like fen; the glide of hua, huan, huang, huo is not heard."""
 
 
 class _Fuzzy(dict[str, str]):
     """Syllable -> the same after merging what southern speakers and tired clerks do not keep apart.
 
-    zh/z ch/c sh/s, n/l/r, f/hu, an/ang en/eng in/ing, ü/u.
+    zh/z ch/c sh/s, n/l/r, f/h, an/ang en/eng in/ing, ü/u.
     """
 
     def __missing__(self, syllable: str) -> str:
-        found = syllable
+        found = syllable or UNREADABLE
         for old, new in _INITIALS:
             if found.startswith(old):
                 found = new + found[len(old) :]
                 break
-        found = _HU.sub("f", found)
-        if found == "hu":
-            found = "fu"
+        if found[0] == "h":
+            final = found[1:]
+            glide = len(final) > 1 and final[0] == "u"
+            found = "f" + (_AFTER_HU.get(final) or (final[1:] if glide else final))
         if found.endswith("ng") and found[-3:-2] != "o":
             found = found[:-1]
         self[syllable] = found = found.replace("v", "u")
