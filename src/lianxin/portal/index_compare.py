@@ -96,6 +96,7 @@ _LABELS = {
     "died": T("死亡日期", "Died"),
 }
 _NUMBERS = frozenset({"id", "phone", "card"})
+_WHOLE = frozenset({"sex", "birth", "died", "home"})
 
 
 def side(person: Person, only: SourceRecord | None = None, without: SourceRecord | None = None) -> Side:
@@ -146,20 +147,42 @@ def rows(left: Side, right: Side) -> list[Row]:
         a, b = left.values.get(name, ""), right.values.get(name, "")
         if not a and not b:
             continue
-        pieces = _numbers(a, b, name) if name in _NUMBERS else _texts(a, b)
-        out.append(Row(label, *pieces, _state(a, b)))
+        compare = _numbers if name in _NUMBERS else _parts if name in _WHOLE else _texts
+        left_pieces, right_pieces = compare(a, b, name)
+        out.append(Row(label, left_pieces, right_pieces, _state(a, b, left_pieces, right_pieces)))
     return out
 
 
-def _state(a: str, b: str) -> str:
+def _state(a: str, b: str, left: list[Piece], right: list[Piece]) -> str:
+    """Near: most of what is shown on both sides agrees."""
     if not a or not b:
         return "missing"
     if a == b:
         return "same"
-    return "near" if SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.6 else "differs"
+    pieces = [*left, *right]
+    agree = sum(len(p.text) for p in pieces if not p.differs)
+    return "near" if agree >= 0.6 * sum(len(p.text) for p in pieces) else "differs"
 
 
-def _texts(a: str, b: str) -> tuple[list[Piece], list[Piece]]:
+def _parts(a: str, b: str, name: str) -> tuple[list[Piece], list[Piece]]:
+    """Dates part by part (year, month, day), words as a whole."""
+    if not a or not b:
+        return [Piece(a, False)] if a else [], [Piece(b, False)] if b else []
+    left, right = a.split("-"), b.split("-")
+    if len(left) != len(right):
+        return [Piece(a, True)], [Piece(b, True)]
+
+    def shown(mine: list[str], other: list[str]) -> list[Piece]:
+        out: list[Piece] = []
+        for k, (one, two) in enumerate(zip(mine, other, strict=True)):
+            out += [Piece("-", False)] if k else []
+            out.append(Piece(one, one != two))
+        return out
+
+    return shown(left, right), shown(right, left)
+
+
+def _texts(a: str, b: str, name: str) -> tuple[list[Piece], list[Piece]]:
     if not a or not b:
         return [Piece(a, False)] if a else [], [Piece(b, False)] if b else []
     left, right = [], []
@@ -218,7 +241,7 @@ class Bar:
 def waterfall(parts: Sequence[Sequence[Any]]) -> tuple[list[Bar], float]:
     """Bars of (field, level, bits), each starting where the last one ended, and the scale's zero in per cent."""
     steps, total = [], 0.0
-    for name, code, bits in parts:
+    for name, code, bits in (p for p in parts if float(p[2])):
         steps.append((name, code, float(bits), total))
         total += float(bits)
     ends = [0.0, *(start + bits for _, _, bits, start in steps)]
