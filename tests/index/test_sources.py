@@ -125,6 +125,17 @@ def test_a_person_may_say_that_a_value_does_say_something() -> None:
         assert active.fresh(cur).generic.phones == frozenset()
 
 
+@pytest.mark.django_db
+def test_the_process_that_registers_tells_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "guard", sources.Guard())
+    forms = [form_of(reg) for reg in people(1, 9, id_no=DOCTOR)]
+    with connection.cursor() as cur:
+        assert not sources.watch(cur, forms[:6])
+        assert sources.watch(cur, forms[6:8])
+        assert not sources.watch(cur, forms[8:])
+        assert active.fresh(cur).generic.ids == {DOCTOR}
+
+
 def test_a_process_notices_a_crowd_while_it_passes_and_forgets_in_the_end() -> None:
     guard = sources.Guard(size=100)
     heard = [guard.hear(form_of(reg)) for reg in people(1, 14, phone="13755556666")]

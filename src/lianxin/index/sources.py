@@ -106,7 +106,13 @@ class Guard:
 
 
 guard = Guard()
-"""This process's own: ``sources.publish(cur, sources.guard.hear(form))`` for every registration that passes."""
+"""This process's own."""
+
+
+def watch(cur: Any, forms: Iterable[Form]) -> bool:
+    """Count registrations that pass; True when a value has just become generic: read ``active.fresh`` and make their forms again."""
+    hits = [hit for form in forms for hit in guard.hear(form)]
+    return bool(hits) and publish(cur, hits) > 0
 
 
 def _values(form: Form) -> Iterable[tuple[str, str, str]]:
