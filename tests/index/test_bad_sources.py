@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from django.db import connection
 
 from lianxin.access.errors import Invalid
-from lianxin.index import store
+from lianxin.index import sources, store
 from lianxin.index.kit import bad
 from lianxin.index.match.model import POLICY
 from lianxin.index.models import CrowdedKey, ReviewItem
@@ -47,6 +48,13 @@ def registered(regs: Iterable[Registration], size: int = 250) -> list[int]:
     return out
 
 
+def flagged(institution: Institution) -> set[str]:
+    """Kinds of what the newest reading of the sources finds wrong with an institution."""
+    with connection.cursor() as cur:
+        sources.refresh(cur)
+    return {flag.kind for flag in sources.flags(institution_id=institution.pk)}
+
+
 def open_reviews() -> int:
     return ReviewItem.objects.filter(state="open").count()
 
@@ -60,6 +68,7 @@ def test_a_day_of_nameless_patients_is_as_many_people_and_asks_nobody(
     assert open_reviews() == 0
     assert max(met) <= FEW
     assert sum(met[-250:]) == 0
+    assert "placeholder" in flagged(here)
 
 
 @pytest.mark.django_db
@@ -80,6 +89,7 @@ def test_one_phone_on_everybody_links_nobody_and_becomes_a_crowd(here: Instituti
     assert len(set(people)) == len(people)
     assert open_reviews() <= len(people) // 50
     assert max(met) <= FEW * 3
+    assert "phone_crowd" in flagged(here)
     # The same people again at a place that knows their own numbers: each is found or asked about, none taken for another.
     there = make_institution()
     again = registered(
@@ -91,7 +101,9 @@ def test_one_phone_on_everybody_links_nobody_and_becomes_a_crowd(here: Instituti
 
 
 @pytest.mark.django_db
-def test_the_doctors_number_on_everybody_is_noticed_and_drags_nobody_along(here: Institution, met: list[int]) -> None:
+def test_the_doctors_number_on_everybody_is_noticed_and_drags_nobody_along(
+    here: Institution, met: list[int]
+) -> None:
     doctor = next(p for p in bad.people_of(400, 5) if 1970 <= p.birth_date.year <= 1980)
     people = registered(bad.doctors_number(here.pk, 1200, doctor.id_no))
     # Namesakes of like age with one valid number are one person to anybody who cannot ask: until the number is noticed.
@@ -102,12 +114,22 @@ def test_the_doctors_number_on_everybody_is_noticed_and_drags_nobody_along(here:
     # Of the look-ups after the crowd was noticed, none drags it along.
     assert sum(met[-250:]) / 250 < 20
     assert CrowdedKey.objects.exists()
+    assert "id_crowd" in flagged(here)
+    # Noticed, the number says nothing any more: new people who come with it meet nobody through it. (A process hears of it
+    # with its next look-up.)
+    register(SYSTEM, Registration(here.pk, bad.SYSTEM, "next", "甄后来"))
+    later = registered(
+        replace(reg, local_id=f"late{n}")
+        for n, reg in enumerate(bad.doctors_number(here.pk, 200, doctor.id_no, seed=6))
+    )
+    assert len(set(later)) == len(later)
 
 
 @pytest.mark.django_db
 def test_records_from_the_future_are_taken_and_link_nobody(here: Institution, met: list[int]) -> None:
     people = registered(bad.future(here.pk, 400, clock.today()))
     assert len(set(people)) == len(people)
+    assert "future" in flagged(here)
     born_later = Registration(here.pk, bad.SYSTEM, "late", "王小明", "male", dt.date(2150, 1, 1))
     assert register(SYSTEM, born_later).created
 
