@@ -37,6 +37,9 @@ PERMISSIONS: dict[str, Permission] = {
         T("处理主索引疑似重复", "Decide possible duplicates in the index"),
         frozenset({r.INDEX_MANAGER, r.REFERRAL_DESK, r.RECEPTION, r.GP, r.FAMILY_DOCTOR}),
     ),
+    "relink": Permission(
+        T("审批主索引重新关联与权重", "Decide re-links and weights of the index"), frozenset({r.INDEX_MANAGER})
+    ),
     "find_person": Permission(
         T("查找居民", "Find a resident"),
         _CARE | {r.REFERRAL_DESK, r.RECEPTION, r.PHARMACIST, r.INDEX_MANAGER},

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from lianxin.portal import index_desk, index_identity, index_merge
+from lianxin.portal import index_batch, index_desk, index_identity, index_merge
 
 urlpatterns = [
     path("index/reviews", index_desk.listing, name="index_reviews"),
@@ -16,4 +16,9 @@ urlpatterns = [
     path("index/people/<str:number>/move", index_identity.move, name="index_move"),
     path("index/people/<str:number>/undo/<int:pk>", index_identity.undo, name="index_event_undo"),
     path("index/compare/<str:one>/<str:other>", index_merge.side_by_side, name="index_compare"),
+    path("index/batch", index_batch.listing, name="index_batch"),
+    path("index/batch/<int:pk>", index_batch.proposal, name="index_proposal"),
+    path("index/batch/<int:pk>/decide", index_batch.decide, name="index_proposal_decide"),
+    path("index/models/<str:version>/activate", index_batch.activate, name="index_model_activate"),
+    path("index/quality", index_batch.quality, name="index_quality"),
 ]

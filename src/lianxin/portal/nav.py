@@ -63,6 +63,8 @@ ENTRIES = (
     ),
     Entry("/index/reviews", "people", T("匹配复核", "Matching review"), may="review_links", phone=True),
     Entry("/index/people", "person-bounding-box", T("身份与合并", "Identities"), may="review_links"),
+    Entry("/index/batch", "sliders", T("重新关联与权重", "Re-links and weights"), may="relink"),
+    Entry("/index/quality", "graph-up", T("登记质量", "Registration quality"), may="review_links"),
     Entry(
         "/rosters", "list-columns", T("居民名册", "Lists of people"), may="review_links", group="consortium"
     ),
@@ -116,6 +118,13 @@ ENTRIES = (
         "/manage/hl7v2",
         "arrow-left-right",
         T("HL7 v2 系统", "HL7 v2 systems"),
+        roles=frozenset({"system_admin"}),
+        group="manage",
+    ),
+    Entry(
+        "/manage/domains",
+        "hash",
+        T("标识域", "Identifier domains"),
         roles=frozenset({"system_admin"}),
         group="manage",
     ),

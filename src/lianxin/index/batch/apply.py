@@ -38,24 +38,24 @@ _FIRST = Case(
 
 
 def accept(scope: Scope, proposal_id: int, note: str = "") -> Proposal:
-    """A person accepts: it is carried out from now on. Permission ``review_links``. Raises Invalid when it is not ready, or
+    """A person accepts: it is carried out from now on. Permission ``relink``. Raises Invalid when it is not ready, or
     another one is being carried out."""
     return _decide(scope, proposal_id, "ready", "applying", note)
 
 
 def refuse(scope: Scope, proposal_id: int, note: str = "") -> Proposal:
-    """A person refuses: nothing changes, and it stays to be read. Permission ``review_links``."""
+    """A person refuses: nothing changes, and it stays to be read. Permission ``relink``."""
     return _decide(scope, proposal_id, "ready", "refused", note)
 
 
 def undo(scope: Scope, proposal_id: int, note: str = "") -> Proposal:
-    """Everything it did is taken back, newest first. Permission ``review_links``."""
+    """Everything it did is taken back, newest first. Permission ``relink``."""
     return _decide(scope, proposal_id, "applied", "undoing", note)
 
 
 @transaction.atomic
 def _decide(scope: Scope, proposal_id: int, before: str, after: str, note: str) -> Proposal:
-    scope.demand("review_links")
+    scope.demand("relink")
     proposal = Proposal.objects.select_for_update().filter(pk=proposal_id).first()
     if proposal is None or proposal.state != before:
         raise Invalid(

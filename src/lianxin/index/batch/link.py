@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from lianxin.index.batch import cluster, statements
-from lianxin.index.form import LATIN, NAMED, Form
+from lianxin.index.form import LATIN, NAMED
 from lianxin.index.match import policy, sql
 from lianxin.index.match.model import HAN_KINDS, POLICY, TF_OF, Frequencies, Model, tf_hash
 
@@ -264,11 +264,12 @@ def slice_pairs(engine: Engine, slices: int, n: int) -> int:
 
 def judged(pairs: _Pairs, model: Model) -> tuple[Any, Any, list[str]]:
     """(verdict, position of the review kind, kinds) of every pair: the policy's rule, once for each pattern and range of bits."""
+    beyond = {0.0, POLICY["sure"], *POLICY["name_demand"].values(), *POLICY["review_demand"].values()}
     cuts = np.array(
         sorted(
-            {model.review + d for d in (0.0, *POLICY["review_demand"].values())}
-            | {model.auto + d for d in (0.0, *POLICY["name_demand"].values())}
-        )
+            {from_ + d for from_ in (model.review, model.auto) for d in beyond} | {POLICY["contradiction"]}
+        ),
+        dtype=float,
     )
     place = np.searchsorted(cuts, pairs.bits, side="right")
     both, back = np.unique(pairs.pattern * (len(cuts) + 1) + place, return_inverse=True)
@@ -276,26 +277,11 @@ def judged(pairs: _Pairs, model: Model) -> tuple[Any, Any, list[str]]:
     for i, code in enumerate(both.tolist()):
         pattern, range_ = divmod(code, len(cuts) + 1)
         total = cuts[range_ - 1] if range_ else cuts[0] - 1.0
-        verdict, kind = pair_rule(*statements.vector_of(pattern), float(total), model)
+        verdict, kind = policy.pair(*statements.vector_of(pattern), float(total), model)
         if kind not in kinds:
             kinds.append(kind)
         verdicts[i], codes[i] = verdict, kinds.index(kind)
     return verdicts[back], codes[back], kinds
-
-
-def pair_rule(
-    vector: tuple[int, ...], left: int, right: int, twin: int, total: float, model: Model
-) -> tuple[int, str]:
-    """(verdict, review kind) that the policy gives to a newcomer and a person of one registration each.
-
-    ``left``, ``right``: kinds of the names; ``twin``: whether either is known for a twin.
-    """
-    if policy.vetoed(vector):
-        return (policy.REVIEW, "guardian") if policy._childs_name(vector) else (policy.NO, "")
-    verdict, kind = policy.rule(vector, left, right, total, model)
-    if verdict == policy.AUTO and policy._twin_in_doubt(Form(kind=left, twin=twin), [], vector):
-        return policy.REVIEW, "newborn"
-    return verdict, kind
 
 
 def _chains(pid: Any) -> list[tuple[int, int]]:

@@ -38,7 +38,6 @@ from lianxin.standards.text import T
 
 log = logging.getLogger(__name__)
 
-_ONE_LOAD = 0x4C58_0010
 PART = 60_000
 """Registrations per file that one process writes in slices."""
 FEW = 5_000
@@ -115,7 +114,7 @@ def _institutions(scope: Scope) -> dict[str, int]:
 def _alone() -> Iterator[None]:
     """One load at a time in the whole installation; the lock goes with the connection, also of a killed process."""
     with connection.cursor() as cur:
-        cur.execute("SELECT pg_try_advisory_lock(%s)", [_ONE_LOAD])
+        cur.execute("SELECT pg_try_advisory_lock(%s)", [mending.ONE_LOAD])
         if not cur.fetchone()[0]:
             raise Invalid(
                 {"load": T("另一导入正在进行,请待其完成。", "Another load is running; wait for it.")}
@@ -123,7 +122,7 @@ def _alone() -> Iterator[None]:
         try:
             yield
         finally:
-            cur.execute("SELECT pg_advisory_unlock(%s)", [_ONE_LOAD])
+            cur.execute("SELECT pg_advisory_unlock(%s)", [mending.ONE_LOAD])
 
 
 class _Load:
@@ -241,7 +240,7 @@ class _Load:
     def _one_by_one(self, duck: Duck, which: str) -> None:
         """Registrations that change known ones, or are few, take the way of every day."""
         found = duck.arrow(
-            f"SELECT r.institution, r.system, r.local, r.patient, r.payload FROM row r JOIN sorted s USING (rid)"
+            f"SELECT r.institution, r.system, r.local, r.patient, r.payload, s.status FROM row r JOIN sorted s USING (rid)"
             f" WHERE {which} ORDER BY rid"
         ).to_pylist()
         for part in table.chunks(found, _UPDATES):
@@ -250,9 +249,9 @@ class _Load:
                 for r in part
             ]
             with transaction.atomic(), connection.cursor() as cur:
-                for done in engine.register_batch(cur, self.scope, regs):
+                for row, done in zip(part, engine.register_batch(cur, self.scope, regs), strict=True):
                     self.out.created += done.created
-                    self.out.updated += which == "status = 'changed'"
+                    self.out.updated += row["status"] == "changed"
         self._done("one by one")
 
     def _link_and_write(

@@ -63,8 +63,8 @@ def propose(
     processes: int = 2,
     told: Callable[[str], None] | None = None,
 ) -> Proposal:
-    """Link everybody with ``model`` and keep the differences. Permission ``review_links``."""
-    scope.demand("review_links")
+    """Link everybody with ``model`` and keep the differences. Permission ``relink``."""
+    scope.demand("relink")
     began = time.monotonic()
     proposal = Proposal.objects.create(
         model_version=model.version, engine=engine, made_at=clock.now(), made_by=scope.name[:120]

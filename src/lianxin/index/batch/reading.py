@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -45,10 +46,9 @@ def forms(place: Path, processes: int = 2, begin: int = 0) -> list[Path]:
         Share(first, min(first + PAGES, pages), (begin + n) << _SHARE_BITS, place / f"forms-{n:05d}.parquet")
         for n, first in enumerate(range(0, pages, PAGES))
     ]
-    where = connecting()
     if processes <= 1 or len(shares) <= 1:
-        return [share.path for share in shares if take(where, share)]
-    return list(_spread(where, shares, processes))
+        return [share.path for share in shares if take({}, share)]
+    return list(_spread(connecting(), shares, processes))
 
 
 def connecting() -> dict[str, str]:
@@ -57,6 +57,23 @@ def connecting() -> dict[str, str]:
 
     params = connection.get_connection_params()
     return {name: str(params[name]) for name in _CONNECTING if params.get(name)}
+
+
+@contextmanager
+def opened(where: dict[str, str]) -> Iterator[tuple[Any, Any]]:
+    """(cursor, function that opens a transaction): of a connection of its own, or (``where`` is empty) of this process's."""
+    if where:
+        import psycopg
+
+        with psycopg.connect(**where, autocommit=True) as own, own.cursor() as cur:  # type: ignore[arg-type]
+            yield cur, own.transaction
+    else:
+        from django.db import connection, transaction
+
+        from lianxin.index import store
+
+        with connection.cursor() as django:
+            yield store.plain(django), transaction.atomic
 
 
 def _spread(where: dict[str, str], shares: Sequence[Share], processes: int) -> Iterator[Path]:
@@ -69,21 +86,19 @@ def _spread(where: dict[str, str], shares: Sequence[Share], processes: int) -> I
 
 def take(where: dict[str, str], share: Share) -> int:
     """Write one share's file; how many forms it holds (0: no file)."""
-    import psycopg
-
     from lianxin.index import vault
     from lianxin.index.batch import table
 
     rows: list[Any] = []
-    with psycopg.connect(**where, autocommit=True) as own, own.cursor(binary=True) as cur:  # type: ignore[arg-type]
+    with opened(where) as (cur, _):
         cur.execute(
             "SELECT f.person_id, f.body FROM index_form f JOIN index_person p ON p.id = f.person_id"
             f" WHERE f.ctid >= '({share.first},0)' AND f.ctid < '({share.end},0)' AND p.status = 'active'"
             " ORDER BY f.person_id, f.ctid"
         )
         while part := cur.fetchmany(_AT_ONCE):
-            opened = vault.open_all([body for _, body in part])
-            for (person_id, _), form in zip(part, opened, strict=True):
+            found = vault.open_all([bytes(body) for _, body in part])
+            for (person_id, _), form in zip(part, found, strict=True):
                 rows.append((share.rid + len(rows), person_id, form))
     if rows:
         table.write(table.table(rows), share.path)

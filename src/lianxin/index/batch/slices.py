@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lianxin.index.batch import reading
 from lianxin.index.batch.copying import copy
 
 SLICE = 5_000
@@ -38,30 +38,13 @@ class Written:
     created: int = 0
 
 
-@contextmanager
-def _cursor(terms: Terms) -> Iterator[tuple[Any, Any]]:
-    """(cursor, function that opens a transaction)."""
-    if terms.where:
-        import psycopg
-
-        with psycopg.connect(**terms.where, autocommit=True) as own, own.cursor() as cur:  # type: ignore[arg-type]
-            yield cur, own.transaction
-    else:
-        from django.db import connection, transaction
-
-        from lianxin.index import store
-
-        with connection.cursor() as django:
-            yield store.plain(django), transaction.atomic
-
-
 def write_part(path: Path, terms: Terms) -> Written:
     """Write one part's file (columns of :data:`lianxin.index.batch.intake.ROW_FIELDS`, label, pid, pos, slice)."""
     import pyarrow.parquet as pq
 
     rows = pq.read_table(path).sort_by("pos").to_pylist()
     out = Written([])
-    with _cursor(terms) as (cur, transaction):
+    with reading.opened(terms.where) as (cur, transaction):
         at = 0
         while at < len(rows):
             end = at

@@ -18,7 +18,7 @@ from lianxin.index.match.model import Model
 KINDS = 3
 SIZES = (*(len(LEVELS[field]) for field in FIELDS), KINDS, KINDS, 2)
 """Radix of each place of a pattern: the fields in order, the kind of the left and of the right name, whether either is a twin."""
-if math.prod(SIZES) >= 1 << 62:
+if math.prod(SIZES) >= 1 << 56:
     raise ValueError("a level vector no longer fits a 64-bit pattern: carry it in two numbers")
 
 KEY = "SELECT {explode}(keys) AS k, rid FROM form"

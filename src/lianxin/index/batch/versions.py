@@ -49,8 +49,8 @@ def find(version: str) -> Model:
 
 
 def keep(scope: Scope, model: Model) -> IndexModel:
-    """Keep a model under its version, not active. Permission ``review_links``. Raises Invalid when the version is taken or odd."""
-    scope.demand("review_links")
+    """Keep a model under its version, not active. Permission ``relink``. Raises Invalid when the version is taken or odd."""
+    scope.demand("relink")
     if not _VERSION.fullmatch(model.version) or model.version == SHIPPED:
         raise Invalid(
             {
@@ -76,8 +76,8 @@ def keep(scope: Scope, model: Model) -> IndexModel:
 @transaction.atomic
 def activate(scope: Scope, version: str) -> None:
     """From now on registrations are weighed with this model (``shipped``: with the one that ships); links that exist stay as they
-    are until a re-link is accepted. Permission ``review_links``."""
-    scope.demand("review_links")
+    are until a re-link is accepted. Permission ``relink``."""
+    scope.demand("relink")
     find(version)
     IndexModel.objects.select_for_update().filter(active=True).update(active=False)
     IndexModel.objects.filter(version=version).update(active=True)
@@ -94,7 +94,7 @@ def train_from_index(
     told: Callable[[str], None] | None = None,
 ) -> IndexModel:
     """Train on the registrations that the index holds and keep the result. Raises Invalid when there are too few."""
-    scope.demand("review_links")
+    scope.demand("relink")
     with table.workplace(home()) as place:
         paths = reading.forms(place, processes)
         if not paths:
