@@ -213,8 +213,10 @@ def test_a_duplicate_is_resolved_inside_the_sender(a):
     assert f"Patient/{keep}" in ids
     assert f"Patient/{gone}" not in ids
     assert (RED, "DUP") not in told(pix(a, RED, "KEEP"))[0]
-    golden = a("GET", f"Patient/{people[1].number}").json
-    assert golden["active"] is False or {"replaced-by", "seealso"} & {one["type"] for one in golden["link"]}
+    golden = a("GET", f"Patient/{people[0].number}").json
+    assert golden["active"] is True
+    assert {one["other"]["reference"] for one in golden["link"]} == {f"Patient/{gone}", f"Patient/{keep}"}
+    assert a("GET", f"Patient/{people[1].number}").json["id"] == people[0].number
 
 
 def test_a_duplicate_whose_person_others_know_takes_only_its_own_number_along(a, b, linked):

@@ -8,8 +8,10 @@ from django.test import Client as Browser
 
 from lianxin.access import tokens
 from lianxin.access.models import AuditEvent, Client
+from lianxin.exchange.ihe.models import Domain
 from lianxin.exchange.v2 import receiving
 from lianxin.exchange.v2.models import REFUSED, SENT, WAITING, Peer, V2Message
+from lianxin.index.golden import RESIDENT_ID_SYSTEM
 from lianxin.index.models import SourceRecord
 from lianxin.network import roles
 from lianxin.standards import clock
@@ -124,6 +126,35 @@ def test_others_do_not_see_the_systems(role):
     other = signed(role)
     assert other.get("/manage/hl7v2").status_code == 403
     assert other.get("/manage/hl7v2/new").status_code == 403
+
+
+def test_domains_are_entered_and_changed():
+    admin = signed(roles.SYSTEM_ADMIN)
+    place = make_institution("DO-A", "township")
+    given = {
+        "system": "urn:oid:2.999.7",
+        "institution": place.pk,
+        "namespace": "HIS",
+        "oid": "2.999.7",
+        "sharing": "partners",
+    }
+    assert admin.post("/manage/domains", given).status_code == 302
+    one = Domain.objects.get()
+    assert admin.post("/manage/domains", given).status_code == 400
+    assert admin.post(f"/manage/domains/{one.pk}", {**given, "sharing": "own"}).status_code == 302
+    assert Domain.objects.get().sharing == "own"
+    assert "urn:oid:2.999.7" in admin.get("/manage/domains").content.decode()
+    for wrong in (
+        {"system": "no uri"},
+        {"system": RESIDENT_ID_SYSTEM},
+        {"oid": "x.y"},
+        {"institution": "0"},
+        {"sharing": "everybody"},
+    ):
+        assert admin.post("/manage/domains", {**given, "namespace": "B", **wrong}).status_code == 400
+    assert (
+        signed(roles.MANAGER, make_institution("DO-B", "hospital")).get("/manage/domains").status_code == 403
+    )
 
 
 def upload(browser, content):

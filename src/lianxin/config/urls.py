@@ -12,6 +12,7 @@ urlpatterns = [
     path("auth/", include("lianxin.exchange.smart.urls")),
     path("", include("lianxin.exchange.subscriptions.pages")),
     path("", include("lianxin.exchange.v2.pages")),
+    path("", include("lianxin.exchange.ihe.pages")),
     path("", include("lianxin.exchange.rosters.pages")),
     path("", include("lianxin.clinical.referral.urls")),
     path("", include("lianxin.portal.urls")),

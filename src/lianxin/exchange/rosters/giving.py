@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 from django.db import connection
 
@@ -43,7 +43,14 @@ _SINCE = (
 )
 
 
-def give(scope: Scope, out: TextIO, *, since: dt.datetime | None = None, masked: bool = True) -> int:
+class Writable(Protocol):
+    """What texts are written to: a file, or the answer to a browser."""
+
+    def write(self, text: str, /) -> object:
+        """Take a text."""
+
+
+def give(scope: Scope, out: Writable, *, since: dt.datetime | None = None, masked: bool = True) -> int:
     """Write the cross-reference that ``scope`` may know; returns the number of lines. Audited before anything is written."""
     audit.write(scope, "export", what="cross-reference", detail={"masked": masked, "since": since})
     writer = csv.writer(out)
