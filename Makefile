@@ -2,6 +2,7 @@
 #   make demo         everything is set up, the demonstration county is built once, and the web server runs (PORT=8000)
 #   make demo-reset   the same, from an empty database
 #   make test         lint, types, floors, all tests (browser tests included)
+#   make test-spark   that Spark links as DuckDB does (installs pyspark, needs a Java 17)
 #   make format | lint | types | check | bench | clean
 #   make bench-index | bench-accuracy   the index alone: speed and size; accuracy beside Splink and recordlinkage
 # Each step of the set-up leaves a stamp in .venv/.done and is not repeated until what it depends on changes.
@@ -23,7 +24,7 @@ unexport PYTHONPATH
 STATIC_SOURCES := $(wildcard src/lianxin/portal/static_src/*) $(wildcard src/lianxin/portal/static_src/*/*) frontend/build.mjs $(shell grep -rlE "icon|empty_state" --include=*.html --include=nav.py src/lianxin)
 STATIC_FILES := $(shell find src/lianxin -path '*/static/*' -type f -not -path '*/static/dist/*' 2>/dev/null)
 
-.PHONY: setup demo demo-reset test lint format types check bench bench-index bench-accuracy clean distclean
+.PHONY: setup demo demo-reset test test-spark lint format types check bench bench-index bench-accuracy clean distclean
 
 setup: $(DONE)/python $(DONE)/system $(DONE)/postgres $(DONE)/static
 
@@ -84,6 +85,14 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/p
 test: setup lint types $(CLIENTS)/node_modules/.package-lock.json
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Spark is needed by nobody but those who link more people than one machine holds; a Java 17 must be there.
+$(DONE)/spark: requirements/spark.txt | $(DONE)/python
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/spark.txt
+	@touch $@
+
+test-spark: setup $(DONE)/spark
+	LIANXIN_SPARK=1 $(BIN)/python -m pytest -p no:xdist tests/index/test_batch_spark.py
 
 check: setup
 	$(BIN)/lianxin check

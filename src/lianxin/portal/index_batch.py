@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
 
+from lianxin.access import audit
 from lianxin.access.errors import Invalid
 from lianxin.access.web import page
 from lianxin.index import registry
@@ -89,6 +90,7 @@ def proposal(request: HttpRequest, pk: int) -> HttpResponse:
     known = Person.objects.unscoped("a proposal is looked at, names masked").in_bulk(people)
     for line in lines:
         _line(line, known)
+    audit.write(request.scope, "read", what=f"index proposal {row.pk}", detail={"shown": len(people)})
     done = changes.exclude(state="open").count()
     context = {
         "row": row,
