@@ -85,6 +85,15 @@ WHATS = (
     ("check-in", T("登记就诊", "a check-in")),
     ("person", T("打开病历", "the record page")),
     ("break-glass", T("紧急查阅", "a break-glass opening")),
+    ("identity compared", T("身份比对", "identities, side by side")),
+    ("identity", T("身份页", "the identity page")),
+    ("review", T("匹配复核", "a matching review")),
+    ("merge", T("合并", "a merge")),
+    ("unmerge", T("撤销合并", "a merge undone")),
+    ("moved", T("登记改属", "a registration's person")),
+    ("split", T("登记拆出", "registrations split off")),
+    ("apart", T("确认不是同一人", "two people told apart")),
+    ("undo", T("撤销身份变更", "an identity change undone")),
 )
 LINK_WORDS = {
     "new": T("首次建档", "First registration"),
@@ -97,6 +106,8 @@ LINK_WORDS = {
     "move": T("人工调整归属", "Moved by a person"),
     "merged": T("人工确认合并", "Merged by a person"),
     "moved": T("人工调整归属", "Moved by a person"),
+    "split": T("人工拆出", "Split off by a person"),
+    "unmerged": T("撤销合并", "Merge undone"),
     "review": T("待人工核对", "Under review"),
 }
 LOOKS = 400

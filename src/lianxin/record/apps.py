@@ -11,6 +11,13 @@ def _follow(cursor: Any, patient_ids: list[str], from_person: int, to_person: in
         persons.follow(cursor, patient_id, to_person)
 
 
+def _risks(one: list[int], other: list[int]) -> list[Any]:
+    """What the record knows against merging two people on one person's word."""
+    from lianxin.record import risks
+
+    return risks.differ(one, other)
+
+
 def _check() -> list[str]:
     """Resources whose person is not the one their patient reference stands for, and registrations the index sees otherwise."""
     from django.db import connection
@@ -34,4 +41,5 @@ class RecordConfig(AppConfig):
         from lianxin.standards import checks
 
         hooks.on_repoint(_follow)
+        hooks.on_risk(_risks)
         checks.register("record: whose is it", _check)
