@@ -158,6 +158,15 @@ def test_kept_characters_are_not_merged_with_another_reading():
     assert names.read("李乾").pinyin == "liqian"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["张" + "1" * 150 + "王1", "1号" * 90 + "张a", "医保" * 90 + "张1", "*" * 5000 + "x ", "(" * 5000, "之" * 5000 + "子", "大宝" * 90 + "1x",
+     "a" * 5000, "· " * 5000, "张" + " -" * 90 + "医", "新生儿" * 60 + "x"],
+)  # fmt: skip
+def test_long_and_crafted_names_are_read_without_ado(text):
+    assert len(names.read(text).name) <= names.LONGEST + 2
+
+
 ANY = st.text(
     alphabet=st.one_of(
         st.characters(),

@@ -1,6 +1,6 @@
 """Characters: one table folds width, case, script and separators; another gives each its reading without looking words up.
 
-Both fill themselves as characters are met: about 40,000 can be, a county meets some 5,000.
+Both fill themselves as characters are met (a county meets some 5,000) and begin anew when somebody sends every character there is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lianxin.standards import pinyin
 
 SEPARATOR, HYPHEN, BLANK, OPEN, CLOSE, UNREADABLE, COMMA = "·", "-", " ", "(", ")", "?", ","
 
+LARGEST = 60_000
 # Simplified texts use these characters too, with a reading of their own: 李乾 is not 李干.
 _KEPT = frozenset("乾著藉瞭覆夥")
 _HAN = ((0x3400, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF), (0x3007, 0x3007))
@@ -49,6 +50,8 @@ class _Folds(dict[int, str]):
     }
 
     def __missing__(self, code: int) -> str:
+        if len(self) > LARGEST:
+            self.clear()
         found = self[code] = self._fold(chr(code))
         return found
 
@@ -90,6 +93,8 @@ class _Readings(dict[str, str]):
     """Character -> its everyday reading without tone; Latin letters read as themselves, ``?`` as ``?``."""
 
     def __missing__(self, char: str) -> str:
+        if len(self) > LARGEST:
+            self.clear()
         found = self[char] = UNREADABLE if char == UNREADABLE else pinyin.term(char)
         return found
 
@@ -108,6 +113,8 @@ class _Fuzzy(dict[str, str]):
     """
 
     def __missing__(self, syllable: str) -> str:
+        if len(self) > LARGEST:
+            self.clear()
         found = syllable or UNREADABLE
         for old, new in _INITIALS:
             if found.startswith(old):

@@ -57,8 +57,8 @@ _NONE = Document()
 def plain(text: str) -> str:
     """Upper case, half-width, without blanks and hyphens."""
     if text.isascii() and text.isalnum():
-        return text.upper()
-    return "".join(c for c in normalise(text) if c.isalnum() or c in _SIGNS)
+        return text[:200].upper()
+    return "".join(c for c in normalise(text[:200]) if c.isalnum() or c in _SIGNS)
 
 
 def valid(number: str, today: int) -> bool:

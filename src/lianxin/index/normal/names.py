@@ -44,8 +44,8 @@ _WORDS = re.compile("|".join(map(re.escape, _fillers["words"])))
 _WORD_HEADS = frozenset(word[0] for word in _fillers["words"])
 _LATIN_FILLERS = frozenset(_fillers["latin"])
 _PAID = "|".join(sorted(map(re.escape, _fillers["suffixes"]), key=len, reverse=True))
-_SUFFIX = re.compile(rf"(?:[ \-·,]*(?:{_PAID}|[0-9]+[号床]?|(?<![a-z])[a-z]))+$")
-_PREFIX = re.compile(rf"^(?:(?:{_PAID})[ \-·,]*|[0-9]+[号床]?[ \-·,]*)+(?=..)")
+_SUFFIX = re.compile(rf"(?:[ \-·,]*+(?:{_PAID}|[0-9]++[号床]?|(?<![a-z])[a-z]))++$")
+_PREFIX = re.compile(rf"^(?:(?:{_PAID})[ \-·,]*+|[0-9]++[号床]?[ \-·,]*+)+(?=..)")
 _TITLE = re.compile("(?:" + "|".join(map(re.escape, _fillers["titles"])) + ")$")
 _LAST = frozenset(word[-1] for word in (*_fillers["suffixes"], *_fillers["titles"])) | frozenset(
     "0123456789号床"
@@ -101,11 +101,12 @@ _LETTERS = re.compile(r"[a-z]+")
 
 def read(text: str, family: str = "", given: str = "", age: int = -1) -> Name:
     """A name in comparable form. ``age`` in whole years from the stated birth date (-1: unknown)."""
+    text = text[:LONGEST] if text else ""
     if text and text[-1] in _STARS:
         if _STARRED.match(text):
             return _NOTHING
         text = _MARKED.sub("", text)
-    raw = chars.fold(text[:LONGEST]) if text else ""
+    raw = chars.fold(text)
     if not raw.strip(" ·-,"):
         if not (family or given):
             return _NOTHING
