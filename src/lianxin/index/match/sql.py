@@ -114,7 +114,8 @@ def bits_sql(model: Model, left: str = "l", right: str = "r", prefix: str = "v_"
     terms, near = [f"({model.prior!r})"], []
     for field in FIELDS:
         column = f"{prefix}{field}"
-        plain, close = [], []
+        plain: list[str] = []
+        close: list[str] = []
         for level, weight in zip(LEVELS[field][1:], model.weights[field][1:], strict=True):
             value = repr(weight)
             if level.tf:

@@ -90,7 +90,7 @@ def train(forms: Sequence[Form], pairs: Iterable[tuple[int, int]], left: int | N
     count = len(forms)
     begin = starting().with_frequencies(forms, LEAST).for_people(count)
     rng = random.Random(count)
-    drawn = ((rng.randrange(count), rng.randrange(count)) for _ in range(STRANGERS))
+    drawn = ((rng.randrange(count), rng.randrange(count)) for _ in range(min(STRANGERS, 40 * count)))
     space = count * (count - 1) / 2 if left is None else left * (count - left)
     record: dict[str, Any] = {"data": "list", "rows": count}
     return em.train(
