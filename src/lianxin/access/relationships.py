@@ -25,16 +25,19 @@ if TYPE_CHECKING:
 # (person_id, institution_id, kind, source, until)
 Row = tuple[int, int, str, str, dt.datetime | None]
 
-_GRANT = """
-INSERT INTO access_relationship (person_id, institution_id, kind, source, account_id, since, until)
-SELECT p, i, k, s, %s, g.at, CASE WHEN u < g.at THEN g.at ELSE u END
-FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[]) AS rows(p, i, k, s, u), (SELECT %s::timestamptz AS at) AS g
-ORDER BY p, i, k, s
-ON CONFLICT (person_id, institution_id, kind, source) DO UPDATE
+EXTEND = """ON CONFLICT (person_id, institution_id, kind, source) DO UPDATE
 SET until = CASE WHEN EXCLUDED.until IS NULL THEN NULL ELSE GREATEST(access_relationship.until, EXCLUDED.until) END,
     since = LEAST(access_relationship.since, EXCLUDED.since)
 WHERE access_relationship.until IS NOT NULL
 """
+"""What an INSERT into access_relationship does when there is such a row: it extends, never shortens."""
+
+_GRANT = f"""
+INSERT INTO access_relationship (person_id, institution_id, kind, source, account_id, since, until)
+SELECT p, i, k, s, %s, g.at, CASE WHEN u < g.at THEN g.at ELSE u END
+FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[]) AS rows(p, i, k, s, u), (SELECT %s::timestamptz AS at) AS g
+ORDER BY p, i, k, s
+{EXTEND}"""
 
 
 def grant(

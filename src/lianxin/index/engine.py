@@ -9,12 +9,15 @@ follows from a person's sources is written by :mod:`lianxin.index.refit`; a know
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from lianxin.access import audit, relationships
+from psycopg.pq import TransactionStatus
+
+from lianxin.access import audit, journal, relationships
 from lianxin.access.errors import Invalid, NotPermitted
 from lianxin.access.scope import Scope
 from lianxin.index import active, crowds, decisions, golden, numbers, payload, refit, store
@@ -34,6 +37,7 @@ POLICY: dict[str, int] = {"registration_days": 90, "encounter_days": 30, "review
 """Figures of access and review; consortium rules may later override them."""
 
 CHUNK = 5000
+_HOME = golden.COLUMNS.index("home_institution_id")
 TRIES = 3
 """Times a batch is decided anew because a person it was linked to was merged away meanwhile."""
 current_model = active.current_model
@@ -91,19 +95,24 @@ class Item:
         return self.reg.institution_id, self.reg.system, self.reg.local_id
 
 
-def register_batch(cur: Any, scope: Scope, regs: Sequence[Registration]) -> list[Registered]:
+def register_batch(
+    cur: Any, scope: Scope, regs: Sequence[Registration], *, plain: bool = False
+) -> list[Registered]:
     """Register ``regs`` with ``cur`` inside its transaction; results in the same order.
 
     Raises :class:`NotPermitted` when the scope may not register for an institution, :class:`Invalid` for a registration
-    without institution, system, local id or name (the message names which one).
+    without institution, system, local id or name (the message names which one). ``plain``: it begins (and
+    may end) the transaction itself, and raises :class:`NotPlain` rather than join persons or take an update.
     """
     permit(scope, regs)
     cur = store.plain(cur)
     held = active.ready(cur)
+    opening = [(store.BEGIN, ())] if plain else []
     out: dict[int, Registered] = {}
     for start in range(0, len(regs), CHUNK):
         waiting = [item_of(start + k, reg, held) for k, reg in enumerate(regs[start : start + CHUNK])]
-        lock(cur, waiting)
+        before = [*opening, locking(waiting)]
+        opening = []
         while waiting:
             # The same local id twice in a batch is an update of the first: it waits for the next round.
             seen: set[tuple[int, str, str]] = set()
@@ -112,7 +121,8 @@ def register_batch(cur: Any, scope: Scope, regs: Sequence[Registration]) -> list
             for item in waiting:
                 (later if item.source in seen else first).append(item)
                 seen.add(item.source)
-            out.update(_round(cur, scope, first))
+            out.update(_round(cur, scope, first, before, plain))
+            before = []
             waiting = later
     return [out[k] for k in range(len(regs))]
 
@@ -143,13 +153,32 @@ def permit(scope: Scope, regs: Sequence[Registration]) -> None:
 
 
 def item_of(at: int, reg: Registration, held: active.Held) -> Item:
-    """A registration made ready: its form, keys and payload."""
+    """A registration made ready: its form, keys and payload. Raises :class:`Invalid` for text that no database can hold."""
+    named = f"{reg.system}{reg.local_id}{reg.patient_id}{reg.division}"
+    try:
+        if (
+            "\0" in named
+            or len(reg.system) > 200
+            or len(reg.local_id) > 200
+            or len(reg.patient_id or "") > 64
+        ):
+            raise UnicodeError
+        named.encode()
+        body = payload.plain(reg)
+    except UnicodeError:
+        raise Invalid(
+            {
+                "local_id": T(
+                    "第{n}条含有无法保存的字符,或院内号、系统名过长。",
+                    "Registration {n} has characters that cannot be kept, or too long a local number or system name.",
+                ).format(n=at + 1)
+            }
+        ) from None
     form, notes = form_with_notes(reg, held.generic)
-    body = payload.plain(reg)
     return Item(at, reg, form, pack(form), keys_of(form), body, payload.digest(body), notes)
 
 
-def lock(cur: Any, items: Sequence[Item]) -> None:
+def locking(items: Sequence[Item]) -> store.Step:
     """Nobody else registers these people or these sources until the transaction ends."""
     many = len(items) > store.FINE
     locks: set[int] = set()
@@ -158,12 +187,15 @@ def lock(cur: Any, items: Sequence[Item]) -> None:
             named = "|".join(map(str, item.source)).encode()
             locks.add(int.from_bytes(blake2b(named, digest_size=8).digest(), "big", signed=True))
             locks.update(locks_of(item.form))
-    store.lock(cur, locks, many)
+    return store.locking(locks, many)
 
 
-def _round(cur: Any, scope: Scope, items: list[Item]) -> dict[int, Registered]:
+def _round(
+    cur: Any, scope: Scope, items: list[Item], before: Sequence[store.Step], plain: bool
+) -> dict[int, Registered]:
     for _ in range(TRIES):
-        seen = store.look(cur, [i.keys for i in items], [i.source for i in items])
+        seen = store.look(cur, [i.keys for i in items], [i.source for i in items], before)
+        before = ()
         if crowds.noted(cur, [i.keys for i in items], seen):
             seen = store.look(cur, [i.keys for i in items], [i.source for i in items])
         cards = [(n, i.form.card) for n, i in enumerate(items) if numbers.is_card_number(i.form.card)]
@@ -183,12 +215,16 @@ def _round(cur: Any, scope: Scope, items: list[Item]) -> dict[int, Registered]:
             else:
                 changed.append((item, known))
         now = clock.now()
+        if changed and plain:
+            raise NotPlain
         if fresh:
             weigh(cur, fresh, seen, now)
+            if plain and any(i.decision is not None and i.decision.joins for _, i in fresh):
+                raise NotPlain
             kept = _kept(cur, [item for _, item in fresh])
             if kept is None:
                 continue  # a person was merged away since the look-up: whose these are is asked again
-            out.update(_store(cur, scope, [item for _, item in fresh], kept, seen.held.model, now))
+            out.update(_store(cur, scope, [item for _, item in fresh], kept, seen.held.model, now, plain))
         if changed:
             from lianxin.index import changing
 
@@ -257,46 +293,82 @@ def _absorb(person: Person, gone: Person) -> None:
     person.keys |= gone.keys
 
 
-def _kept(cur: Any, items: Sequence[Item]) -> dict[int, tuple[Any, ...]] | None:
+Kept = tuple[dict[int, list[str | None]], dict[int, list[store.Said]]]
+"""Golden columns and source records of the known persons that newcomers are linked to."""
+
+
+def _kept(cur: Any, items: Sequence[Item]) -> Kept | None:
     """The known persons that items are linked to, locked; None when one of them was merged away meanwhile."""
     ids = sorted({i.person.person_id for i in items if not i.person.new})
     if not ids:
-        return {}
-    kept = store.still_there(cur, ids)
-    return kept if len(kept) == len(ids) else None
+        return {}, {}
+    kept = store.still_there_and_said(cur, ids)
+    return kept if len(kept[0]) == len(ids) else None
 
 
 def _store(
     cur: Any,
     scope: Scope,
     items: Sequence[Item],
-    kept: dict[int, tuple[Any, ...]],
+    kept: Kept,
     model: Model,
     now: dt.datetime,
+    plain: bool,
 ) -> dict[int, Registered]:
     people = {i.person.person_id: i.person for i in items}
-    new = [p for p in people.values() if p.new]
-    for person_id, values in kept.items():
-        people[person_id].number = values[0]
-    told = {
-        i.person.person_id
-        for i in items
-        if not i.person.new and not refit.silent(kept[i.person.person_id], i.reg, i.form)
+    until = now + dt.timedelta(days=POLICY["registration_days"])
+    terms: dict[tuple[int, int, str], dt.datetime | None] = {
+        (i.person.person_id, i.reg.institution_id, "registration"): until for i in items
     }
+    made: list[tuple[int, str, str, Sequence[Any]]] = []
+    changed: list[tuple[int, Sequence[Any]]] = []
+    homes: list[tuple[int, int | None]] = []
+    loud: dict[int, list[Spoken]] = {}
+    for item in items:
+        person = item.person
+        if not person.new and (
+            person.person_id in loud or not refit.silent(kept[0][person.person_id], item.reg, item.form)
+        ):
+            loud.setdefault(person.person_id, []).append(Spoken(item.source_id, now, item.reg, item.form))
+    for person_id, person in people.items():
+        if person.new:
+            row = golden.compose(person.words).row()
+            made.append((person_id, person.number, person.card, row))
+            if (home := row[_HOME]) is not None:
+                terms[person_id, home, "home"] = None
+            continue
+        values, said = kept[0][person_id], kept[1].get(person_id, [])
+        person.number = values[0] or ""
+        if person_id in loud:
+            better, home = refit.composed(values, [*map(refit.opened, said), *loud[person_id]], origins=False)
+            if better is not None:
+                changed.append((person_id, better))
+            if home != refit.home_of(values):
+                homes.append((person_id, home))
     outcome = {i.at: outcome_of(i.decision) for i in items if i.decision is not None}
-    store.write(
-        cur,
-        [(p.person_id, p.number, p.card, golden.compose(p.words).row()) for p in new],
+    questions = _questions(items, model)
+    batch = store.Batch(
+        made,
+        changed,
         [_row(i, outcome[i.at], model) for i in items],
         [(i.person.person_id, i.stored, i.packed, i.person.new) for i in items if i.stored is not None],
+        terms,
         scope.account_id,
         scope.client_id,
         now,
     )
-    refit.recompute_many(cur, told)
-    _relate(cur, items, new, now)
-    ask(cur, _questions(items, model))
-    _audit(cur, scope, items, outcome)
+    if len(items) == 1:
+        last = plain and not questions and not homes
+        written = store.write(
+            cur, batch, _event(scope, items[0], outcome[items[0].at]), [(store.COMMIT, ())] if last else ()
+        )
+        if written is not None and plain:
+            _mine.unlinked.append(written)
+    else:
+        store.write(cur, batch, None)
+        _audit(cur, scope, items, outcome)
+    refit.move_homes(cur, homes)
+    ask(cur, questions)
     _join(cur, items)
     return {
         i.at: Registered(
@@ -373,19 +445,6 @@ def _join(cur: Any, items: Iterable[Item]) -> None:
             item.person.number = cur.fetchone()[0]
 
 
-def _relate(cur: Any, items: Sequence[Item], new: Sequence[Person], now: dt.datetime) -> None:
-    """'registration' for who registered (a term), 'home' for the home institution (no end)."""
-    until = now + dt.timedelta(days=POLICY["registration_days"])
-    grants: list[relationships.Row] = [
-        (i.person.person_id, i.reg.institution_id, "registration", "index", until) for i in items
-    ]
-    for person in new:
-        home = golden.compose(person.words).values()["home_institution_id"]
-        if home:
-            grants.append((person.person_id, home, "home", "index", None))
-    relationships.grant_many(grants, cursor=cur, since=now)
-
-
 def relate_source(cur: Any, person_id: int, institution_id: int) -> None:
     """Give a registering institution its term of access to a person (a registration was moved there)."""
     now = clock.now()
@@ -405,19 +464,56 @@ def recompute(cur: Any, person_id: int) -> None:
     refit.refit(cur, [person_id])
 
 
+def _event(scope: Scope, item: Item, outcome: str) -> audit.Entry:
+    return audit.entry(
+        scope,
+        "create",
+        person_id=item.person.person_id,
+        what=f"registration {item.source_id}",
+        detail={"decision": outcome},
+    )
+
+
 def _audit(cur: Any, scope: Scope, items: Sequence[Item], outcome: dict[int, str]) -> None:
     if len(items) <= 20:
-        entries = [
-            audit.entry(
-                scope,
-                "create",
-                person_id=i.person.person_id,
-                what=f"registration {i.source_id}",
-                detail={"decision": outcome[i.at]},
-            )
-            for i in items
-        ]
+        entries = [_event(scope, i, outcome[i.at]) for i in items]
     else:
         detail = {"count": len(items), "from": items[0].source_id, "to": items[-1].source_id}
         entries = [audit.entry(scope, "create", what="registrations", detail=detail)]
     audit.write_many(entries, cursor=cur)
+
+
+# --------------------------------------------------------------------------------------------------- one, at once
+
+
+class NotPlain(Exception):
+    """What is to be done is more than a plain registration: it belongs on Django's connection."""
+
+
+class _Mine(threading.local):
+    def __init__(self) -> None:
+        self.unlinked: list[tuple[int, bytes]] = []
+
+
+_mine = _Mine()
+
+
+def register_one(cur: Any, scope: Scope, reg: Registration) -> Registered:
+    """Register one person in a transaction of its own on this thread's steady connection; its audit event is linked after commit.
+
+    Raises :class:`NotPlain`, with nothing done, when persons are to be joined or a known source says something new: rooms above take
+    part in that, on Django's connection.
+    """
+    pg = cur.connection.pgconn
+    _mine.unlinked.clear()
+    try:
+        (done,) = register_batch(cur, scope, [reg], plain=True)
+        if pg.transaction_status != TransactionStatus.IDLE:
+            store.command(pg, b"COMMIT")
+    except BaseException:
+        if pg.transaction_status != TransactionStatus.IDLE:
+            store.command(pg, b"ROLLBACK")
+        raise
+    for event_id, digest in _mine.unlinked:
+        journal.link_later(event_id, digest)
+    return done

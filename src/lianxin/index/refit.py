@@ -5,10 +5,10 @@ All three are pure functions of the sources that the person has, so they are wri
 
 from __future__ import annotations
 
-import datetime as dt
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
+
+import orjson
 
 from lianxin.access import relationships
 from lianxin.index import active, golden, payload, store, vault
@@ -19,48 +19,40 @@ from lianxin.index.match.keys import keys_of
 from lianxin.index.normal.documents import OTHER_TYPE, OWN
 from lianxin.standards import clock
 
-_SOURCES = (
-    "SELECT person_id, id, received_at, payload, disputed, institution_id, system, local_id, patient_id"
-    " FROM index_sourcerecord WHERE person_id = ANY(%s::bigint[]) ORDER BY id"
-)
 _AT = {name: k + 1 for k, name in enumerate(golden.COLUMNS)}  # after the number, as still_there() tells
-_TOLD = [c for c in golden.COLUMNS if not c.endswith("_sealed")]
 
 
-def word(source_id: int, received_at: dt.datetime, stored: bytes, disputed: bool, *row: Any) -> Spoken:
+def opened(said: store.Said) -> Spoken:
     """One source's word, opened."""
-    reg = payload.unpack(stored, *row)
-    return Spoken(source_id, received_at, reg, form_of(reg, active.held().generic), disputed)
+    reg = payload.unpack(said.stored, *said.row)
+    return Spoken(said.source_id, said.received_at, reg, form_of(reg, active.held().generic), said.disputed)
 
 
-def words_of(cur: Any, person_ids: Collection[int], lock: bool = False) -> dict[int, list[Spoken]]:
-    """Every source of these persons, opened, in the order they came; ``lock``: nobody else changes them meanwhile."""
-    cur.execute(_SOURCES + (" FOR UPDATE" if lock else ""), [store.numbers(sorted(person_ids))], prepare=True)
-    out: dict[int, list[Spoken]] = defaultdict(list)
-    for person_id, *row in cur.fetchall():
-        out[person_id].append(word(*row))
-    return out
+def words_of(cur: Any, person_ids: Collection[int]) -> dict[int, list[Spoken]]:
+    """Every source of these persons, opened, in the order they came."""
+    return {p: [opened(s) for s in found] for p, found in store.said(cur, sorted(person_ids)).items()}
 
 
-def silent(kept: Sequence[Any], reg: Registration, form: Form) -> bool:
+def silent(kept: Sequence[str | None], reg: Registration, form: Form) -> bool:
     """Whether a newcomer says nothing that its person's golden fields (as ``store.still_there`` tells them) do not say already.
 
     Then its person's other sources need not be opened.
     """
 
-    def has(column: str, value: Any) -> bool:
-        return bool(kept[_AT[column]] == value)
+    def has(column: str, value: str) -> bool:
+        return kept[_AT[column]] == value
 
-    born = kept[_AT["birth_date"]]
     if not has("name", tidy(reg.name)[:200]) or (reg.sex in ("male", "female") and not has("sex", reg.sex)):
         return False
-    if form.born and (born is None or born.year * 10000 + born.month * 100 + born.day != form.born):
+    if form.born and (kept[_AT["birth_date"]] or "").replace("-", "") != str(form.born):
         return False
-    if form.id_state in (OWN, OTHER_TYPE) and not has("id_blind", id_blind(form.id_type, form.id_no)):
+    if form.id_state in (OWN, OTHER_TYPE) and not has(
+        "id_blind", "\\x" + id_blind(form.id_type, form.id_no).hex()
+    ):
         return False
-    if form.phone and not has("phone_blind", phone_blind(form.phone)):
+    if form.phone and not has("phone_blind", "\\x" + phone_blind(form.phone).hex()):
         return False
-    if (form.mother or reg.guardian_name) and "contact" not in kept[_AT["golden"]]:
+    if (form.mother or reg.guardian_name) and '"contact"' not in (kept[_AT["golden"]] or ""):
         return False
     if (reg.address or reg.village) and not (
         has("address", tidy(reg.address)[:300])
@@ -68,8 +60,34 @@ def silent(kept: Sequence[Any], reg: Registration, form: Form) -> bool:
         and has("village", tidy(reg.village)[:80])
     ):
         return False
-    home = reg.home_institution_id is None or has("home_institution_id", reg.home_institution_id)
-    return home and (reg.deceased_on is None or has("deceased_on", reg.deceased_on))
+    if reg.home_institution_id is not None and not has("home_institution_id", str(reg.home_institution_id)):
+        return False
+    return reg.deceased_on is None or has("deceased_on", reg.deceased_on.isoformat())
+
+
+def composed(
+    kept: Sequence[str | None], words: Sequence[Spoken], *, origins: bool
+) -> tuple[list[Any] | None, int | None]:
+    """(golden row when it differs from what is kept, home institution) of a person's sources.
+
+    ``origins``: a value that now comes from another source is a difference too; without it the first who said it stays named.
+    """
+    row = golden.compose(words).row()
+    differs = any(
+        _text(value) != kept[_AT[name]]
+        for name, value in zip(golden.COLUMNS, row, strict=True)
+        if not name.endswith("_sealed") and name != "golden"
+    )
+    if not differs and origins:
+        differs = orjson.loads(row[_AT["golden"] - 1]) != orjson.loads(kept[_AT["golden"]] or "{}")
+    return (row if differs else None), row[_AT["home_institution_id"] - 1]
+
+
+def _text(value: Any) -> str | None:
+    """A golden value as SQL writes it."""
+    if value is None or isinstance(value, str):
+        return value
+    return "\\x" + value.hex() if isinstance(value, bytes) else str(value)
 
 
 def recompute_many(
@@ -79,35 +97,35 @@ def recompute_many(
     if not person_ids:
         return
     words = words_of(cur, person_ids) if words is None else words
-    cur.execute(
-        f"SELECT id, {', '.join(_TOLD)} FROM index_person WHERE id = ANY(%s::bigint[])",
-        [store.numbers(sorted(words))],
-        prepare=True,
-    )
-    before = {row[0]: dict(zip(_TOLD, row[1:], strict=True)) for row in cur.fetchall()}
+    kept = store.values_of(cur, sorted(words))
     rows: list[list[Any]] = []
     homes: list[tuple[int, int | None]] = []
     for person_id in sorted(words):
-        best = golden.compose(words[person_id])
-        values = best.values()
-        if any(values[c] != before[person_id][c] for c in _TOLD):
-            rows.append([person_id, *best.row()])
-        if values["home_institution_id"] != before[person_id]["home_institution_id"]:
-            homes.append((person_id, values["home_institution_id"]))
+        row, home = composed(kept[person_id], words[person_id], origins=True)
+        if row is not None:
+            rows.append([person_id, *row])
+        if home_of(kept[person_id]) != home:
+            homes.append((person_id, home))
     if rows:
-        columns = list(zip(*rows, strict=True))
         sets = ", ".join(f"{c} = g.{c}" for c in golden.COLUMNS)
         cur.execute(
             f"UPDATE index_person p SET {sets}, version = p.version + 1"
             f" FROM unnest(%s::bigint[], {store.GOLDEN_ARRAYS}) AS g(id, {', '.join(golden.COLUMNS)}) WHERE p.id = g.id",
-            [list(c) for c in columns],
-            prepare=True,
+            [list(c) for c in zip(*rows, strict=True)],
         )
-    if homes:
-        _move_homes(cur, homes)
+    move_homes(cur, homes)
 
 
-def _move_homes(cur: Any, homes: Sequence[tuple[int, int | None]]) -> None:
+def home_of(kept: Sequence[str | None]) -> int | None:
+    """Home institution among golden columns as they are kept."""
+    home = kept[_AT["home_institution_id"]]
+    return None if home is None else int(home)
+
+
+def move_homes(cur: Any, homes: Sequence[tuple[int, int | None]]) -> None:
+    """End the 'home' relationships of persons who have another home now (or none), and give the new ones."""
+    if not homes:
+        return
     now = clock.now()
     cur.execute(
         "UPDATE access_relationship r SET until = GREATEST(%s, r.since) FROM unnest(%s::bigint[], %s::bigint[]) AS g(id, home)"

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from lianxin.access import audit, relationships
+from lianxin.access import audit, connections, relationships
 from lianxin.access.errors import Invalid
 from lianxin.access.scope import Scope
 from lianxin.index import engine, numbers
@@ -79,6 +79,11 @@ def register(scope: Scope, reg: Registration, *, cursor: Any = None) -> Register
 
     With ``cursor`` it runs inside that cursor's transaction, else in Django's. Raises Invalid or NotPermitted.
     """
+    if cursor is None and not connection.in_atomic_block:
+        try:
+            return connections.steady(lambda cur: engine.register_one(cur, scope, reg), again=False)
+        except engine.NotPlain:
+            pass
     return register_many(scope, [reg], cursor)[0]
 
 

@@ -1,15 +1,35 @@
 """The engine's statements: lock what identifies the newcomers, look up in the next statement, write everything in one.
 
 Under READ COMMITTED a statement sees what was committed before it began: whoever waited for a lock therefore meets, in the
-look-up that follows, what the holder of the lock has written. Each statement is set-based, for one registration or thousands.
+look-up that follows, what the holder of the lock has written. Each statement is set-based, for one registration or thousands, and
+goes to the server prepared (:mod:`lianxin.access.statements`): on a thread's steady connection with a plan made once, inside
+anybody else's transaction on whatever connection that is.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import select
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import psycopg
+from psycopg.pq import ConnStatus, TransactionStatus
+
+from lianxin.access import audit, relationships
+from lianxin.access.statements import (
+    GOOD,
+    Statement,
+    bytes_array,
+    instant,
+    plain_array,
+    text,
+    text_array,
+    whole,
+    writer,
+)
 from lianxin.index import active, golden, vault
 from lianxin.index.form import Form, unpack
 
@@ -17,32 +37,126 @@ HITS = 2000
 """Registrations read behind one newcomer's keys at most; more than that is a crowd, which :mod:`lianxin.index.crowds` notes."""
 MEMBERS = 60
 """Registrations of one person that a newcomer is compared with at most."""
-_GATE = 0x4C58_0001
 FINE = 300
 """Newcomers that are locked one by one; a larger batch closes the gate for the others (the lock table is finite)."""
+_GATE = 0x4C58_0001
+
+_prepared: WeakKeyDictionary[Any, set[bytes]] = WeakKeyDictionary()
+numbers = plain_array
 
 
-def plain(cur: Any) -> Any:
-    """psycopg's own cursor behind Django's: it prepares statements when told to."""
+class Prepared(Statement):
+    """A prepared statement that runs on any psycopg connection within its transaction, not on steady ones alone."""
+
+    __slots__ = ()
+
+    def ready(self, conn: psycopg.Connection[Any]) -> None:
+        """See to it that the statement is prepared on a connection, and that psycopg has begun the transaction."""
+        pg = conn.pgconn
+        if not conn.autocommit and pg.transaction_status == TransactionStatus.IDLE:
+            conn.execute("SELECT 1")
+        made = _prepared.get(conn)
+        if made is None:
+            made = _prepared[conn] = set()
+        if self.name not in made:
+            _checked(pg.prepare(self.name, self.sql))
+            made.add(self.name)
+
+    def run(self, cur: psycopg.Cursor[Any], values: Sequence[Any]) -> Any:
+        """The result; see :class:`lianxin.access.statements.Statement`."""
+        self.ready(cur.connection)
+        return _checked(cur.connection.pgconn.exec_prepared(self.name, values, self.formats, 1))
+
+
+Step = tuple[Prepared, Sequence[Any]]
+BEGIN, COMMIT = Prepared("BEGIN", 0), Prepared("COMMIT", 0)
+
+
+def together(cur: psycopg.Cursor[Any], steps: Sequence[Step]) -> list[Any]:
+    """Results of several statements sent in one go (libpq's pipeline): each begins when the one before is done and sees what was
+    committed until then; after an error the rest is not run."""
+    conn = cur.connection
+    for statement, _ in steps:
+        statement.ready(conn)
+    if len(steps) == 1:
+        return [steps[0][0].run(cur, steps[0][1])]
+    pg = conn.pgconn
+    pg.enter_pipeline_mode()
+    found = []
+    try:
+        for statement, values in steps:
+            pg.send_query_prepared(statement.name, values, statement.formats, 1)
+        pg.pipeline_sync()
+        _send(pg)
+        for _ in steps:
+            found.append(_next(pg))
+            while _next(pg) is not None:
+                pass
+        _next(pg)  # the sync
+    finally:
+        if pg.status == ConnStatus.OK:
+            pg.exit_pipeline_mode()
+    for result in found:
+        _checked(result)
+    return found
+
+
+def _send(pg: Any) -> None:
+    """Everything that waits to be sent; what is answered meanwhile is taken in, or both sides would wait for each other."""
+    while pg.flush():
+        for _, ready in _polled(pg, select.POLLIN | select.POLLOUT):
+            if ready & select.POLLIN:
+                pg.consume_input()
+
+
+def _next(pg: Any) -> Any:
+    """The next result, waited for without holding up the process's other threads (libpq's own waiting would)."""
+    while pg.is_busy():
+        _polled(pg, select.POLLIN)
+        pg.consume_input()
+    return pg.get_result()
+
+
+def _polled(pg: Any, events: int) -> list[tuple[int, int]]:
+    watch = select.poll()
+    watch.register(pg.socket, events)
+    return watch.poll()
+
+
+def _checked(result: Any) -> Any:
+    if result is None:
+        raise psycopg.OperationalError("the server has closed this connection")
+    if result.status not in GOOD:
+        raise psycopg.errors.error_from_result(result)
+    return result
+
+
+def command(pg: Any, words: bytes) -> None:
+    """BEGIN, COMMIT or ROLLBACK at once."""
+    _checked(pg.exec_(words))
+
+
+def plain(cur: Any) -> psycopg.Cursor[Any]:
+    """A psycopg cursor that binds values at the server, on the connection of Django's or psycopg's ``cur``."""
     inner = getattr(cur, "cursor", None)
-    return inner if inner is not None and not callable(inner) else cur
+    if inner is None or callable(inner):
+        return cur  # type: ignore[no-any-return]
+    return psycopg.Cursor(inner.connection)
 
 
-def numbers(values: Iterable[int]) -> str:
-    """Whole numbers as an SQL array: cheaper to send than a list."""
-    return "{" + ",".join(map(str, values)) + "}"
+_LOCK_ALL = Prepared("SELECT pg_advisory_xact_lock(%s::bigint)", 1)
+_LOCK = Prepared(
+    "SELECT pg_advisory_xact_lock_shared(%s::bigint),"
+    " (SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%s::bigint[]) AS k)",
+    2,
+)
 
 
-def lock(cur: Any, locks: set[int], many: bool) -> None:
-    """Take the advisory locks until the transaction ends, in one order for everybody."""
+def locking(locks: set[int], many: bool) -> Step:
+    """Takes the advisory locks until the transaction ends, in one order for everybody; ``many``: all of them at once."""
     if many:
-        cur.execute("SELECT pg_advisory_xact_lock(%s)", [_GATE], prepare=True)
-        return
-    cur.execute(
-        "SELECT pg_advisory_xact_lock_shared(%s), (SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%s::bigint[]) AS k)",
-        [_GATE, numbers(sorted(locks))],
-        prepare=True,
-    )
+        return _LOCK_ALL, [text(_GATE)]
+    return _LOCK, [text(_GATE), numbers(sorted(locks)).encode()]
 
 
 @dataclass(slots=True, eq=False)
@@ -87,9 +201,11 @@ class Seen:
     held: active.Held
 
 
-_OWN_CARDS = """
-SELECT r.n, p.id, f.body FROM unnest(%s::int[], %s::text[]) AS r(n, card)
- JOIN index_person p ON p.card_number = r.card AND p.status = 'active' JOIN index_form f ON f.person_id = p.id"""
+_OWN_CARDS = Prepared(
+    "SELECT r.n, p.id, f.body FROM unnest(%s::int[], %s::text[]) AS r(n, card)"
+    " JOIN index_person p ON p.card_number = r.card AND p.status = 'active' JOIN index_form f ON f.person_id = p.id",
+    2,
+)
 
 
 def by_own_card(cur: Any, cards: Sequence[tuple[int, str]], people: dict[int, list[Person]]) -> None:
@@ -97,24 +213,24 @@ def by_own_card(cur: Any, cards: Sequence[tuple[int, str]], people: dict[int, li
 
     No source says that number, so it is no key; the person's forms are read as if they did.
     """
-    at, numbers_ = zip(*cards, strict=True)
-    cur.execute(_OWN_CARDS, [numbers(at), list(numbers_)], prepare=True)
-    shown = dict(cards)
+    at, shown = zip(*cards, strict=True)
+    by_position = dict(cards)
     made: dict[tuple[int, int], Person] = {}
-    for n, person_id, body in cur.fetchall():
+    for where, who, body in _OWN_CARDS.rows(cur, [numbers(at).encode(), text_array(shown).encode()]):
+        n, person_id = whole(where), whole(who)
         person = made.get((n, person_id))
         if person is None:
             person = made[n, person_id] = Person(person_id)
             people[n] = [p for p in people.get(n, ()) if p.person_id != person_id] + [person]
-        (packed,) = vault.open_packed([body])
+        (packed,) = vault.open_packed([body or b""])
         form = unpack(packed)
-        form.card = shown[n]
+        form.card = by_position[n]
         person.bodies.add(packed)
         person.forms.append(form)
 
 
 _PEOPLE = f"""
-SELECT 1, r.n, f.person_id, h.n, f.body, {{number}} FROM unnest(%s::int[], %s::text[]) AS r(n, keys),
+SELECT 1, r.n, f.person_id, h.n, f.body, {{number}} FROM unnest(%s::bigint[], %s::text[]) AS r(n, keys),
  LATERAL (SELECT i.person_id, count(*) AS n FROM (
    SELECT person_id FROM index_form WHERE keys && r.keys::int4[] LIMIT {HITS}) i GROUP BY i.person_id) h,
  LATERAL (SELECT person_id, body FROM index_form WHERE person_id = h.person_id LIMIT {MEMBERS}) f{{numbered}}"""
@@ -123,25 +239,31 @@ _NUMBERED = _PEOPLE.format(number="p.number", numbered=", index_person p WHERE p
 _MARKS = f"SELECT 2, {', '.join(active.MARKS)}, NULL::bytea, NULL::text"
 _SOURCES = """
 SELECT 0, r.n, s.person_id, s.id, s.payload_hash, p.number
- FROM unnest(%s::int[], %s::bigint[], %s::text[], %s::text[]) AS r(n, i, y, l)
+ FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS r(n, i, y, l)
  JOIN index_sourcerecord s ON s.institution_id = r.i AND s.system = r.y AND s.local_id = r.l
  JOIN index_person p ON p.id = s.person_id"""
-_LOOK = f"{_MARKS} UNION ALL {_SOURCES} UNION ALL {_UNNUMBERED}"
-_MEET = f"{_MARKS} UNION ALL {_NUMBERED}"
+_LOOK = Prepared(f"{_MARKS} UNION ALL {_SOURCES} UNION ALL {_UNNUMBERED}", 6)
+_MEET = Prepared(f"{_MARKS} UNION ALL {_NUMBERED}", 2)
 
 
 def look(
-    cur: Any, keys: Sequence[Sequence[int]], sources: Sequence[tuple[int, str, str]] | None = None
+    cur: Any,
+    keys: Sequence[Sequence[int]],
+    sources: Sequence[tuple[int, str, str]] | None = None,
+    before: Sequence[Step] = (),
 ) -> Seen:
-    """Known sources (institution, system, local id) and the persons that share a key, by position."""
+    """Known sources (institution, system, local id) and the persons that share a key, by position; ``before``: what is to be done
+    first (locks)."""
     crowd = active.held().crowd
-    asked = [numbers(k for k in ks if k not in crowd) if crowd else numbers(ks) for ks in keys]
-    at = numbers(range(len(keys)))
+    asked = ",".join(['"' + numbers([k for k in ks if k not in crowd] if crowd else ks) + '"' for ks in keys])
+    at, wanted = numbers(range(len(keys))).encode(), f"{{{asked}}}".encode()
     if sources is None:
-        cur.execute(_MEET, [at, asked], prepare=True)
+        step: Step = (_MEET, [at, wanted])
     else:
         institutions, systems, locals_ = zip(*sources, strict=True)
-        cur.execute(_LOOK, [at, numbers(institutions), list(systems), list(locals_), at, asked], prepare=True)
+        given = [numbers(institutions), text_array(systems), text_array(locals_)]
+        step = (_LOOK, [at, *(g.encode() for g in given), at, wanted])
+    rows = together(cur, [*before, step])[-1]
     known: dict[int, Source] = {}
     found: dict[int, list[Person]] = {}
     people: dict[int, Person] = {}
@@ -151,21 +273,24 @@ def look(
     bodies: list[bytes] = []
     owners: list[Person] = []
     marks = (0, 0, 0)
-    for kind, n, person_id, count, body, number in cur.fetchall():
+    get, read = rows.get_value, int.from_bytes
+    for row in range(rows.ntuples):
+        kind, n = get(row, 0)[3], read(get(row, 1), "big")
+        person_id, count = read(get(row, 2), "big"), read(get(row, 3), "big")
         if kind == 1:
             person = people.get(person_id)
             if person is None:
-                person = people[person_id] = Person(person_id, number or "")
+                person = people[person_id] = Person(person_id, (get(row, 5) or b"").decode())
                 filled[person_id] = n
             if filled[person_id] == n:  # its forms come again for every other newcomer that meets it
                 owners.append(person)
-                bodies.append(body)
+                bodies.append(get(row, 4))
             if (n, person_id) not in meets:
                 meets.add((n, person_id))
                 found.setdefault(n, []).append(person)
                 hits[n] = hits.get(n, 0) + count
         elif kind == 0:
-            known[n] = Source(count, person_id, number, body)
+            known[n] = Source(count, person_id, get(row, 5).decode(), get(row, 4))
         else:
             marks = (n, person_id, count)
     for person, packed in zip(owners, vault.open_packed(bodies), strict=True):
@@ -174,7 +299,11 @@ def look(
     return Seen(known, found, hits, active.fresh(cur, marks))
 
 
-_TYPES = {
+def _bytes_or_null(values: Iterable[bytes | None]) -> str:
+    return text_array([None if v is None else "\\x" + v.hex() for v in values])
+
+
+TYPES = {
     "birth_date": "date",
     "deceased_on": "date",
     "id_blind": "bytea",
@@ -183,14 +312,21 @@ _TYPES = {
     "golden": "jsonb",
 }
 _GOLDEN = ", ".join(golden.COLUMNS)
-GOLDEN_ARRAYS = ", ".join(f"%s::{_TYPES.get(c, 'text')}[]" for c in golden.COLUMNS)
+GOLDEN_ARRAYS = ", ".join(f"%s::{TYPES.get(c, 'text')}[]" for c in golden.COLUMNS)
 """Casts of golden columns given as arrays."""
+_WRITERS = [
+    _bytes_or_null if TYPES.get(c) == "bytea" else writer("text" if c == "golden" else TYPES.get(c, "text"))
+    for c in golden.COLUMNS
+]
 
 _WRITE = f"""
 WITH np AS (
  INSERT INTO index_person (id, number, card_number, status, version, {_GOLDEN})
  SELECT id, number, card, 'active', 1, {_GOLDEN}
  FROM unnest(%s::bigint[], %s::text[], %s::text[], {GOLDEN_ARRAYS}) AS g(id, number, card, {_GOLDEN})),
+up AS (
+ UPDATE index_person p SET {", ".join(f"{c} = u.{c}" for c in golden.COLUMNS)}, version = p.version + 1
+ FROM unnest(%s::bigint[], {GOLDEN_ARRAYS}) AS u(id, {_GOLDEN}) WHERE p.id = u.id),
 g AS (SELECT *, %s::timestamptz AS at FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[],
   %s::bytea[], %s::bytea[], %s::text[], %s::bytea[])
   AS g(id, person, institution, system, local, patient, payload, digest, kind, decision)),
@@ -202,9 +338,17 @@ nf AS (
  INSERT INTO index_form (person_id, keys, body)
  SELECT f.person, CASE WHEN f.fresh THEN f.keys::int4[] ELSE NULLIF(ARRAY(
    SELECT unnest(f.keys::int4[]) EXCEPT SELECT unnest(o.keys) FROM index_form o WHERE o.person_id = f.person), '{{}}') END, f.body
- FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::boolean[]) AS f(person, keys, body, fresh))
-INSERT INTO index_linkevent (person_id, source_id, kind, before, after, reason, account_id, client_id, at, decision)
-SELECT person, id, kind, '{{}}', '{{}}', '', %s, %s, at, decision FROM g ORDER BY id"""
+ FROM unnest(%s::bigint[], %s::text[], %s::bytea[], %s::boolean[]) AS f(person, keys, body, fresh)),
+nr AS (
+ INSERT INTO access_relationship (person_id, institution_id, kind, source, since, until)
+ SELECT p, i, k, 'index', %s::timestamptz, u FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::timestamptz[]) AS r(p, i, k, u)
+ ORDER BY p, i, k {relationships.EXTEND}),
+ne AS (
+ INSERT INTO index_linkevent (person_id, source_id, kind, before, after, reason, account_id, client_id, at, decision)
+ SELECT person, id, kind, '{{}}', '{{}}', '', %s::bigint, %s::bigint, at, decision FROM g ORDER BY id)"""
+_WRITE_MANY = Prepared(f"{_WRITE} SELECT 1", _WRITE.count("%s"))
+_EVENT = f"{_WRITE}, na AS ({audit.INSERTION} RETURNING id) SELECT id FROM na"
+_WRITE_ONE = Prepared(_EVENT, _EVENT.count("%s"), binary=(_EVENT.count("%s"),))
 
 
 @dataclass(slots=True)
@@ -223,46 +367,143 @@ class Row:
     decision: bytes | None
 
 
+@dataclass(slots=True)
+class Batch:
+    """What one write holds. ``people``: (id, number, card, golden row) of new persons; ``changed``: (id,
+    golden row) of known ones; ``forms``: (person, keys, packed form, the person
+    is new); ``terms``: (person, institution, kind) -> until when an institution may look."""
+
+    people: list[tuple[int, str, str, Sequence[Any]]]
+    changed: list[tuple[int, Sequence[Any]]]
+    rows: list[Row]
+    forms: list[tuple[int, list[int], bytes, bool]]
+    terms: dict[tuple[int, int, str], dt.datetime | None]
+    account_id: int | None
+    client_id: int | None
+    at: dt.datetime
+
+
 def write(
-    cur: Any,
-    people: Sequence[tuple[int, str, str, Sequence[Any]]],
-    rows: Sequence[Row],
-    forms: Sequence[tuple[int, list[int], bytes, bool]],
-    account_id: int | None,
-    client_id: int | None,
-    at: Any,
-) -> None:
-    """Write new persons (id, number, card, golden row), registrations, forms (person, keys, body, person is new) and events."""
-    columns: list[list[Any]] = [[p[0] for p in people], [p[1] for p in people], [p[2] for p in people]]
-    columns += [[p[3][k] for p in people] for k in range(len(golden.COLUMNS))]
-    given: list[Any] = [numbers(columns[0]), *columns[1:], at]
-    given += [
-        numbers(r.source_id for r in rows),
-        numbers(r.person_id for r in rows),
-        numbers(r.institution_id for r in rows),
-        [r.system for r in rows],
-        [r.local_id for r in rows],
-        [r.patient_id for r in rows],
-        [r.payload for r in rows],
-        [r.digest for r in rows],
-        [r.kind for r in rows],
-        [r.decision for r in rows],
-        numbers(f[0] for f in forms),
-        [numbers(f[1]) if f[1] else None for f in forms],
-        [vault.close_packed(f[2]) for f in forms],
-        [f[3] for f in forms],
-        account_id,
-        client_id,
+    cur: Any, batch: Batch, event: audit.Entry | None, after: Sequence[Step] = ()
+) -> tuple[int, bytes] | None:
+    """Write persons, registrations, forms, terms and events of the log; with ``event`` also that of the audit, whose id and digest
+    are returned (on a connection that links later, whoever commits sees to the link). ``after``: what is to be done then (commit)."""
+    people, rows, forms, terms = batch.people, batch.rows, batch.forms, batch.terms
+    given: list[str | None] = [
+        numbers([p[0] for p in people]),
+        text_array([p[1] for p in people]),
+        text_array([p[2] for p in people]),
     ]
-    cur.execute(_WRITE, given, prepare=True)
+    given += [make([p[3][k] for p in people]) for k, make in enumerate(_WRITERS)]
+    given.append(numbers([p[0] for p in batch.changed]))
+    given += [make([p[1][k] for p in batch.changed]) for k, make in enumerate(_WRITERS)]
+    given += [
+        str(batch.at),
+        numbers([r.source_id for r in rows]),
+        numbers([r.person_id for r in rows]),
+        numbers([r.institution_id for r in rows]),
+        text_array([r.system for r in rows]),
+        text_array([r.local_id for r in rows]),
+        text_array([r.patient_id for r in rows]),
+        bytes_array([r.payload for r in rows]),
+        bytes_array([r.digest for r in rows]),
+        text_array([r.kind for r in rows]),
+        _bytes_or_null([r.decision for r in rows]),
+        numbers([f[0] for f in forms]),
+        text_array([numbers(f[1]) if f[1] else None for f in forms]),
+        bytes_array([vault.close_packed(f[2]) for f in forms]),
+        numbers([f[3] for f in forms]),
+        str(batch.at),
+        numbers([t[0] for t in terms]),
+        numbers([t[1] for t in terms]),
+        text_array([t[2] for t in terms]),
+        text_array([None if until is None else str(until) for until in terms.values()]),
+        None if batch.account_id is None else str(batch.account_id),
+        None if batch.client_id is None else str(batch.client_id),
+    ]
+    values = [None if v is None else v.encode() for v in given]
+    if event is None:
+        together(cur, [(_WRITE_MANY, values), *after])
+        return None
+    told, digest = audit.values(cur, event)
+    found = together(cur, [(_WRITE_ONE, [*values, *told]), *after])[0]
+    return whole(found.get_value(0, 0)), digest
 
 
-def still_there(cur: Any, person_ids: Sequence[int]) -> dict[int, tuple[Any, ...]]:
-    """Lock persons that newcomers are linked to against merging; those that are still there: id -> number and golden columns."""
-    cur.execute(
-        f"SELECT id, number, {_GOLDEN} FROM index_person WHERE id = ANY(%s::bigint[]) AND status = 'active'"
-        " ORDER BY id FOR NO KEY UPDATE",
-        [numbers(person_ids)],
-        prepare=True,
-    )
-    return {row[0]: tuple(row[1:]) for row in cur.fetchall()}
+_STILL_SQL = (
+    f"SELECT id::bigint, number::text, {', '.join(f'{c}::text' for c in golden.COLUMNS)} FROM index_person"
+    " WHERE id = ANY(%s::bigint[]){} ORDER BY id{}"
+)
+_STILL = Prepared(_STILL_SQL.format(" AND status = 'active'", " FOR NO KEY UPDATE"), 1)
+
+
+_VALUES = Prepared(_STILL_SQL.format("", ""), 1)
+_SAID = Prepared(
+    "SELECT person_id, id, received_at, payload, disputed::int, institution_id, system::text, local_id::text, patient_id::text"
+    " FROM index_sourcerecord WHERE person_id = ANY(%s::bigint[]) ORDER BY id",
+    1,
+)
+
+
+def still_there(cur: Any, person_ids: Sequence[int]) -> dict[int, list[str | None]]:
+    """Lock persons that newcomers are linked to against merging; those that are still there: id -> number and golden columns, all as
+    SQL text."""
+    return _values(_STILL.run(cur, [numbers(person_ids).encode()]))
+
+
+def values_of(cur: Any, person_ids: Sequence[int]) -> dict[int, list[str | None]]:
+    """The same columns of any persons, without a lock."""
+    return _values(_VALUES.run(cur, [numbers(person_ids).encode()]))
+
+
+@dataclass(slots=True)
+class Said:
+    """A source record as it lies: opened only when it is needed."""
+
+    source_id: int
+    received_at: dt.datetime
+    stored: bytes
+    disputed: bool
+    row: tuple[int, str, str, str | None]
+
+
+def still_there_and_said(
+    cur: Any, person_ids: Sequence[int]
+) -> tuple[dict[int, list[str | None]], dict[int, list[Said]]]:
+    """The same with their source records, read once the persons are locked."""
+    ids = [numbers(person_ids).encode()]
+    people, sources = together(cur, [(_STILL, ids), (_SAID, ids)])
+    return _values(people), _said(sources)
+
+
+def said(cur: Any, person_ids: Sequence[int]) -> dict[int, list[Said]]:
+    """Source records of persons, in the order they came."""
+    return _said(_SAID.run(cur, [numbers(person_ids).encode()]))
+
+
+def _values(rows: Any) -> dict[int, list[str | None]]:
+    get, columns = rows.get_value, range(1, rows.nfields)
+    out: dict[int, list[str | None]] = {}
+    for n in range(rows.ntuples):
+        values = [get(n, column) for column in columns]
+        out[whole(get(n, 0))] = [None if v is None else v.decode() for v in values]
+    return out
+
+
+def _said(rows: Any) -> dict[int, list[Said]]:
+    get = rows.get_value
+    out: dict[int, list[Said]] = {}
+    for n in range(rows.ntuples):
+        at = instant(get(n, 2))
+        assert at is not None
+        patient = get(n, 8)
+        named = (
+            whole(get(n, 5)),
+            get(n, 6).decode(),
+            get(n, 7).decode(),
+            None if patient is None else patient.decode(),
+        )
+        out.setdefault(whole(get(n, 0)), []).append(
+            Said(whole(get(n, 1)), at, get(n, 3), bool(whole(get(n, 4))), named)
+        )
+    return out

@@ -1,8 +1,16 @@
-"""Self-check of the index for ``lianxin check``: set-based, changes nothing."""
+"""Self-check of the index for ``lianxin check``: set-based, changes nothing; forms are checked on a sample, drawn anew each time."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import connection
+
+from lianxin.index import active, refit, store, vault
+from lianxin.index.match.model import POLICY
+from lianxin.index.normal.documents import OWN
+
+CROWD: int = POLICY["crowd"]
 
 _CHECKS = {
     "person {} is merged into one that is not there any more or in a ring": """
@@ -26,7 +34,18 @@ _CHECKS = {
         SELECT p.number FROM index_person p WHERE p.status = 'active' AND p.home_institution_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM access_relationship r WHERE r.person_id = p.id AND r.kind = 'home'
           AND r.institution_id = p.home_institution_id AND r.until IS NULL)""",
+    "person {} is merged or gone and still has forms: nobody would find the living one by them": """
+        SELECT DISTINCT f.person_id FROM index_form f LEFT JOIN index_person p ON p.id = f.person_id
+        WHERE p.id IS NULL OR p.status <> 'active'""",
+    "person {} has no form: newcomers cannot meet it": """
+        SELECT p.number FROM index_person p WHERE p.status = 'active'
+        AND NOT EXISTS (SELECT 1 FROM index_form f WHERE f.person_id = p.id)""",
+    "key {} has a crowd behind it and is still stored (lianxin index rebuild)": f"""
+        SELECT c.key FROM index_crowd c WHERE (SELECT count(*) FROM (SELECT 1 FROM index_form f
+          WHERE f.keys @> ARRAY[c.key] LIMIT {4 * CROWD}) n) >= {4 * CROWD}""",
 }
+SAMPLE = 200
+"""Persons whose forms and keys are built again from their sealed sources at each check, drawn anew each time."""
 
 
 def check() -> list[str]:
@@ -36,4 +55,56 @@ def check() -> list[str]:
         for words, query in _CHECKS.items():
             cur.execute(query + " LIMIT 50")
             problems += [words.format(row[0]) for row in cur.fetchall()]
+        problems += _forms(cur)
     return problems
+
+
+def _forms(cur: Any) -> list[str]:
+    """A sample of persons: their forms must be what their sources give, each key stored, and one valid own number at most."""
+    cur = store.plain(cur)
+    held = active.fresh(cur)
+    cur.execute(
+        "SELECT id, number FROM index_person WHERE status = 'active' AND id >= (SELECT floor(random() * max(id)) FROM index_person)"
+        " ORDER BY id LIMIT %s",
+        [SAMPLE],
+    )
+    people = dict(cur.fetchall())
+    words = refit.words_of(cur, list(people))
+    cur.execute(
+        "SELECT person_id, keys, body FROM index_form WHERE person_id = ANY(%s)",
+        [list(people)],
+    )
+    stored: dict[int, tuple[set[int], set[bytes]]] = {p: (set(), set()) for p in people}
+    for person_id, keys, body in cur.fetchall():
+        stored[person_id][0].update(keys or ())
+        stored[person_id][1].update(vault.open_packed([bytes(body)]))
+    cur.execute(
+        "SELECT DISTINCT p FROM index_reviewitem r, LATERAL (VALUES (r.person_a_id), (r.person_b_id)) AS v(p) WHERE p = ANY(%s)",
+        [list(people)],
+    )
+    asked = {row[0] for row in cur.fetchall()}
+    problems = []
+    for person_id, number in people.items():
+        forms = refit.forms_of([w.reg for w in words.get(person_id, ())], held)
+        keys = {k for ks, _ in forms for k in ks}
+        if {body for _, body in forms} != stored[person_id][1]:
+            problems.append(
+                f"person {number}: its forms are not what its sources say (lianxin index rebuild)"
+            )
+        elif keys - stored[person_id][0] - held.crowd:
+            problems.append(f"person {number}: keys are missing (lianxin index rebuild)")
+        own = {w.form.id_no for w in words.get(person_id, ()) if w.form.id_state == OWN and not w.disputed}
+        if len(own) > 1 and person_id not in asked and not _by_hand(cur, person_id):
+            problems.append(
+                f"person {number} has {len(own)} valid identity numbers, and nobody has been asked"
+            )
+    return problems
+
+
+def _by_hand(cur: Any, person_id: int) -> bool:
+    """Whether people have put registrations together under this person."""
+    cur.execute(
+        "SELECT EXISTS (SELECT 1 FROM index_linkevent WHERE person_id = %s AND kind IN ('merged', 'moved', 'split'))",
+        [person_id],
+    )
+    return bool(cur.fetchone()[0])
