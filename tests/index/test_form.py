@@ -268,6 +268,7 @@ def test_generic_values_are_left_out():
         "",
     )
     assert set(notes) >= {"id_generic", "phone_filler"}
+    assert form_of(reg(name="王芳之子", mother_id_no=OWN), generic).mother_id == ""
 
 
 def test_a_fhir_patient_tells_its_mother_but_not_its_husband():

@@ -137,6 +137,9 @@ def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form
         notes.append("newborn" if read.kind == NEWBORN else "placeholder")
     mother_id = documents.number(reg.mother_id_no, now)
     guardian_id = documents.number(reg.guardian_id_no, now)
+    if generic.ids:
+        mother_id = "" if mother_id in generic.ids else mother_id
+        guardian_id = "" if guardian_id in generic.ids else guardian_id
     doc = documents.read(reg.id_type, reg.id_no, born, now, notes, (mother_id, guardian_id), generic)
     card = documents.card(reg.card)
     if len(card) == 18 and documents.valid(
