@@ -175,7 +175,7 @@ def quality(request: HttpRequest) -> HttpResponse:
     if not request.scope.everything and not request.scope.may("relink"):
         days = days.filter(institution_id__in=request.scope.institution_ids)
     last = _day(request.GET.get("day", "")) or days.order_by("-day").values_list("day", flat=True).first()
-    rows = (
+    rows: list[Any] = (
         list(days.filter(day=last).select_related("institution").order_by("-registrations", "pk"))
         if last
         else []
@@ -184,7 +184,7 @@ def quality(request: HttpRequest) -> HttpResponse:
         _rates(row)
     chosen = request.GET.get("institution", "")
     one = Institution.objects.filter(pk=int(chosen)).first() if chosen.isdigit() else None
-    points = list(days.filter(institution=one).order_by("-day")[:DAYS]) if one else []
+    points: list[Any] = list(days.filter(institution=one).order_by("-day")[:DAYS]) if one else []
     for point in points:
         _rates(point)
     trend = {

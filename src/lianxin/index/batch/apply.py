@@ -15,7 +15,6 @@ from django.db.models import Case, IntegerField, Q, Value, When
 
 from lianxin.access import audit
 from lianxin.access.errors import Invalid
-from lianxin.access.models import Account
 from lianxin.access.scope import Scope
 from lianxin.index import links, reviews, vault
 from lianxin.index.batch.models import Proposal, ProposedChange
@@ -125,7 +124,7 @@ def _slice() -> int | None:
 
 
 def _scope(proposal: Proposal) -> Scope:
-    who = Account.objects.filter(pk=proposal.decided_by_id).first()
+    who = proposal.decided_by
     name = f", accepted by {who.username}" if who else ""
     return Scope.system(f"index proposal {proposal.pk}{name}")
 

@@ -135,7 +135,7 @@ def link(
     found.clear()
     clock.done("pairs")
     verdict, kind, kinds = judged(pairs, model)
-    at = partial(np.searchsorted, rid)
+    at: Callable[[Any], Any] = partial(np.searchsorted, rid)
     left, right = at(pairs.left), at(pairs.right)
     same_person = (pid[left] == pid[right]) & (pid[left] != 0)
     links = (verdict == policy.AUTO) | ((verdict == policy.REVIEW) & same_person)

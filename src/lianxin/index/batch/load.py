@@ -211,7 +211,7 @@ class _Load:
                     [wanted],
                 )
                 held = cur.fetchall()
-        columns = list(zip(*held, strict=True)) if held else [[], [], [], []]
+        columns: list[Any] = list(zip(*held, strict=True)) or [(), (), (), ()]
         duck.put(
             "held",
             pa.table(

@@ -106,7 +106,7 @@ def train_from_index(
                 told("read")
             people = int(run.columns("SELECT count(DISTINCT pid) AS n FROM source")["n"][0])
             begin = start or active.current_model()
-            record = {
+            record: dict[str, Any] = {
                 "by": scope.name,
                 "at": clock.now().isoformat(timespec="seconds"),
                 "start": begin.version,
