@@ -106,8 +106,7 @@ class PeerForm(forms.ModelForm):
         client = self.fields["client"]
         assert isinstance(client, forms.ModelChoiceField)
         client.queryset = Client.objects.filter(institution__isnull=False).order_by("name")
-        if self.instance.pk:
-            self.initial["addresses"] = " ".join(self.instance.addresses)
+        self.initial["addresses"] = " ".join(self.instance.addresses)
 
     def clean_addresses(self) -> list[str]:
         """Networks, as they will be compared."""
