@@ -33,7 +33,7 @@ def update(cur: Any, scope: Scope, item: engine.Item, known: store.Source) -> en
     if not store.still_there(cur, [known.person_id]):
         cur.execute("SELECT person_id FROM index_sourcerecord WHERE id = %s FOR UPDATE", [known.source_id])
         known.person_id = cur.fetchone()[0]
-        known.number = store.still_there(cur, [known.person_id])[known.person_id][0]
+        known.number = store.still_there(cur, [known.person_id])[known.person_id][0] or ""
     words = refit.words_of(cur, [known.person_id])[known.person_id]
     old = next(w for w in words if w.source_id == known.source_id)
     seen = store.look(cur, [item.keys])

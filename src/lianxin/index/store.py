@@ -140,7 +140,7 @@ def plain(cur: Any) -> psycopg.Cursor[Any]:
     """A psycopg cursor that binds values at the server, on the connection of Django's or psycopg's ``cur``."""
     inner = getattr(cur, "cursor", None)
     if inner is None or callable(inner):
-        return cur  # type: ignore[no-any-return]
+        return cur
     return psycopg.Cursor(inner.connection)
 
 
