@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from lianxin.index.form import NEWBORN, PLACEHOLDER, Form
 from lianxin.index.match.levels import FIELDS, LEVELS, POSITION, compare, number
-from lianxin.index.match.model import POLICY, Model
+from lianxin.index.match.model import DEFAULT, POLICY, Model
 from lianxin.index.match.score import CERTAIN, CERTAINLY_NOT, grade, levels_bits, parts, probability
 
 Parts = tuple[tuple[str, str, float], ...]
@@ -61,7 +61,7 @@ _OTHER_NAME_REVIEW: bool = POLICY["same_number_other_name"]
 _SURE: float = POLICY["sure"]
 _CONTRADICTION: float = POLICY["contradiction"]
 
-_BORN_APART = frozenset({number("born", c) for c in ("edits", "decade", "other")})
+_BORN_APART = frozenset({number("born", c) for c in ("edits", "guardian", "decade", "other")})
 """Birth dates that no slip explains: only a number of one's own outweighs them."""
 
 AUTO, REVIEW, NO = 2, 1, 0
@@ -291,9 +291,16 @@ def _kind(vector: tuple[int, ...]) -> str:
     return "look_alike"
 
 
-def blocked(a: Sequence[Form], b: Sequence[Form]) -> bool:
-    """Whether any registration of one person vetoes any of another."""
-    return any(vetoed(compare(x, y)) for x in a for y in b)
+def blocked(a: Sequence[Form], b: Sequence[Form], model: Model = DEFAULT) -> bool:
+    """Whether any registration of one person vetoes or contradicts any of another: A~B and B~C make no A~C."""
+    for x in a:
+        for y in b:
+            vector = compare(x, y)
+            if vetoed(vector) or (vector[_BORN] in _BORN_APART and not _numbered(vector)):
+                return True
+            if levels_bits(vector, x, y, model) < _CONTRADICTION and not _numbered(vector):
+                return True
+    return False
 
 
 def decide(
@@ -319,7 +326,7 @@ def decide(
         for other in judged[1:]:
             if other.verdict != AUTO:
                 continue
-            if other.candidate.apart & joined or any(blocked(c, other.candidate.forms) for c in (members,)):
+            if other.candidate.apart & joined or blocked(members, other.candidate.forms, model):
                 if target.bits - other.bits < _MARGIN:
                     target = None
                     break
