@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import io
 import itertools
@@ -152,14 +153,29 @@ def test_what_cannot_be_evaluated_is_told(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     assert CliRunner().invoke(index, ["evaluate", str(file)]).exit_code == 1
     assert CliRunner().invoke(index, ["generate", "--county", "atlantis"]).exit_code == 1
+    with pytest.raises(evaluate.CannotEvaluate, match="--engine memory"):
+        evaluate.evaluate(kit.from_rows(["name", "person"], [["张三", "1"]]), engine="database", orders=1)
     with pytest.raises(evaluate.CannotEvaluate, match="no model file"):
         evaluate.choose_model(str(file), [])
+
+
+@pytest.mark.django_db
+def test_the_running_index_decides_as_the_one_in_memory_and_refuses_people_of_others() -> None:
+    rows = io.StringIO()
+    kit.write_csv(rows, 200, 12)
+    header, *lines = list(csv.reader(rows.getvalue().splitlines()))
+    in_memory = evaluate.evaluate(kit.from_rows(header, lines))
+    in_database = evaluate.evaluate(kit.from_rows(header, lines), engine="database")
+    for figure in ("linkage", "causes"):
+        assert in_database[figure] == in_memory[figure]
+    with pytest.raises(ValueError, match="already holds people"):
+        evaluate.evaluate(kit.from_rows(header, lines), engine="database")
 
 
 def test_orders_of_arrival_agree_on_a_quiet_file() -> None:
     rows = io.StringIO()
     kit.write_csv(rows, 150, 8)
-    header, *lines = [line.split(",") for line in rows.getvalue().splitlines()]
+    header, *lines = list(csv.reader(rows.getvalue().splitlines()))
     report = evaluate.evaluate(kit.from_rows(header, lines), orders=2)
     assert report["orders"]["differing_pairs"] < 0.05
     assert report["linkage"]["precision"] == 1.0

@@ -63,6 +63,8 @@ def evaluate(
         raise CannotEvaluate(
             "no column says which registrations are of one person; say which: --map person=COLUMN"
         )
+    if orders and engine == "database":
+        raise CannotEvaluate("other orders of arrival need an index that can be emptied: use --engine memory")
     say = told or (lambda word: None)
     forms = [form_of(reg) for reg in labelled.registrations]
     weights = choose_model(model, forms)
