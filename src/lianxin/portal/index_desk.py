@@ -150,7 +150,6 @@ def _context(request: HttpRequest, item: ReviewItem) -> dict[str, Any]:
         "place_names": str(T("、", ", ")).join(named(p, "short") for p in places.values()),
         "seen": reviews.state_of(item),
         "waited": compare.waited(item.opened_at),
-        "figures": reviews.counts(request.scope),
         "last": reviews.last(request.scope),
         "review_keys": True,
     }
