@@ -86,6 +86,10 @@ class Listener:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        """Let the threads finish, and let go of their connections to the database."""
         self._pool.shutdown(wait=True)
         for held in self._held.values():
             held.inc_thread_sharing()
