@@ -39,9 +39,11 @@ def rebuild() -> None:
     with transaction.atomic(), connection.cursor() as cur:
         cur.execute("LOCK TABLE index_form IN ACCESS EXCLUSIVE MODE")
         made = building.forms(
-            cur, lambda done, total: say(f"{done:,} / {total:,}"), active.fresh(cur).generic
+            cur,
+            lambda done, total: say(f"{done:,} / {total:,}", f"{done:,} / {total:,}"),
+            active.fresh(cur).generic,
         )
-    say(f"{made:,} forms · 比对形式")
+    say(f"已重建 {made:,} 份比对形式", f"{made:,} forms made anew")
 
 
 @index.command(short_help="Write labelled synthetic registrations · 生成带标签的登记")
