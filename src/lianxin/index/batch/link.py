@@ -174,7 +174,7 @@ def link(
         "pairs": int(compared),
         "scored": len(pairs.bits),
         "links": int(links.sum()),
-        "refused": int(refused.sum()),
+        "refused": int((refused & (grouped.label[left] != grouped.label[right])).sum()),
         "groups": len(np.unique(grouped.label)),
         "reviews": len(best),
         "seconds": clock.laps,

@@ -85,8 +85,8 @@ def _count(day: dt.date) -> int:
         add([(row[0], row[2]) for row in cur.fetchall()], "suspected")
         cur.execute(_STOCK)
         add(cur.fetchall(), "people", "doubles", "alone")
-        cur.execute(_SAMPLED, {"since": since, "until": until, "sample": SAMPLE})
         generic = active.fresh(cur).generic
+        cur.execute(_SAMPLED, {"since": since, "until": until, "sample": SAMPLE})
         for institution, stored in cur.fetchall():
             found.setdefault(institution, Counter()).update(_quality(bytes(stored), generic))
         if found:
