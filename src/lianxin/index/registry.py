@@ -19,9 +19,10 @@ from lianxin.access.scope import Scope
 from lianxin.index import engine, numbers
 from lianxin.index.asking import Explained, Matched, explain, match
 from lianxin.index.engine import POLICY, Registered
-from lianxin.index.facts import Registration, id_blind, read_id, tidy
+from lianxin.index.facts import id_blind, read_id, tidy
 from lianxin.index.finding import Hit, age_on, find
 from lianxin.index.foreign import registration_from_patient
+from lianxin.index.form import Registration
 from lianxin.index.golden import golden_patient, mask_id, mask_name, mask_phone
 from lianxin.index.hooks import on_repoint
 from lianxin.index.links import merge, move, unmerge
