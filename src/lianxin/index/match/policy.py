@@ -256,7 +256,7 @@ def _newborn(vector: tuple[int, ...], both: bool, total: float, model: Model) ->
         return (REVIEW, "newborn") if own else (NO, "")
     signs = _cradle(vector)
     single = vector[_TWIN] != _TWIN_HALF or both
-    if signs >= 2 and single and vector[_SEX] and vector[_CARD] <= _CARD_SAME:
+    if signs >= 2 and single and vector[_SEX] and vector[_CARD] != _CARD_OTHER:
         return AUTO, ""
     if not single and total < model.review:
         return NO, ""
@@ -269,7 +269,7 @@ def _cradle(vector: tuple[int, ...]) -> int:
     signs = 2 * (vector[_PHONE] == _PHONE_SAME) + 2 * number
     signs += (vector[_MOTHER] == _MOTHER_NAME) + (vector[_ADDRESS] == _HOUSE)
     told = vector[_MOTHER] in (_MOTHER_NAME, _MOTHER_NUMBER)
-    against = (vector[_PHONE] == _PHONE_OTHER and not told) + (vector[_CARD] > _CARD_SAME)
+    against = (vector[_PHONE] == _PHONE_OTHER and not told) + (vector[_CARD] == _CARD_OTHER)
     return max(signs - against, 1 if signs else 0)
 
 
