@@ -190,7 +190,7 @@ def test_only_one_load_at_a_time_and_only_for_ones_own_institution(here: Institu
 @pytest.fixture
 def split_index(here: Institution) -> tuple[Institution, list[Registration]]:
     """An index in which a person is in two, and two people are one: what better weights would mend."""
-    regs = data.registrations(here.pk, 40)
+    regs = data.registrations(here.pk, 60)
     once(regs)
     return here, regs
 

@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
+from playwright.sync_api import Page, expect
 
 from lianxin.access.models import Account, AuditEvent
 from lianxin.access.scope import Scope
@@ -24,6 +25,7 @@ from lianxin.network import roles
 from lianxin.standards import clock
 from tests.factories import make_post, make_practitioner, make_resident_id
 from tests.portal.conftest import Town, _hash
+from tests.portal.test_browser import clean, sign_in
 
 As = Callable[..., Client]
 SYSTEM = Scope.system("test")
@@ -160,3 +162,28 @@ def test_a_days_figures_per_institution(as_: As, boss: Client, town: Town) -> No
         assert boss.get(reverse("portal:index_quality") + query).status_code == 200
     assert as_("desk").get(reverse("portal:index_quality")).status_code == 200
     assert as_("manager").get(reverse("portal:index_quality")).status_code == 403
+
+
+@pytest.mark.browser
+def test_a_proposal_on_a_desktop_and_a_phone(
+    page: Page, live: str, boss: Client, proposal: Proposal, tmp_path: Path
+) -> None:
+    sign_in(page, live, "index")
+    for path, name in (
+        ("/index/batch", "batch"),
+        (f"/index/batch/{proposal.pk}", "proposal"),
+        ("/index/quality", "quality"),
+    ):
+        for width in (1440, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.goto(live + path)
+            if name == "proposal":
+                page.locator("summary").first.click()
+                expect(page.locator(".waterfall-bits").first).to_be_visible()
+            clean(page)
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            page.screenshot(path=str(tmp_path / f"{name}-{width}.png"), full_page=True)
+    page.goto(f"{live}/index/batch/{proposal.pk}")
+    page.fill("#note", "看过")
+    page.click("button[value=accept]")
+    expect(page.locator(".status").first).to_have_text("执行中")
