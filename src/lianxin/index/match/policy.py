@@ -229,7 +229,7 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
 def _numbered(vector: tuple[int, ...]) -> bool:
     """Whether a number of the person's own agrees."""
     return (
-        vector[_ID] in (_OWN, _DOCUMENT, _SAME_WRONG)
+        vector[_ID] in (_OWN, _DOCUMENT, _SAME_WRONG, _NAMED)
         or vector[_CARD] == _CARD_SAME
         or vector[_CERT] == _CERT_SAME
     )
