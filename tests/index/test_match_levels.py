@@ -54,7 +54,7 @@ def level(field: str, **change: Any) -> str:
         ("id", {"id_no": "370991198002031234", "id_state": 2}, "edit"),
         ("id", {"id_no": "110101199003070012", "id_state": 3}, "lent"),
         ("id", {"id_state": 3}, "named"),
-        ("id", {"id_state": 3, "pinyin": "limei"}, "shared"),
+        ("id", {"id_state": 3, "name": "李梅", "pinyin": "limei"}, "shared"),
         ("id", {"id_type": "03"}, "missing"),
         ("born", {}, "of_id"),
         ("born", {"id_no": ""}, "exact"),
