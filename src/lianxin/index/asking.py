@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connection
 
+from lianxin.access import connections
 from lianxin.access.errors import Invalid
 from lianxin.access.scope import Scope
 from lianxin.index import active, crowds, decisions, numbers, payload, store
@@ -40,10 +41,15 @@ def match(scope: Scope | None, reg: Registration, limit: int = 20, *, cursor: An
     """
     if scope is not None:
         scope.demand("find_person")
+    if cursor is None and not connection.in_atomic_block:
+        return connections.steady(lambda cur: _matched(cur, reg, limit))
     if cursor is None:
         with connection.cursor() as own:
-            return match(None, reg, limit, cursor=own)
-    cur = store.plain(cursor)
+            return _matched(store.plain(own), reg, limit)
+    return _matched(store.plain(cursor), reg, limit)
+
+
+def _matched(cur: Any, reg: Registration, limit: int) -> list[Matched]:
     held = active.ready(cur)
     form = form_of(reg, held.generic)
     near, held = _near(cur, form)

@@ -70,11 +70,15 @@ class Golden:
 
     chosen: dict[str, Spoken]
 
-    def values(self) -> dict[str, Any]:
-        """Column values of ``index_person`` (sealed anew at each call)."""
+    def _number(self) -> str:
+        form = self.chosen["id"].form
+        return form.id_no if form.id_state in (OWN, 4) else ""
+
+    def bare(self) -> dict[str, Any]:
+        """Column values without those that are sealed or follow from the name: enough to see whether anything changed."""
         chosen = self.chosen
         form, where = chosen["id"].form, chosen["address"].reg
-        number = form.id_no if form.id_state in (OWN, 4) else ""
+        number = self._number()
         own = form.id_state == OWN
         said = chosen["sex"]
         sex = _SEX[said.form.sex] or (said.reg.sex if said.reg.sex == "other" else "unknown")
@@ -82,25 +86,33 @@ class Golden:
             sex = "male" if int(number[16]) % 2 else "female"
         born = _date(chosen["birth"].form.born) or (_date(int(number[6:14])) if own else None)
         name, phone = _name(chosen["name"]), chosen["phone"].form.phone
-        key = name_key(name)
         home = chosen["home"].reg.home_institution_id
         return {
             "name": name,
             "sex": sex,
             "birth_date": born,
             "id_type": form.id_type if number else "",
-            "id_sealed": seal.seal(number),
             "id_blind": id_blind(form.id_type, number) if number else None,
-            "phone_sealed": seal.seal(phones.shown(chosen["phone"].reg.phone, phone)),
             "phone_blind": phone_blind(phone) if phone else None,
             "phone_tail": phone[-4:],
             "address": tidy(where.address)[:300],
             "division": where.division[:12],
             "village": tidy(where.village)[:80],
             "home_institution_id": home,
+            "deceased_on": _date(chosen["deceased"].form.died),
+        }
+
+    def values(self) -> dict[str, Any]:
+        """Column values of ``index_person`` (sealed anew at each call)."""
+        bare, phone = self.bare(), self.chosen["phone"]
+        name = bare["name"]
+        key = name_key(name)
+        return {
+            **bare,
+            "id_sealed": seal.seal(self._number()),
+            "phone_sealed": seal.seal(phones.shown(phone.reg.phone, phone.form.phone)),
             "pinyin": (pinyin.full(name) or key)[:400],
             "initials": (pinyin.initials(name) or key)[:120],
-            "deceased_on": _date(chosen["deceased"].form.died),
             "golden": self.origin(),
         }
 

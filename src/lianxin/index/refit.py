@@ -72,15 +72,12 @@ def composed(
 
     ``origins``: a value that now comes from another source is a difference too; without it the first who said it stays named.
     """
-    row = golden.compose(words).row()
-    differs = any(
-        _text(value) != kept[_AT[name]]
-        for name, value in zip(golden.COLUMNS, row, strict=True)
-        if not name.endswith("_sealed") and name != "golden"
-    )
+    made = golden.compose(words)
+    bare = made.bare()
+    differs = any(_text(value) != kept[_AT[name]] for name, value in bare.items())
     if not differs and origins:
-        differs = orjson.loads(row[_AT["golden"] - 1]) != orjson.loads(kept[_AT["golden"]] or "{}")
-    return (row if differs else None), row[_AT["home_institution_id"] - 1]
+        differs = made.origin() != orjson.loads(kept[_AT["golden"]] or "{}")
+    return (made.row() if differs else None), bare["home_institution_id"]
 
 
 def _text(value: Any) -> str | None:

@@ -12,6 +12,7 @@ import datetime as dt
 import select
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -233,15 +234,15 @@ _PEOPLE = f"""
 SELECT 1, r.n, f.person_id, h.n, f.body, {{number}} FROM unnest(%s::bigint[], %s::text[]) AS r(n, keys),
  LATERAL (SELECT i.person_id, count(*) AS n FROM (
    SELECT person_id FROM index_form WHERE keys && r.keys::int4[] LIMIT {HITS}) i GROUP BY i.person_id) h,
- LATERAL (SELECT person_id, body FROM index_form WHERE person_id = h.person_id LIMIT {MEMBERS}) f{{numbered}}"""
-_UNNUMBERED = _PEOPLE.format(number="NULL::text", numbered="")
-_NUMBERED = _PEOPLE.format(number="p.number", numbered=", index_person p WHERE p.id = h.person_id")
+ LATERAL (SELECT person_id, body FROM index_form WHERE person_id = h.person_id LIMIT {MEMBERS}) f"""
+_UNNUMBERED = _PEOPLE.format(number="NULL::text")
+# Not a join: a plan made once for any number of newcomers would read every person into a hash table.
+_NUMBERED = _PEOPLE.format(number="(SELECT p.number FROM index_person p WHERE p.id = h.person_id)")
 _MARKS = f"SELECT 2, {', '.join(active.MARKS)}, NULL::bytea, NULL::text"
 _SOURCES = """
-SELECT 0, r.n, s.person_id, s.id, s.payload_hash, p.number
+SELECT 0, r.n, s.person_id, s.id, s.payload_hash, (SELECT p.number FROM index_person p WHERE p.id = s.person_id)
  FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS r(n, i, y, l)
- JOIN index_sourcerecord s ON s.institution_id = r.i AND s.system = r.y AND s.local_id = r.l
- JOIN index_person p ON p.id = s.person_id"""
+ JOIN index_sourcerecord s ON s.institution_id = r.i AND s.system = r.y AND s.local_id = r.l"""
 _LOOK = Prepared(f"{_MARKS} UNION ALL {_SOURCES} UNION ALL {_UNNUMBERED}", 6)
 _MEET = Prepared(f"{_MARKS} UNION ALL {_NUMBERED}", 2)
 
@@ -347,8 +348,93 @@ ne AS (
  INSERT INTO index_linkevent (person_id, source_id, kind, before, after, reason, account_id, client_id, at, decision)
  SELECT person, id, kind, '{{}}', '{{}}', '', %s::bigint, %s::bigint, at, decision FROM g ORDER BY id)"""
 _WRITE_MANY = Prepared(f"{_WRITE} SELECT 1", _WRITE.count("%s"))
-_EVENT = f"{_WRITE}, na AS ({audit.INSERTION} RETURNING id) SELECT id FROM na"
-_WRITE_ONE = Prepared(_EVENT, _EVENT.count("%s"), binary=(_EVENT.count("%s"),))
+_BARE_KEYS = "{keys}::int4[]"
+_OTHER_KEYS = "NULLIF(ARRAY(SELECT unnest({keys}::int4[]) EXCEPT SELECT unnest(o.keys) FROM index_form o WHERE o.person_id = {person}), '{{}}')"
+
+
+@cache
+def _single(new: bool, changed: bool, form: bool, terms: int) -> Prepared:
+    """The statement that writes one registration with the event of the audit: plain values, and only the parts that are needed.
+
+    A set-based one opens every table and makes rows of arrays, which for a single registration costs more than the rows. Values:
+    see :func:`_write_one`.
+    """
+    count, raw = 0, []
+
+    def value(kind: str) -> str:
+        nonlocal count
+        count += 1
+        if kind == "bytea":
+            raw.append(count)
+        return f"${count}::{kind}"
+
+    person, source, at, institution = value("bigint"), value("bigint"), value("timestamptz"), value("bigint")
+    parts = []
+    if new:
+        head = f"{value('text')}, {value('text')}"
+        fields = ", ".join(value(TYPES.get(c, "text")) for c in golden.COLUMNS)
+        parts.append(
+            f"np AS (INSERT INTO index_person (id, number, card_number, status, version, {_GOLDEN})"
+            f" VALUES ({person}, {head}, 'active', 1, {fields}))"
+        )
+    if changed:
+        fields = ", ".join(f"{c} = {value(TYPES.get(c, 'text'))}" for c in golden.COLUMNS)
+        parts.append(f"up AS (UPDATE index_person SET {fields}, version = version + 1 WHERE id = {person})")
+    named = ", ".join(value("text") for _ in range(3))
+    parts.append(
+        "ns AS (INSERT INTO index_sourcerecord (id, institution_id, system, local_id, patient_id, person_id, payload, payload_hash,"
+        f" received_at, version, disputed) VALUES ({source}, {institution}, {named}, {person}, {value('bytea')}, {value('bytea')},"
+        f" {at}, 1, false))"
+    )
+    if form:
+        keys = (_BARE_KEYS if new else _OTHER_KEYS).format(keys=value("text"), person=person)
+        parts.append(
+            f"nf AS (INSERT INTO index_form (person_id, keys, body) VALUES ({person}, {keys}, {value('bytea')}))"
+        )
+    rows = ", ".join(
+        f"({person}, {value('bigint')}, {value('text')}, 'index', {at}, {value('timestamptz')})"
+        for _ in range(terms)
+    )
+    parts.append(
+        "nr AS (INSERT INTO access_relationship (person_id, institution_id, kind, source, since, until)"
+        f" VALUES {rows} {relationships.EXTEND})"
+    )
+    parts.append(
+        "ne AS (INSERT INTO index_linkevent (person_id, source_id, kind, before, after, reason, account_id, client_id, at, decision)"
+        f" VALUES ({person}, {source}, {value('text')}, '{{}}', '{{}}', '', {value('bigint')}, {value('bigint')}, {at},"
+        f" {value('bytea')}))"
+    )
+    event = audit.INSERTION
+    while "%s" in event:
+        count += 1
+        event = event.replace("%s", f"${count}", 1)
+    raw.append(count)
+    parts.append(f"na AS ({event} RETURNING id)")
+    return Prepared(f"WITH {', '.join(parts)} SELECT id FROM na", count, binary=raw)
+
+
+def _plain_value(given: Any) -> bytes | None:
+    return given if isinstance(given, bytes) else text(given)
+
+
+def _write_one(cur: Any, batch: Batch, event: audit.Entry, after: Sequence[Step]) -> tuple[int, bytes]:
+    """One registration, its event of the audit, and what follows: see :func:`write`."""
+    (row,) = batch.rows
+    values: list[Any] = [row.person_id, row.source_id, batch.at, row.institution_id]
+    for _, number, card, fields in batch.people:
+        values += [number, card, *fields]
+    for _, fields in batch.changed:
+        values += fields
+    values += [row.system, row.local_id, row.patient_id, row.payload, row.digest]
+    for _, keys, body, _ in batch.forms:
+        values += [numbers(keys) if keys else None, vault.close_packed(body)]
+    for _, institution, kind in sorted(batch.terms):
+        values += [institution, kind, batch.terms[row.person_id, institution, kind]]
+    values += [row.kind, batch.account_id, batch.client_id, row.decision]
+    told, digest = audit.values(cur, event)
+    statement = _single(bool(batch.people), bool(batch.changed), bool(batch.forms), len(batch.terms))
+    found = together(cur, [(statement, [*map(_plain_value, values), *told]), *after])[0]
+    return whole(found.get_value(0, 0)), digest
 
 
 @dataclass(slots=True)
@@ -388,6 +474,8 @@ def write(
 ) -> tuple[int, bytes] | None:
     """Write persons, registrations, forms, terms and events of the log; with ``event`` also that of the audit, whose id and digest
     are returned (on a connection that links later, whoever commits sees to the link). ``after``: what is to be done then (commit)."""
+    if event is not None:
+        return _write_one(cur, batch, event, after)
     people, rows, forms, terms = batch.people, batch.rows, batch.forms, batch.terms
     given: list[str | None] = [
         numbers([p[0] for p in people]),
@@ -422,12 +510,8 @@ def write(
         None if batch.client_id is None else str(batch.client_id),
     ]
     values = [None if v is None else v.encode() for v in given]
-    if event is None:
-        together(cur, [(_WRITE_MANY, values), *after])
-        return None
-    told, digest = audit.values(cur, event)
-    found = together(cur, [(_WRITE_ONE, [*values, *told]), *after])[0]
-    return whole(found.get_value(0, 0)), digest
+    together(cur, [(_WRITE_MANY, values), *after])
+    return None
 
 
 _STILL_SQL = (
