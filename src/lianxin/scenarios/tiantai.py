@@ -121,6 +121,7 @@ def blueprint(seed: int) -> Blueprint:
     for code, *_ in TOWNS:
         plan.agreements.append((LEAD, code, "referral", f"天医共体〔2019〕{len(plan.agreements) + 1}号"))
     plan.agreements.append((LEAD, TCM, "referral", f"天医共体〔2019〕{len(plan.agreements) + 1}号"))
+    plan.staff(rng, LEAD, "index_manager", "信息科主管")
     return plan
 
 

@@ -93,6 +93,7 @@ def blueprint(seed: int) -> Blueprint:
         )  # fmt: skip
         plan.staff(rng, clinic, "village_doctor", "乡村医生")
         plan.agreements.append((HEAD, code, "referral", f"西一医集〔2016〕{len(plan.agreements) + 1}号"))
+    plan.staff(rng, HEAD, "index_manager", "集团管理部")
     return plan
 
 
