@@ -98,23 +98,34 @@ def choose(
 ) -> Chosen | None:
     """Choose the source of a field; None when nobody says anything. ``own``: the form with the person's own number."""
     value = VALUE[name]
-    said = [w for w in words if value(w) is not None]
+    said = [(w, v) for w in words if (v := value(w)) is not None]
     if not said:
         return None
     if len(said) == 1:
-        return Chosen(said[0], "only", [])
+        return Chosen(said[0][0], "only", [])
     counts: dict[Any, int] = {}
-    for word in said:
-        counts[value(word)] = counts.get(value(word), 0) + 1
+    for _, v in said:
+        counts[v] = counts.get(v, 0) + 1
     rule = _RULES["fields"][name]
-    ranks = [([_ask(q, w, value(w), counts, own) for q in rule], w.source_id, w) for w in said]
-    ranks.sort(key=lambda r: r[:2], reverse=True)
-    best = ranks[0][2]
-    rest = [r for r in ranks[1:] if value(r[2]) != value(best)]
-    if not rest:
-        return Chosen(best, "agreed", [])
-    why = next((q for q, a, b in zip(rule, ranks[0][0], rest[0][0], strict=True) if a != b), "recency")
-    return Chosen(best, why, [r[2] for r in rest] if others else [])
+    if len(counts) == 1:  # the rule tells only whose word it is: what asks about the value has one answer
+        asked = [q for q in rule if q not in _OF_VALUE]
+        return Chosen(max(said, key=lambda s: _rank(asked, *s, counts, own))[0], "agreed", [])
+    ranks = [(_rank(rule, *s, counts, own), s) for s in said]
+    ranks.sort(key=lambda r: r[0], reverse=True)
+    first, (best, shown) = ranks[0]
+    rest = [(rank, w) for rank, (w, v) in ranks[1:] if v != shown]
+    why = next((q for q, a, b in zip(rule, first, rest[0][0], strict=False) if a != b), "recency")
+    return Chosen(best, why, [w for _, w in rest] if others else [])
+
+
+_OF_VALUE = frozenset(("agrees", "frequency"))
+
+
+def _rank(
+    rule: Sequence[str], word: Spoken, value: Any, counts: dict[Any, int], own: Form | None
+) -> list[Any]:
+    """The answers to a rule's questions, and the source's number last."""
+    return [*[_ask(q, word, value, counts, own) for q in rule], word.source_id]
 
 
 def _ask(question: str, word: Spoken, value: Any, counts: dict[Any, int], own: Form | None) -> Any:

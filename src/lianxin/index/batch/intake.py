@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lianxin.index.batch import workers
 from lianxin.index.form import NOTHING, Generic, Registration, form_of, pack
 
 PIECE = 8 << 20
@@ -139,6 +140,11 @@ def _refuse(out: Prepared, place: str, why: str) -> None:
 
 def prepare(share: Share, setting: Setting) -> Prepared:
     """Normalise a share: its forms with keys for linking, its rows (sealed payload, digest, packed form) for the tables."""
+    with workers.uncollected():
+        return _prepare(share, setting)
+
+
+def _prepare(share: Share, setting: Setting) -> Prepared:
     import pyarrow as pa
 
     from lianxin.index import payload

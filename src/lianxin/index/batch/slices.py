@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lianxin.index.batch import reading
+from lianxin.index.batch import reading, workers
 from lianxin.index.batch.copying import copy
 
 SLICE = 5_000
@@ -40,6 +40,11 @@ class Written:
 
 def write_part(path: Path, terms: Terms) -> Written:
     """Write one part's file (columns of :data:`lianxin.index.batch.intake.ROW_FIELDS`, label, pid, pos, slice)."""
+    with workers.uncollected():
+        return _write_part(path, terms)
+
+
+def _write_part(path: Path, terms: Terms) -> Written:
     import pyarrow.parquet as pq
 
     rows = pq.read_table(path).sort_by("pos").to_pylist()

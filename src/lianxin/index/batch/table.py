@@ -15,6 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -44,8 +45,16 @@ def table(rows: Sequence[tuple[int, int, Form]]) -> Any:
     fields = list(zip(*[_values(row[2]) for row in rows], strict=True)) or [()] * len(COLUMNS)
     for (_, kind), values in zip(COLUMNS, fields, strict=True):
         columns.append(pa.array(values, pa.int32() if kind == "int" else pa.string()))
-    columns.append(pa.array([keys.keys_of(row[2]) for row in rows], pa.list_(pa.int32())))
+    columns.append(_keys([keys.digests_of(row[2]) for row in rows]))
     return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _keys(digests: Sequence[Sequence[bytes]]) -> Any:
+    """Lists of 4-byte digests as lists of whole numbers, without a Python number for each."""
+    ends = np.zeros(len(digests) + 1, np.int32)
+    np.cumsum([len(one) for one in digests], out=ends[1:])
+    values = np.frombuffer(b"".join(map(b"".join, digests)), ">i4").astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values))
 
 
 def write(table: Any, path: Path) -> None:

@@ -6,8 +6,10 @@ placeholder makes a key. About eleven a registration; a person's other spellings
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
+from struct import unpack
 
 from lianxin.access import seal
 from lianxin.index.form import LATIN, MINORITY, NAMED, NEWBORN, Form, readings
@@ -19,8 +21,20 @@ def _key() -> bytes:
     return seal.key("index-keys")
 
 
-def _small(value: str) -> int:
-    return int.from_bytes(blake2b(value.encode(), digest_size=4, key=_key()).digest(), "big", signed=True)
+@cache
+def _keyed() -> Callable[[], blake2b]:
+    """Copies of a digest that has taken its key already: half of what taking it each time costs."""
+    return blake2b(digest_size=4, key=_key()).copy
+
+
+def digests_of(form: Form) -> list[bytes]:
+    """The keys as they come out of the digest: 4 bytes each, big-endian and signed, each once."""
+    fresh, out = _keyed(), []
+    for value in values_of(form):
+        made = fresh()
+        made.update(value.encode())
+        out.append(made.digest())
+    return list(dict.fromkeys(out))
 
 
 def _large(value: str) -> int:
@@ -109,7 +123,8 @@ def _latin(form: Form, day: str, month_day: int) -> list[str]:
 
 def keys_of(form: Form) -> list[int]:
     """Signed 32-bit keys of a registration, each once; empty when it says nothing that could find anybody."""
-    return list(dict.fromkeys(_small(value) for value in values_of(form)))
+    found = digests_of(form)
+    return list(unpack(f">{len(found)}i", b"".join(found)))
 
 
 def locks_of(form: Form) -> list[int]:

@@ -73,6 +73,6 @@ def _usable(digits: str, generic: Generic) -> str:
     if not 7 <= len(digits) <= 15 or digits in _FILLERS or digits in generic.phones:
         return ""
     tail = digits[-8:]
-    if len(set(tail)) <= 1 or len(set(digits)) <= 2 or any(digits in run for run in _RUNS):
+    if tail == tail[0] * len(tail) or digits in _RUNS[0] or digits in _RUNS[1] or len(set(digits)) <= 2:
         return ""
     return digits
