@@ -73,7 +73,9 @@ def _search(cur: Any, scope: Scope, text: str, limit: int) -> tuple[str, Sequenc
     if len(code) < 2 and code.isascii():
         return "nothing", []
     if numbers.is_card_number(code):
-        return "card", _where(cur, "p.card_number = %s", [code])
+        return "card", _where(
+            cur, "p.number = %s AND p.card_number = %s", [numbers.number_of_card(code), code]
+        )
     if numbers.is_person_number(code) and (found := _where(cur, "p.number = %s", [code])):
         return "number", found
     kind, number, *_ = read_id("", code)

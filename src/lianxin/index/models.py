@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Greatest, Least
@@ -18,7 +19,10 @@ from lianxin.network.models import Institution
 
 
 class Person(ScopedModel):
-    """One human being. ``number`` (主索引号) and ``card_number`` (电子健康卡号) never change and are never used again."""
+    """One human being. ``number`` (主索引号) and ``card_number`` (电子健康卡号) never change and are never used again.
+
+    Both come from one serial: whoever looks for a card number asks for ``numbers.number_of_card`` of it.
+    """
 
     scope_person: ClassVar[str] = "id"
 
@@ -52,7 +56,6 @@ class Person(ScopedModel):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["number"], name="index_person_number"),
-            models.UniqueConstraint(fields=["card_number"], name="index_person_card"),
             models.CheckConstraint(
                 condition=Q(status="active", merged_into__isnull=True)
                 | Q(status="merged", merged_into__isnull=False)
@@ -65,10 +68,8 @@ class Person(ScopedModel):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["id_blind"], condition=Q(id_blind__isnull=False), name="index_person_id_blind"
-            ),
-            models.Index(
+            HashIndex(fields=["id_blind"], condition=Q(id_blind__isnull=False), name="index_person_id_blind"),
+            HashIndex(
                 fields=["phone_blind"], condition=Q(phone_blind__isnull=False), name="index_person_phone"
             ),
             models.Index(fields=["phone_tail"], condition=~Q(phone_tail=""), name="index_person_tail"),
@@ -101,7 +102,7 @@ class SourceRecord(ScopedModel):
     patient_id = models.CharField(max_length=64, null=True, blank=True)
     person = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="sources")
     payload = models.BinaryField()
-    payload_hash = models.BinaryField(max_length=16)
+    payload_hash = models.BinaryField(max_length=8)
     received_at = models.DateTimeField()
     version = models.PositiveIntegerField(default=1)
     disputed = models.BooleanField(default=False)

@@ -53,6 +53,19 @@ def card_number(n: int) -> str:
     return number_with_check(f"{CARD_PREFIX}{_permute(n, 21, _CARD_KEYS):013d}")
 
 
+def number_of_card(card: str) -> str:
+    """The person number given out together with an e-health card number: both come from one serial, so cards need no index of
+    their own. "" for what is no card number of this index."""
+    if not is_card_number(card):
+        return ""
+    value, mask = int(card[len(CARD_PREFIX) : -1]), (1 << 21) - 1
+    left, right = value >> 21, value & mask
+    for key in reversed(_CARD_KEYS):
+        left, right = right ^ (_mix(left, key) & mask), left
+    n = (left << 21) | right
+    return person_number(n) if value <= (1 << 42) - 1 and n < CAPACITY else ""
+
+
 def is_person_number(text: str) -> bool:
     """Whether ``text`` has the form and check digit of a person number."""
     return len(text) == 10 and text.isascii() and text[0] != "0" and number_valid(text)

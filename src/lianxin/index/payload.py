@@ -23,10 +23,11 @@ FIELDS = (
 )  # fmt: skip
 """What a payload holds, in order: new fields are added at the end, none is ever removed."""
 
-DIGEST = 16
+DIGEST = 8
 _SEX = ("unknown", "male", "female", "other")
 _SEX_AT = FIELDS.index("sex")
 _DATES = tuple(FIELDS.index(name) for name in ("birth_date", "deceased_on"))
+_NUMBERS = tuple(FIELDS.index(name) for name in ("id_no", "phone", "division"))
 _EMPTY = (None, "", 0)
 _values = attrgetter(*FIELDS)
 _encode = msgspec.msgpack.Encoder().encode
@@ -41,6 +42,13 @@ def plain(reg: Registration) -> bytes:
     for at in _DATES:
         date = values[at]
         values[at] = date.toordinal() if date else 0
+    for at in _NUMBERS:
+        text = values[at]
+        if text and text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= 18:
+            values[at] = int(text)
+    for at, value in enumerate(values):
+        if type(value) is str and not value.isascii():
+            values[at] = value.encode("gb18030")  # two bytes a Chinese character, and nothing it cannot write
     while values and values[-1] in _EMPTY:
         values.pop()
     return _encode(values)
@@ -76,6 +84,12 @@ def read(
 ) -> Registration:
     """The registration of a plain payload."""
     values: list[Any] = _decode(body)
+    for at in _NUMBERS:
+        if at < len(values) and type(values[at]) is int:
+            values[at] = str(values[at])
+    for at, value in enumerate(values):
+        if type(value) is bytes:
+            values[at] = value.decode("gb18030")
     known = dict(zip(FIELDS, values, strict=False))
     known["sex"] = _SEX[known.get("sex", 0)]
     for name in ("birth_date", "deceased_on"):

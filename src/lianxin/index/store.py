@@ -33,6 +33,7 @@ from lianxin.access.statements import (
 )
 from lianxin.index import active, golden, vault
 from lianxin.index.form import Form, unpack
+from lianxin.index.numbers import number_of_card
 
 HITS = 2000
 """Registrations read behind one newcomer's keys at most; more than that is a crowd, which :mod:`lianxin.index.crowds` notes."""
@@ -203,9 +204,9 @@ class Seen:
 
 
 _OWN_CARDS = Prepared(
-    "SELECT r.n, p.id, f.body FROM unnest(%s::int[], %s::text[]) AS r(n, card)"
-    " JOIN index_person p ON p.card_number = r.card AND p.status = 'active' JOIN index_form f ON f.person_id = p.id",
-    2,
+    "SELECT r.n, p.id, f.body FROM unnest(%s::int[], %s::text[], %s::text[]) AS r(n, card, number) JOIN index_person p"
+    " ON p.number = r.number AND p.card_number = r.card AND p.status = 'active' JOIN index_form f ON f.person_id = p.id",
+    3,
 )
 
 
@@ -217,7 +218,9 @@ def by_own_card(cur: Any, cards: Sequence[tuple[int, str]], people: dict[int, li
     at, shown = zip(*cards, strict=True)
     by_position = dict(cards)
     made: dict[tuple[int, int], Person] = {}
-    for where, who, body in _OWN_CARDS.rows(cur, [numbers(at).encode(), text_array(shown).encode()]):
+    owners = [number_of_card(card) for card in shown]
+    given = [numbers(at).encode(), text_array(shown).encode(), text_array(owners).encode()]
+    for where, who, body in _OWN_CARDS.rows(cur, given):
         n, person_id = whole(where), whole(who)
         person = made.get((n, person_id))
         if person is None:
@@ -413,10 +416,6 @@ def _single(new: bool, changed: bool, form: bool, terms: int) -> Prepared:
     return Prepared(f"WITH {', '.join(parts)} SELECT id FROM na", count, binary=raw)
 
 
-def _plain_value(given: Any) -> bytes | None:
-    return given if isinstance(given, bytes) else text(given)
-
-
 def _write_one(cur: Any, batch: Batch, event: audit.Entry, after: Sequence[Step]) -> tuple[int, bytes]:
     """One registration, its event of the audit, and what follows: see :func:`write`."""
     (row,) = batch.rows
@@ -433,7 +432,8 @@ def _write_one(cur: Any, batch: Batch, event: audit.Entry, after: Sequence[Step]
     values += [row.kind, batch.account_id, batch.client_id, row.decision]
     told, digest = audit.values(cur, event)
     statement = _single(bool(batch.people), bool(batch.changed), bool(batch.forms), len(batch.terms))
-    found = together(cur, [(statement, [*map(_plain_value, values), *told]), *after])[0]
+    plain_values = [v if v is None or type(v) is bytes else text(v) for v in values]
+    found = together(cur, [(statement, [*plain_values, *told]), *after])[0]
     return whole(found.get_value(0, 0)), digest
 
 

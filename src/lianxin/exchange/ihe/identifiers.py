@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lianxin.access.scope import Scope
+from lianxin.index import numbers
 from lianxin.index.golden import CARD_SYSTEM, NUMBER_SYSTEM, RESIDENT_ID_SYSTEM
 from lianxin.record import persons, search, text
 from lianxin.record.problems import Problem
@@ -74,8 +75,10 @@ def holders(cur: Any, system: str, value: str, institution_ids: Iterable[int] | 
 
 
 def _platform(cur: Any, system: str, value: str) -> list[Held]:
-    column = "number" if system == NUMBER_SYSTEM else "card_number"
-    cur.execute(f"SELECT number FROM index_person WHERE {column} = %s", [value])
+    number = value if system == NUMBER_SYSTEM else numbers.number_of_card(value)
+    cur.execute(
+        "SELECT number FROM index_person WHERE number = %s AND %s IN (number, card_number)", [number, value]
+    )
     row = cur.fetchone()
     person_id = persons.by_number(cur, row[0]) if row else None
     return [] if person_id is None else [Held(system, value, person_id, 0)]

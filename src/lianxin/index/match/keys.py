@@ -1,7 +1,7 @@
 """Keys that bring together registrations of one person: two that share none are never compared.
 
 A key is a keyed digest of "kind|value", so that the table of keys tells nobody's birth date. Nothing that is missing or a
-placeholder makes a key. About eleven a registration; a person's other spellings and documents add theirs.
+placeholder makes a key. About nine a registration; a person's other spellings and documents add theirs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from struct import unpack
 
 from lianxin.access import seal
 from lianxin.index.form import LATIN, MINORITY, NAMED, NEWBORN, Form, readings
+from lianxin.index.normal import names
 from lianxin.index.normal.latin import phonetic
 
 
@@ -52,8 +53,6 @@ def values_of(form: Form) -> list[str]:
         out.append(f"i|{form.id_type}|{form.id_no}")
         if form.id_type == "01" and len(form.id_no) == 18:
             out.append(f"s|{form.id_no[6:17]}")
-            out.append(f"g|{form.id_no[:14]}")
-            out.append(f"h|{form.id_no[:6]}|{form.id_no[10:]}")
     if form.card:
         out.append(f"c|{form.card}")
     if form.birth_cert:
@@ -76,13 +75,9 @@ def values_of(form: Form) -> list[str]:
         if form.script == MINORITY and year:
             out.append(f"r|{''.join(sorted(form.name))}|{year}")
         if form.former and year:
-            out.append(f"f|{form.former}|{year}")
-        if year:
-            out.append(f"f|{form.name}|{year}")
+            out.append(f"y|{names.read(form.former).pinyin}|{year}")
         if day:
             out.append(f"n|{form.surname}|{day}|{form.sex}")
-            if form.given:
-                out.append(f"v|{form.given}|{day}")
         out += [f"u|{form.surname}|{phone}" for phone in phones]
     if year:
         out += [f"p|{phone}|{year}" for phone in phones]
