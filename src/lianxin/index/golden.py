@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -102,19 +103,21 @@ class Golden:
             "deceased_on": _date(chosen["deceased"].form.died),
         }
 
-    def values(self) -> dict[str, Any]:
-        """Column values of ``index_person`` (sealed anew at each call)."""
-        bare, phone = self.bare(), self.chosen["phone"]
-        name = bare["name"]
-        key = name_key(name)
-        return {
-            **bare,
-            "id_sealed": seal.seal(self._number()),
-            "phone_sealed": seal.seal(phones.shown(phone.reg.phone, phone.form.phone)),
-            "pinyin": (pinyin.full(name) or key)[:400],
-            "initials": (pinyin.initials(name) or key)[:120],
-            "golden": self.origin(),
-        }
+    def values(self, same: Mapping[str, str | None] = MappingProxyType({})) -> dict[str, Any]:
+        """Column values of ``index_person`` (sealed anew at each call); ``same``: columns known to stay as they are."""
+        out, phone = self.bare(), self.chosen["phone"]
+        name = out["name"]
+        if "id_sealed" not in same:
+            out["id_sealed"] = seal.seal(self._number())
+        if "phone_sealed" not in same:
+            out["phone_sealed"] = seal.seal(phones.shown(phone.reg.phone, phone.form.phone))
+        if "pinyin" not in same:
+            key = name_key(name)
+            out["pinyin"] = (pinyin.full(name) or key)[:400]
+            out["initials"] = (pinyin.initials(name) or key)[:120]
+        out["golden"] = self.origin()
+        out.update(same)
+        return out
 
     def origin(self) -> dict[str, int]:
         """Where each field comes from, short: ``from`` for most of them, and those that come from elsewhere."""
@@ -126,9 +129,9 @@ class Golden:
             out["contact"] = self.chosen["contact"].source_id
         return out
 
-    def row(self) -> list[Any]:
+    def row(self, same: Mapping[str, str | None] = MappingProxyType({})) -> list[Any]:
         """The same as a list in the order of :data:`COLUMNS`, JSON as text."""
-        values = self.values()
+        values = self.values(same)
         return [orjson.dumps(values[c]).decode() if c == "golden" else values[c] for c in COLUMNS]
 
 

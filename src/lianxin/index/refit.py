@@ -74,10 +74,14 @@ def composed(
     """
     made = golden.compose(words)
     bare = made.bare()
-    differs = any(_text(value) != kept[_AT[name]] for name, value in bare.items())
-    if not differs and origins:
-        differs = made.origin() != orjson.loads(kept[_AT["golden"]] or "{}")
-    return (made.row() if differs else None), bare["home_institution_id"]
+    changed = {name for name, value in bare.items() if _text(value) != kept[_AT[name]]}
+    if not changed and not (origins and made.origin() != orjson.loads(kept[_AT["golden"]] or "{}")):
+        return None, bare["home_institution_id"]
+    stays = [] if "id_blind" in changed else ["id_sealed"]
+    if "name" not in changed:
+        stays += ["pinyin", "initials"]
+    row = made.row({name: kept[_AT[name]] for name in stays})
+    return row, bare["home_institution_id"]
 
 
 def _text(value: Any) -> str | None:
