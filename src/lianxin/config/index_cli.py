@@ -98,10 +98,10 @@ def generate(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--engine",
-    type=click.Choice(["memory", "database", "batch"]),
-    default="memory",
+    type=click.Choice(["auto", "memory", "western", "database", "batch"]),
+    default="auto",
     show_default=True,
-    help="What decides (database: an empty one) · 引擎",
+    help="What decides; auto: western for a list in Latin letters, else memory; database: an empty one · 引擎",
 )
 @click.option(
     "--model",

@@ -10,7 +10,7 @@ import csv
 import datetime as dt
 import re
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Any
 
 from lianxin.index.form import Registration
 from lianxin.index.kit import tables
+from lianxin.index.match import western
+from lianxin.index.match.western import Parts
 
 _WORDS = re.compile(r"[\s_\-()（）\[\]/.:：]+")
 _DATE = re.compile(r"^(\d{4})[-/.年]?(\d{1,2})[-/.月]?(\d{1,2})日?(?:[T ].*)?$")
@@ -40,9 +42,26 @@ class Labelled:
     columns: dict[str, str] = field(default_factory=dict)
     """Field of the registration -> the column it was read from: what was recognised."""
     ignored: list[str] = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
+    """The same as it stands in the columns, when given name and surname have columns of their own; else empty."""
+    files: list[str] = field(default_factory=list)
+    """Which of two lists each row is from, when a column says so; else empty."""
 
     def __len__(self) -> int:
         return len(self.registrations)
+
+    @property
+    def latin(self) -> bool:
+        """Whether this is a list of names in Latin letters: most rows have letters in one of the two columns, and no others."""
+        return 2 * sum(western.written(p) for p in self.parts) > len(self)
+
+    def taken(self, places: Sequence[int]) -> Labelled:
+        """The rows at these positions, in this order."""
+        out = Labelled(columns=self.columns, ignored=self.ignored)
+        for name in ("registrations", "people", "causes", "records", "institutions", "parts", "files"):
+            rows = getattr(self, name)
+            setattr(out, name, [rows[i] for i in places] if rows else [])
+        return out
 
 
 class UnreadableFile(ValueError):
@@ -80,13 +99,19 @@ def from_rows(
     reader = _reader(header, dict(mapping or {}))
     out = Labelled(columns=reader.columns, ignored=reader.ignored)
     codes: dict[str, int] = {}
+    named = {"given", "family"} <= set(reader.columns)
     for number, row in enumerate(rows, 1):
         if not any(row):
             continue
         values = reader.values(row)
         institution = values.get("institution", "") or "1"
         code = codes.setdefault(institution, len(codes) + 1)
-        out.registrations.append(_registration(values, code, number))
+        registration = _registration(values, code, number)
+        out.registrations.append(registration)
+        if named:
+            out.parts.append(_parts(values, registration))
+        if "file" in reader.columns:
+            out.files.append(values.get("file", ""))
         out.people.append(values.get("person", ""))
         out.causes.append(values.get("cause", ""))
         out.records.append(values.get("record_id", "") or str(number))
@@ -245,15 +270,9 @@ def _sexes() -> dict[str, str]:
 
 def read_date(text: str) -> dt.date | None:
     """A date in the usual ways of writing (2001-02-03, 20010203, 2001年2月3日, 02/03/2001 as in America), or None."""
-    match = _EIGHT.match(text) or _DATE.match(text)
-    parts = match.groups() if match else None
-    if parts is None and (match := _US.match(text)):
-        month, day, year = match.groups()
-        parts = (year, month, day)
-    if parts is None:
-        return None
+    digits = date_digits(text)
     try:
-        return dt.date(int(parts[0]), int(parts[1]), int(parts[2]))
+        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if digits else None
     except ValueError:
         return None
 
@@ -278,9 +297,9 @@ def _registration(values: dict[str, str], institution: int, number: int) -> Regi
         id_type=get("id_type", "") if get("id_number") else "",
         id_no=get("id_number", ""),
         phone=get("phone", ""),
-        address=get("address", ""),
-        division=get("division", ""),
-        village=get("village", ""),
+        address=get("address", "") or f"{get('house', '')} {get('street', '')}".strip(),
+        division=get("division", "") or get("area", ""),
+        village=get("village", "") or get("town", ""),
         card=get("card", ""),
         deceased_on=read_date(get("deceased_on", "")),
         phone2=get("phone2", ""),
@@ -294,6 +313,35 @@ def _registration(values: dict[str, str], institution: int, number: int) -> Regi
         birth_certificate=get("birth_certificate", ""),
         birth_order=int(order) if order.isdigit() else 0,
         former_name=get("former_name", ""),
+    )
+
+
+def date_digits(text: str) -> str:
+    """yyyymmdd of a date as typed, whether or not a calendar has it; "" when it is none."""
+    match = _EIGHT.match(text) or _DATE.match(text)
+    parts = match.groups() if match else None
+    if parts is None and (match := _US.match(text)):
+        month, day, year = match.groups()
+        parts = (year, month, day)
+    return f"{int(parts[0]):04d}{int(parts[1]):02d}{int(parts[2]):02d}" if parts else ""
+
+
+_SEX_NUMBERS = {"male": 1, "female": 2}
+
+
+def _parts(values: dict[str, str], registration: Registration) -> Parts:
+    get = values.get
+    return Parts(
+        given=get("given", ""),
+        family=get("family", ""),
+        born=date_digits(get("birth_date", "") or get("birth_text", "")),
+        sex=_SEX_NUMBERS.get(registration.sex, 0),
+        number=get("id_number", ""),
+        house=get("house", ""),
+        street=get("street", "") or get("address", ""),
+        town=get("town", ""),
+        area=get("area", "") or get("division", ""),
+        phone=re.sub(r"\D", "", get("phone", "")),
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lianxin.index.form import Form, form_of
-from lianxin.index.kit import measure
+from lianxin.index.kit import latin, measure
 from lianxin.index.kit.csvfile import Labelled
 from lianxin.index.match import model as models
 from lianxin.index.match.memory import MemoryIndex
@@ -26,7 +26,8 @@ from lianxin.index.match.model import Model
 if TYPE_CHECKING:
     from lianxin.index.batch.duck import Duck
 
-ENGINES = ("memory", "database", "batch")
+AUTO, WESTERN = "auto", "western"
+ENGINES = (AUTO, "memory", WESTERN, "database", "batch")
 MODELS = ("shipped", "local")
 
 
@@ -48,7 +49,7 @@ class Linkage:
 def evaluate(
     labelled: Labelled,
     *,
-    engine: str = "memory",
+    engine: str = AUTO,
     model: str = "local",
     orders: int = 0,
     pairs: bool = False,
@@ -56,6 +57,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """The figures of an engine and a model on labelled registrations; see docs/how-to/index-evaluate.md for each.
 
+    ``engine``: "auto" takes "western" for a list in Latin letters (linked all at once by what it teaches of itself), else "memory";
     ``model``: "shipped", "local" (shipped weights, with the file's own number of people and name frequencies) or a model file;
     ``orders``: so many more random orders of arrival; ``pairs``: rank all candidate pairs by score. Raises CannotEvaluate.
     """
@@ -66,26 +68,62 @@ def evaluate(
     if orders and engine == "database":
         raise CannotEvaluate("other orders of arrival need an index that can be emptied: use --engine memory")
     say = told or (lambda word: None)
+    if engine == AUTO:
+        engine = WESTERN if labelled.latin and model == "local" else "memory"
+    if engine == WESTERN:
+        return _western(labelled, model, orders, pairs, say)
     forms = [form_of(reg) for reg in labelled.registrations]
     weights = choose_model(model, forms)
     say("run")
     run = RUNNERS[engine](labelled, forms, weights)
+    report = _report(labelled, engine, weights.version, run)
+    if pairs:
+        say("pairs")
+        report["ranking"] = rank(labelled.people, forms, weights)
+    if orders:
+        report["orders"] = _orders(
+            labelled, run, orders, say,
+            lambda shuffled, places: RUNNERS[engine](shuffled, [forms[i] for i in places], weights).found,
+        )  # fmt: skip
+    return report
+
+
+def _report(labelled: Labelled, engine: str, model: str, run: Linkage) -> dict[str, Any]:
     people, causes = labelled.people, labelled.causes
-    report: dict[str, Any] = {
+    return {
         "file": {"columns": labelled.columns, "ignored": labelled.ignored, "records": len(labelled)},
         "engine": engine,
-        "model": weights.version,
+        "model": model,
         "linkage": measure.clusters(people, run.found),
         "reviews": measure.reviews(people, run.found, run.asked) | {"kinds": _kinds(people, run)},
         "causes": measure.by_cause(people, causes, run.found, run.asked),
         "seconds": round(run.seconds, 2),
         "processor_seconds": round(run.processor, 2),
     }
+
+
+def _western(
+    labelled: Labelled, model: str, orders: int, pairs: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The report on a list in Latin letters."""
+    if not labelled.parts:
+        raise CannotEvaluate(
+            "a list in Latin letters needs columns of its own for given name and surname: "
+            "--map given=COLUMN --map family=COLUMN"
+        )
+    if model != "local":
+        raise CannotEvaluate("a list in Latin letters teaches its own weights: leave --model out")
+    say("run")
+    linked = latin.link(labelled)
+    run = Linkage(linked.found, seconds=linked.seconds, processor=linked.processor)
+    report = _report(labelled, WESTERN, linked.model.version, run)
+    report["file"]["lists"] = 1 if latin.first_list(labelled) is None else 2
     if pairs:
-        say("pairs")
-        report["ranking"] = rank(people, forms, weights)
+        report["ranking"] = linked.ranking(labelled)
     if orders:
-        report["orders"] = _orders(labelled, forms, weights, run, engine, orders, say)
+        report["orders"] = _orders(
+            labelled, run, orders, say, lambda shuffled, places: latin.link(shuffled).found
+        )
     return report
 
 
@@ -244,30 +282,21 @@ def _kinds(people: Sequence[str], run: Linkage) -> dict[str, dict[str, int]]:
 
 def _orders(
     labelled: Labelled,
-    forms: Sequence[Form],
-    model: Model,
     first: Linkage,
-    engine: str,
     orders: int,
     say: Callable[[str], None],
+    run: Callable[[Labelled, list[int]], list[int]],
 ) -> dict[str, Any]:
     """Other orders of arrival: in how many of the linked pairs they differ from the file's order, and their worst figures."""
     shares, mixed, recalls = [], [], []
     for number in range(orders):
         say(f"order {number + 1}/{orders}")
-        places = list(range(len(forms)))
+        places = list(range(len(labelled)))
         random.Random(number).shuffle(places)
-        shuffled = Labelled(
-            [labelled.registrations[i] for i in places],
-            [labelled.people[i] for i in places],
-            [labelled.causes[i] for i in places],
-            [labelled.records[i] for i in places],
-            [labelled.institutions[i] for i in places],
-        )
-        run = RUNNERS[engine](shuffled, [forms[i] for i in places], model)
+        found = run(labelled.taken(places), places)
         back = [0] * len(places)
         for at, place in enumerate(places):
-            back[place] = run.found[at]
+            back[place] = found[at]
         shares.append(measure.differing(first.found, back))
         figures = measure.clusters(labelled.people, back)
         mixed.append(figures["mixed"])

@@ -117,7 +117,10 @@ def bits_sql(model: Model, left: str = "l", right: str = "r", prefix: str = "v_"
         plain: list[str] = []
         close: list[str] = []
         for level, weight in zip(LEVELS[field][1:], model.weights[field][1:], strict=True):
-            value = repr(weight)
+            # How rare the value is never counts as the household's: only the weight of its level is capped.
+            value = "0.0" if level.near else repr(weight)
+            if level.near:
+                close.append(f"WHEN {level.number} THEN {weight!r}")
             if level.tf:
                 value += f" + LEAST({left}.tf_{level.tf}, {right}.tf_{level.tf})"
             if level.rarer:
@@ -125,7 +128,8 @@ def bits_sql(model: Model, left: str = "l", right: str = "r", prefix: str = "v_"
                 value += (
                     f" + LEAST(0.0, GREATEST({left}.tf_{level.rarer}, {right}.tf_{level.rarer}) - {floor!r})"
                 )
-            (close if level.near else plain).append(f"WHEN {level.number} THEN {value}")
+            if value != "0.0":
+                plain.append(f"WHEN {level.number} THEN {value}")
         if plain:
             terms.append(f"(CASE {column} {' '.join(plain)} ELSE 0 END)")
         if close:

@@ -10,6 +10,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -28,24 +29,36 @@ LEAST = 2
 
 _NUMBER_TYPE = "99"
 _FREE = 99.0
+_LETTER = re.compile(r"[A-Za-zÀ-ɏ]")
+_OTHER = re.compile(r"[\u0370-\U0010ffff]")
 
 
-def form_of_parts(
-    given: str,
-    family: str,
-    *,
-    born: str = "",
-    sex: int = 0,
-    number: str = "",
-    house: str = "",
-    street: str = "",
-    town: str = "",
-    area: str = "",
-    phone: str = "",
-) -> Form:
-    """A form from columns. ``born``: digits yyyymmdd as typed; ``number``: a social security or similar number, typos and all."""
-    read = names.read("", family=family, given=given)
-    digits = re.sub(r"\D", "", born)
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A row by columns. ``born``: digits yyyymmdd as typed; ``number``: a social security or similar number, typos and all."""
+
+    given: str = ""
+    family: str = ""
+    born: str = ""
+    sex: int = 0
+    number: str = ""
+    house: str = ""
+    street: str = ""
+    town: str = ""
+    area: str = ""
+    phone: str = ""
+
+
+def written(parts: Parts) -> bool:
+    """Whether the names are in Latin letters."""
+    name = parts.given + parts.family
+    return bool(_LETTER.search(name)) and not _OTHER.search(name)
+
+
+def form_of_parts(parts: Parts) -> Form:
+    """A form from columns."""
+    read = names.read("", family=parts.family, given=parts.given)
+    digits = re.sub(r"\D", "", parts.born)
     return Form(
         read.name,
         read.surname,
@@ -55,16 +68,16 @@ def form_of_parts(
         read.pinyin,
         read.fuzzy,
         read.shape,
-        sex=sex,
+        sex=parts.sex,
         born=int(digits) if len(digits) == 8 else 0,
-        id_type=_NUMBER_TYPE if number else "",
-        id_no=number,
-        id_state=4 if number else 0,
-        phone=phone,
-        county=_plain(area),
-        town=_plain(town),
-        village=_plain(street),
-        house=_plain(house),
+        id_type=_NUMBER_TYPE if parts.number else "",
+        id_no=parts.number,
+        id_state=4 if parts.number else 0,
+        phone=parts.phone,
+        county=_plain(parts.area),
+        town=_plain(parts.town),
+        village=_plain(parts.street),
+        house=_plain(parts.house),
     )
 
 
@@ -104,24 +117,35 @@ def train(forms: Sequence[Form], pairs: Iterable[tuple[int, int]], left: int | N
     )
 
 
+Scored = tuple[float, int, int]
+"""Bits, row, row."""
+
+
+def ranked(forms: Sequence[Form], left: int | None = None) -> tuple[Model, list[Scored]]:
+    """The model learned from the rows and every pair that shares a key under it, strongest first."""
+    pairs = pairs_of(forms, left)
+    model = train(forms, pairs, left)
+    scored = ((score.bits(forms[a], forms[b], model), a, b) for a, b in pairs)
+    return model, sorted(scored, key=lambda s: (-s[0], s[1], s[2]))
+
+
 def link(forms: Sequence[Form], left: int | None = None) -> list[tuple[int, int, float]]:
-    """(row, row, bits) of all rows that are of one person, strongest first.
+    """(row, row, bits) of all rows that are of one person, strongest first; see :func:`chosen`."""
+    return chosen(len(forms), ranked(forms, left)[1], left)
+
+
+def chosen(count: int, scored: Iterable[Scored], left: int | None = None) -> list[tuple[int, int, float]]:
+    """The pairs to link out of ranked ones.
 
     Within one list, rows that are linked through others belong together too; between two lists (``left`` rows in the first, each
     without duplicates) a row has one partner at most.
     """
-    pairs = pairs_of(forms, left)
-    model = train(forms, pairs, left)
-    scored = sorted(
-        ((score.bits(forms[a], forms[b], model), a, b) for a, b in pairs), key=lambda s: (-s[0], s[1], s[2])
-    )
     strong = [s for s in scored if s[0] >= THRESHOLD]
-    if left is not None:
-        return _partners(strong)
-    return _groups(len(forms), strong)
+    return _groups(count, strong) if left is None else partners(strong)
 
 
-def _partners(strong: Iterable[tuple[float, int, int]]) -> list[tuple[int, int, float]]:
+def partners(strong: Iterable[Scored]) -> list[tuple[int, int, float]]:
+    """Each row's best partner that is still free, strongest pairs first."""
     taken: set[int] = set()
     out = []
     for bits, a, b in strong:
