@@ -73,7 +73,24 @@ def unseal(text: str) -> str:
 
 def blind(text: str, purpose: str) -> bytes:
     """16-byte keyed digest of ``text`` for equality look-up within ``purpose`` ("id", "phone", …)."""
-    return hmac.digest(key(f"blind:{purpose}"), text.encode(), "sm3")[:16]
+    inner, outer = _keyed(purpose)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(text.encode())
+    outer.update(inner.digest())
+    return outer.digest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _keyed(purpose: str) -> tuple[hashlib._Hash, hashlib._Hash]:
+    """Inner and outer digest of HMAC-SM3 (RFC 2104) with the key taken: their copies cost a third of ``hmac.digest``."""
+    block = key(f"blind:{purpose}").ljust(64, b"\0")
+    return _begun(bytes(b ^ 0x36 for b in block)), _begun(bytes(b ^ 0x5C for b in block))
+
+
+def _begun(data: bytes) -> hashlib._Hash:
+    made = _SM3.copy()
+    made.update(data)
+    return made
 
 
 def sm3(data: bytes) -> bytes:

@@ -109,8 +109,8 @@ def choose(
     rule = _RULES["fields"][name]
     if len(counts) == 1:  # the rule tells only whose word it is: what asks about the value has one answer
         asked = [q for q in rule if q not in _OF_VALUE]
-        return Chosen(max(said, key=lambda s: _rank(asked, *s, counts, own))[0], "agreed", [])
-    ranks = [(_rank(rule, *s, counts, own), s) for s in said]
+        return Chosen(max(said, key=lambda s: _rank(asked, s[0], s[1], counts, own))[0], "agreed", [])
+    ranks = [(_rank(rule, s[0], s[1], counts, own), s) for s in said]
     ranks.sort(key=lambda r: r[0], reverse=True)
     first, (best, shown) = ranks[0]
     rest = [(rank, w) for rank, (w, v) in ranks[1:] if v != shown]

@@ -112,6 +112,7 @@ def initials(name: str) -> str:
     return "".join(s if not _han(c) else s[0] for c, s in _pairs(name))
 
 
+@lru_cache(maxsize=1 << 14)
 def _han(char: str) -> bool:
     return char > "\u2e7f" and not unicodedata.normalize("NFKC", char).isascii()
 

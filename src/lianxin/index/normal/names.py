@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from lianxin.index.normal import chars, latin, tables
@@ -101,6 +102,11 @@ _LETTERS = re.compile(r"[a-z]+")
 
 def read(text: str, family: str = "", given: str = "", age: int = -1) -> Name:
     """A name in comparable form. ``age`` in whole years from the stated birth date (-1: unknown)."""
+    return _read(text, family, given, min(age, INFANT_YEARS + 1))
+
+
+@lru_cache(maxsize=1 << 16)
+def _read(text: str, family: str, given: str, age: int) -> Name:
     text = text[:LONGEST] if text else ""
     if text and text[-1] in _STARS:
         if _STARRED.match(text):
