@@ -82,7 +82,9 @@ def test_a_western_list_is_linked_without_labels() -> None:
         if n % 2:
             told["number"] = told["number"][:-1] + "0"
             slip = {0: {"given": given[:-1]}, 1: {"family": ""}, 2: {"given": family, "family": given}}[n % 3]
-            forms.append(western.form_of_parts(western.Parts(**{"given": given, "family": family, **told, **slip})))
+            forms.append(
+                western.form_of_parts(western.Parts(**{"given": given, "family": family, **told, **slip}))
+            )
             truth.add((len(forms) - 2, len(forms) - 1))
     found = {(a, b) for a, b, _ in western.link(forms)}
     assert len(found & truth) >= 0.99 * len(truth)

@@ -38,7 +38,8 @@ PERMISSIONS: dict[str, Permission] = {
         frozenset({r.INDEX_MANAGER, r.REFERRAL_DESK, r.RECEPTION, r.GP, r.FAMILY_DOCTOR}),
     ),
     "relink": Permission(
-        T("审批主索引重新关联与权重", "Decide re-links and weights of the index"), frozenset({r.INDEX_MANAGER})
+        T("审批主索引重新关联与权重", "Decide re-links and weights of the index"),
+        frozenset({r.INDEX_MANAGER}),
     ),
     "find_person": Permission(
         T("查找居民", "Find a resident"),

@@ -53,7 +53,9 @@ def forms(cur: Any, progress: Callable[[int, int], None], generic: Generic = NOT
         "SELECT 1 FROM index_crowd c WHERE c.key = k)) AS kept FROM index_form i, unnest(i.keys) AS k"
         " GROUP BY i.ctid HAVING bool_or(EXISTS (SELECT 1 FROM index_crowd c WHERE c.key = k))) n WHERE f.ctid = n.at"
     )
-    cur.execute("SET LOCAL maintenance_work_mem = '1MB'")  # in one go, every page of a GIN index would be left half empty
+    cur.execute(
+        "SET LOCAL maintenance_work_mem = '1MB'"
+    )  # in one go, every page of a GIN index would be left half empty
     cur.execute(KEYS_INDEX)
     cur.execute("RESET maintenance_work_mem")
     cur.execute(PERSON_INDEX)
