@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 from django.db import connection
 
 from lianxin.index import active, refit, store, vault
+from lianxin.index.form import Form
+from lianxin.index.match import levels
+from lianxin.index.match.levels import compare
 from lianxin.index.match.model import POLICY
 from lianxin.index.normal.documents import OWN
 
 CROWD: int = POLICY["crowd"]
+_ID, _NUMBERS_DIFFER = levels.POSITION["id"], levels.number("id", "strangers")
 
 _CHECKS = {
     "person {} is merged into one that is not there any more or in a ring": """
@@ -93,12 +98,15 @@ def _forms(cur: Any) -> list[str]:
             )
         elif keys - stored[person_id][0] - held.crowd:
             problems.append(f"person {number}: keys are missing (lianxin index rebuild)")
-        own = {w.form.id_no for w in words.get(person_id, ()) if w.form.id_state == OWN and not w.disputed}
-        if len(own) > 1 and person_id not in asked and not _by_hand(cur, person_id):
-            problems.append(
-                f"person {number} has {len(own)} valid identity numbers, and nobody has been asked"
-            )
+        own = [w.form for w in words.get(person_id, ()) if w.form.id_state == OWN and not w.disputed]
+        if _strangers(own) and person_id not in asked and not _by_hand(cur, person_id):
+            problems.append(f"person {number} has two valid identity numbers, and nobody has been asked")
     return problems
+
+
+def _strangers(forms: list[Form]) -> bool:
+    """Whether two of these hold numbers that forbid one person (a lent number, or one its birth date belies, does not)."""
+    return any(compare(a, b)[_ID] == _NUMBERS_DIFFER for a, b in combinations(forms, 2) if a.id_no != b.id_no)
 
 
 def _by_hand(cur: Any, person_id: int) -> bool:
