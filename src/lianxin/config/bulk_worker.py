@@ -7,8 +7,6 @@ that is killed loses only the step it was in: somebody else takes its lane when 
 from __future__ import annotations
 
 import os
-import signal
-import threading
 
 import django
 
@@ -28,9 +26,7 @@ def main() -> None:
 
     process.die_with_parent()
     os.nice(NICENESS)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda sig, frame: stop.set())
+    stop = process.told_to_stop()
     runner.worker(stop)
     connection.close()
 

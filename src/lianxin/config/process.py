@@ -8,6 +8,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,18 @@ def die_with_parent(sig: int = signal.SIGTERM) -> None:
     """Ask the kernel to send ``sig`` to this process when its parent dies, however it dies (Linux; elsewhere nothing)."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, sig)
+
+
+def told_to_stop() -> threading.Event:
+    """An event that SIGINT and SIGTERM set.
+
+    A thread of its own sets it: a handler runs in the main thread, perhaps just when that holds the event's lock to wait for it,
+    and would wait for itself for ever.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda sig, frame: threading.Thread(target=stop.set).start())
+    return stop
 
 
 def alive(pid: int) -> bool:

@@ -6,8 +6,6 @@ Several tickers may run (one per machine): ``run_due`` lets only one at a time d
 from __future__ import annotations
 
 import os
-import signal
-import threading
 
 import django
 import structlog
@@ -28,9 +26,7 @@ def main() -> None:
 
     process.die_with_parent()
     log = structlog.get_logger("lianxin.ticker")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda sig, frame: stop.set())
+    stop = process.told_to_stop()
     workers = periodic.start_workers(stop)
     pause = 1.0
     while not stop.wait(pause):
