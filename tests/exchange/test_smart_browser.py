@@ -73,6 +73,7 @@ def sign_in(browser: Any, live: str, account: Account, faults: list[Any]) -> Any
 
 def look(page: Any, faults: list[Any]) -> None:
     """The page at two widths under axe."""
+    page.wait_for_load_state()
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
         if page.evaluate("document.documentElement.scrollWidth") > width:

@@ -105,9 +105,8 @@ def fill(route: str, key: str, value: str) -> str:
 def bare(cage: Cage, name: str, path: str, asked: str, body: bytes) -> list[str]:
     """What leaked: the canary's words anywhere; its numbers, except on the pages for finding a person by number."""
     leaks = cage.leaked(body, path + asked)
-    if (
-        name == "portal:people"
-    ):  # finding gives the index number with a masked name: that is what check-in needs
+    # Finding gives the index number with a masked name: that is what check-in and comparing need.
+    if name in ("portal:people", "portal:index_people"):
         leaks = [s for s in leaks if s != cage.person.number]
     return leaks
 
