@@ -392,7 +392,7 @@ class TestOperations:
             "resourceType": "Parameters",
             "parameter": [
                 {"name": "resource", "resource": patient(value)},
-                {"name": "count", "valueInteger": 3},
+                {"name": "count", "valueInteger": 100},
             ],
         }
         found = good(door("POST", "Patient/$match", asked), 200).json

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from lianxin.config import cli
 
 COMMANDS = {
+    "index",
+    "mllp",
     "demo",
     "serve",
     "load",

@@ -44,6 +44,11 @@ def asked(application: Any, client: Client, query: str) -> tuple[str, dict[str, 
     return told[0], told[1], body
 
 
+def plain(answer: tuple[Any, dict[str, str], bytes]) -> tuple[Any, bytes]:
+    """Status and body without the cursor's text, which holds the moment of the question."""
+    return answer[0], re.sub(rb"_cursor=[^\"&]*", b"_cursor=", answer[2])
+
+
 @pytest.fixture
 def both(monkeypatch):
     """Ask both ways, compare, and tell the answer and whether the short way gave it."""
@@ -55,7 +60,7 @@ def both(monkeypatch):
         passed.clear()
         got = asked(hot.application, client, query)
         short = not passed
-        assert got == asked(whole, client, query), query
+        assert plain(got) == plain(asked(whole, client, query)), query
         return got, short
 
     yield ask

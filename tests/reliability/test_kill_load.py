@@ -23,12 +23,12 @@ BUNDLES, LISTS, RESULTS = 120, 100, 4
 
 
 def _patient(serial: int, **more: Any) -> dict[str, Any]:
-    born = f"{1940 + serial % 60}-0{1 + serial % 9}-1{serial % 10}"
+    born = f"{1940 + serial % 60}-0{1 + serial % 9}-{10 + serial // 900 % 18}"
     import datetime as dt
 
     number = resident_id_make("632802", dt.date.fromisoformat(born), serial % 900 + 50)
     return {
-        "resourceType": "Patient", **more, "name": [{"text": f"解放{serial}"}], "gender": "female", "birthDate": born,
+        "resourceType": "Patient", **more, "name": [{"text": "解" + "".join("甲乙丙丁戊己庚辛壬癸"[int(d)] for d in str(serial))}], "gender": "female", "birthDate": born,
         "identifier": [{"system": "http://lianxin.example/id/resident-id-card", "value": number}],
     }  # fmt: skip
 
