@@ -1,6 +1,7 @@
 """One patient's coded results by the short way: the same bytes as the whole door gives, and only where nothing else has to be asked."""
 
 import io
+import re
 from typing import Any
 
 import pytest
