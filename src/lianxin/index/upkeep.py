@@ -30,9 +30,10 @@ _CHECKS = {
     "person {} is active and has no registration": """
         SELECT p.number FROM index_person p WHERE p.status = 'active'
         AND NOT EXISTS (SELECT 1 FROM index_sourcerecord s WHERE s.person_id = p.id)""",
-    "person {} shares an identity number with another, and nobody has been asked": """
+    # With another name and another birth date it is a lent card, which the policy tells by itself.
+    "person {} shares an identity number and a birth date with another, and nobody has been asked": """
         SELECT p.number FROM index_person p JOIN index_person o
-          ON o.id_blind = p.id_blind AND o.id_type = p.id_type AND o.id > p.id AND o.status = 'active'
+          ON o.id_blind = p.id_blind AND o.id_type = p.id_type AND o.id > p.id AND o.status = 'active' AND o.birth_date = p.birth_date
         WHERE p.status = 'active' AND p.id_blind IS NOT NULL AND NOT EXISTS (
           SELECT 1 FROM index_reviewitem r WHERE (r.person_a_id, r.person_b_id) IN ((p.id, o.id), (o.id, p.id)))""",
     "person {} has a home institution without its relationship": """
