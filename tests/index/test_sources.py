@@ -123,24 +123,3 @@ def test_a_person_may_say_that_a_value_does_say_something() -> None:
         assert active.fresh(cur).generic.phones == frozenset()
         assert sources.publish(cur, [("phone", "13755556666", 30)]) == 0
         assert active.fresh(cur).generic.phones == frozenset()
-
-
-@pytest.mark.django_db
-def test_the_process_that_registers_tells_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "guard", sources.Guard())
-    forms = [form_of(reg) for reg in people(1, 9, id_no=DOCTOR)]
-    with connection.cursor() as cur:
-        assert not sources.watch(cur, forms[:6])
-        assert sources.watch(cur, forms[6:8])
-        assert not sources.watch(cur, forms[8:])
-        assert active.fresh(cur).generic.ids == {DOCTOR}
-
-
-def test_a_process_notices_a_crowd_while_it_passes_and_forgets_in_the_end() -> None:
-    guard = sources.Guard(size=100)
-    heard = [guard.hear(form_of(reg)) for reg in people(1, 14, phone="13755556666")]
-    assert [bool(h) for h in heard] == [False] * 12 + [True, False]
-    assert heard[12] == [("phone", "13755556666", 13)]
-    for k in range(300):
-        guard.hear(form_of(Registration(1, "his", "1", "张伟", phone=f"1370000{k:04d}")))
-    assert len(guard.seen) <= 100

@@ -1,8 +1,8 @@
 """Watching the sources: an institution that puts one phone on everybody, sends the doctor's identity number, gives all one birth date,
 floods the index with nameless people or with dates of the future is flagged, and such values stop saying anything. The index goes on.
 
-Two eyes: :func:`refresh` reads the newest registrations every few minutes (a chore), and :class:`Guard` counts while registrations pass
-through a process. Both write ``index_generic``, which every process reads at its next look-up (:mod:`lianxin.index.active`).
+:func:`refresh` reads the newest registrations every few minutes (a chore) and writes ``index_generic``, which every process reads at its
+next look-up (:mod:`lianxin.index.active`). Until then a crowded value still counts.
 """
 
 from __future__ import annotations
@@ -78,41 +78,6 @@ def set_active(cur: Any, pk: int, active: bool) -> None:
         "UPDATE index_generic SET active = %s, epoch = nextval('index_generic_epoch') WHERE id = %s AND active <> %s",
         [active, pk, active],
     )
-
-
-class Guard:
-    """Counts, in one process, on how many different people a phone or identity number is met; forgets the oldest half when full."""
-
-    def __init__(self, size: int = POLICY["guard"]) -> None:
-        self.size = size
-        self.seen: dict[tuple[str, str], set[str]] = {}
-
-    def hear(self, form: Form) -> list[tuple[str, str, int]]:
-        """Count a registration; returns values (kind, value, people) that have just become too many people's."""
-        if form.kind == PLACEHOLDER:
-            return []
-        out = []
-        for kind, value, who in _values(form):
-            people = self.seen.get((kind, value))
-            if people is None:
-                if len(self.seen) >= self.size:
-                    self.seen = dict(list(self.seen.items())[self.size // 2 :])
-                people = self.seen[(kind, value)] = set()
-            if len(people) <= LIMITS[kind]:
-                people.add(who)
-                if len(people) > LIMITS[kind]:
-                    out.append((kind, value, len(people)))
-        return out
-
-
-guard = Guard()
-"""This process's own."""
-
-
-def watch(cur: Any, forms: Iterable[Form]) -> bool:
-    """Count registrations that pass; True when a value has just become generic: read ``active.fresh`` and make their forms again."""
-    hits = [hit for form in forms for hit in guard.hear(form)]
-    return bool(hits) and publish(cur, hits) > 0
 
 
 def _values(form: Form) -> Iterable[tuple[str, str, str]]:
