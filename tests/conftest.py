@@ -33,6 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
     postgres.attach(settings.HOME)
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name parameters made of bytes by their length, never by their content.
+
+    A gzip header carries the second it was written: two workers of pytest-xdist that collect in different
+    seconds would see different tests and refuse to run any.
+    """
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Let go of the embedded server; the last test process to do so stops it."""
     if os.environ.get("DATABASE_URL"):

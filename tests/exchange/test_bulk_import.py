@@ -215,6 +215,7 @@ def test_uploads_may_be_gzip_and_belong_to_their_client(town: Bulk) -> None:
         (b"{" + b" " * (11 << 20), {}, 413),
         (gzip.compress(b"\n" * (3 << 20)), {}, 413),
     ],
+    ids=["cut short", "not gzip", "brotli", "a form", "too long", "a bomb"],
 )
 def test_bad_uploads_are_refused_and_leave_nothing(
     town: Bulk, settings: Any, body: bytes, headers: dict[str, str], status: int
