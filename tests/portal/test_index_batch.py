@@ -15,11 +15,11 @@ from playwright.sync_api import Page, expect
 from lianxin.access.models import Account, AuditEvent
 from lianxin.access.scope import Scope
 from lianxin.duty import periodic
-from lianxin.index import links, registry, reviews
+from lianxin.index import links, registry, reviews, sources
 from lianxin.index.batch import apply, metrics, propose, versions
 from lianxin.index.batch.models import Day, Proposal
 from lianxin.index.match.model import DEFAULT
-from lianxin.index.models import Person, SourceRecord
+from lianxin.index.models import GenericValue, Person, SourceRecord
 from lianxin.index.registry import Registration
 from lianxin.network import roles
 from lianxin.standards import clock
@@ -162,6 +162,37 @@ def test_a_days_figures_per_institution(as_: As, boss: Client, town: Town) -> No
         assert boss.get(reverse("portal:index_quality") + query).status_code == 200
     assert as_("desk").get(reverse("portal:index_quality")).status_code == 200
     assert as_("manager").get(reverse("portal:index_quality")).status_code == 403
+
+
+def test_a_conspicuous_source_is_shown_and_a_value_is_lifted(as_: As, boss: Client, town: Town) -> None:
+    other = town.county.townships[0]
+    shared = "13755550123"
+    registry.register_many(SYSTEM, [
+        Registration(other.pk, "urn:test:his", f"C{n}", f"{family}{given}", sex="male", birth_date=dt.date(1950 + n, 3, 3), phone=shared)
+        for n, (family, given) in enumerate((f, g) for f in "赵钱孙李" for g in ("大江", "小河", "文海", "远山"))
+    ])  # fmt: skip
+    sources.run()
+    url = reverse("portal:index_quality")
+    page = boss.get(url).content.decode()
+    assert "同一电话多人用" in page
+    assert "该电话列为通用值" in page
+    assert "137****0123" in page
+    assert shared not in page
+    assert "同一电话多人用" not in as_("desk").get(url).content.decode()  # another institution's desk
+    value = GenericValue.objects.get()
+    lift = reverse("portal:index_generic", args=[value.pk])
+    assert as_("desk").post(lift, {"act": "lift"}).status_code == 403
+    assert "重新用来认人" in boss.post(lift, {"act": "lift"}, follow=True).content.decode()
+    assert "没有变化" in boss.post(lift, {"act": "lift"}, follow=True).content.decode()
+    assert not GenericValue.objects.get().active
+    event = AuditEvent.objects.get(what=f"index generic {value.pk}")
+    assert "lifted" in event.detail
+    flagged = sources.flags()[0].count
+    registry.register(SYSTEM, Registration(other.pk, "urn:test:his", "C99", "周长风", phone=shared))
+    sources.run()
+    assert sources.flags()[0].count == flagged  # what was lifted flags nobody any more
+    boss.post(lift, {"act": "generic"})
+    assert GenericValue.objects.get().active
 
 
 @pytest.mark.browser

@@ -11,7 +11,7 @@ import datetime as dt
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from typing import Any
 import yaml
 from django.db import connection, transaction
 
-from lianxin.access import seal
+from lianxin.access import audit, seal
+from lianxin.access.scope import Scope
 from lianxin.index import payload
 from lianxin.index.facts import phone_blind
 from lianxin.index.form import PLACEHOLDER, Form, form_with_notes
+from lianxin.index.golden import mask_id, mask_phone
 from lianxin.index.normal.documents import INVALID
 from lianxin.network.models import Institution
 from lianxin.standards import clock
@@ -33,6 +35,13 @@ log = logging.getLogger(__name__)
 POLICY: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "sources.yaml").read_text("utf-8"))
 LIMITS: dict[str, int] = POLICY["generic"]
 KINDS: dict[str, Text] = {kind: T(f["zh"], f["en"]) for kind, f in POLICY["flags"].items()}
+DID: dict[str, Text] = {kind: T(f["did"]["zh"], f["did"]["en"]) for kind, f in POLICY["flags"].items()}
+GENERIC: dict[str, Text] = {
+    "phone": T("电话", "Phone"),
+    "id": T("证件号", "Identity number"),
+    "birth": T("出生日期", "Birth date"),
+}
+FLAG_DAYS = 30
 TOTAL = "total"
 """Kind of the row that holds how many registrations a day brought, bad or not."""
 _TURN = 0x4C58_0003
@@ -60,7 +69,7 @@ def publish(cur: Any, values: Iterable[tuple[str, str, int]]) -> int:
             " RETURNING xmax = 0",
             [
                 kind,
-                seal.blind(f"{kind}:{value}", "generic"),
+                _digest(kind, value),
                 seal.seal_bytes(value.encode()),
                 people,
                 clock.now(),
@@ -72,12 +81,66 @@ def publish(cur: Any, values: Iterable[tuple[str, str, int]]) -> int:
     return new
 
 
-def set_active(cur: Any, pk: int, active: bool) -> None:
-    """A person decides that a generic value does say something after all, or does not."""
+def set_active(cur: Any, pk: int, active: bool) -> bool:
+    """Make a value generic, or let it say something again; returns whether that changed anything."""
     cur.execute(
         "UPDATE index_generic SET active = %s, epoch = nextval('index_generic_epoch') WHERE id = %s AND active <> %s",
         [active, pk, active],
     )
+    return bool(cur.rowcount)
+
+
+@transaction.atomic
+def decide(scope: Scope, pk: int, active: bool) -> bool:
+    """An index manager decides that a generic value does say something after all, or does not; returns whether that changed anything.
+
+    Registrations are weighed so from now on, in every process; links that exist stay. Permission ``relink``; audited.
+    """
+    scope.demand("relink")
+    with connection.cursor() as cur:
+        changed = set_active(cur, pk, active)
+    if changed:
+        audit.write(
+            scope, "update", what=f"index generic {pk}", detail={"answer": "generic" if active else "lifted"}
+        )
+    return changed
+
+
+@dataclass(frozen=True)
+class GenericShown:
+    """A generic value as an index manager sees it, masked; ``institution``: of whom alone it says nothing ("" for all)."""
+
+    pk: int
+    label: Text
+    value: str
+    institution: str
+    people: int
+    since: dt.datetime
+    active: bool
+
+
+def generic_values(scope: Scope, limit: int = 100) -> list[GenericShown]:
+    """Values that say nothing (and those a person has lifted), the newest first. Permission ``relink``."""
+    from lianxin.index.models import GenericValue
+
+    scope.demand("relink")
+    rows = list(GenericValue.objects.order_by("-epoch")[:limit])
+    plain = {row.pk: seal.unseal_bytes(bytes(row.value_sealed)).decode() for row in rows}
+    owners = {int(plain[row.pk].partition(":")[0]) for row in rows if row.kind == "birth"}
+    names = dict(Institution.objects.filter(pk__in=owners).values_list("pk", "name"))
+    out = []
+    for row in rows:
+        value, institution = plain[row.pk], ""
+        if row.kind == "birth":
+            owner, _, born = value.partition(":")
+            institution, value = names.get(int(owner), ""), f"{born[:4]}-{born[4:6]}-{born[6:]}"
+        elif row.kind == "phone":
+            value = mask_phone(value)
+        else:
+            value = mask_id(value)
+        label = GENERIC.get(row.kind, Text(row.kind, row.kind))
+        out.append(GenericShown(row.pk, label, value, institution, row.people, row.since, row.active))
+    return out
 
 
 def _values(form: Form) -> Iterable[tuple[str, str, str]]:
@@ -204,7 +267,18 @@ def _crowds(cur: Any, people: dict[tuple[str, str], set[str]]) -> dict[tuple[str
             [list(blinds), LIMITS["phone"]],
         )
         crowds |= {("phone", blinds[bytes(blind)]): count for blind, count in cur.fetchall()}
-    return crowds
+    lifted = _lifted(cur) if crowds else set()
+    return {key: count for key, count in crowds.items() if (key[0], _digest(*key)) not in lifted}
+
+
+def _digest(kind: str, value: str) -> bytes:
+    return seal.blind(f"{kind}:{value}", "generic")
+
+
+def _lifted(cur: Any) -> set[tuple[str, bytes]]:
+    """Values that a person has declared meaningful: nobody is flagged for them."""
+    cur.execute("SELECT kind, digest FROM index_generic WHERE NOT active")
+    return {(kind, bytes(digest)) for kind, digest in cur.fetchall()}
 
 
 def _count(cur: Any, days: dict[tuple[int, str, dt.date], _Day]) -> None:
@@ -238,13 +312,22 @@ class Flag:
     total: int
 
 
-def flags(since: dt.date | None = None, institution_id: int | None = None) -> list[Flag]:
-    """Sources over a threshold of ``sources.yaml``, the newest day first (default: the last 30 days). Counts only, no patient data."""
+def flags(
+    since: dt.date | None = None,
+    institution_id: int | None = None,
+    within: Collection[int] | None = None,
+) -> list[Flag]:
+    """Sources over a threshold of ``sources.yaml``, the newest day first (default: the last 30 days). Counts only, no patient data.
+
+    ``within``: of these institutions only.
+    """
     from lianxin.index.models import SourceFlag
 
-    rows = SourceFlag.objects.filter(day__gte=since or clock.today() - dt.timedelta(days=30))
+    rows = SourceFlag.objects.filter(day__gte=since or clock.today() - dt.timedelta(days=FLAG_DAYS))
     if institution_id is not None:
         rows = rows.filter(institution_id=institution_id)
+    if within is not None:
+        rows = rows.filter(institution_id__in=within)
     counted = {(r.institution_id, r.system, r.day, r.kind): r.count for r in rows}
     names = dict(Institution.objects.filter(pk__in={k[0] for k in counted}).values_list("pk", "name"))
     out = []
@@ -256,3 +339,33 @@ def flags(since: dt.date | None = None, institution_id: int | None = None) -> li
                 Flag(institution, names.get(institution, ""), system, kind, KINDS[kind], day, count, total)
             )
     return sorted(out, key=lambda f: (-f.day.toordinal(), f.institution_id, f.system, f.kind))
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """What is conspicuous about one system over the last 30 days: flagged days only, and what the index did about it."""
+
+    institution_id: int
+    system: str
+    label: Text
+    did: Text
+    first: dt.date
+    last: dt.date
+    days: int
+    count: int
+    total: int
+
+
+def noticed(within: Collection[int] | None = None) -> list[Noticed]:
+    """The flags of the last 30 days, one line per system and kind, the newest first. It ends by itself when the source mends."""
+    found: dict[tuple[int, str, str], list[Flag]] = defaultdict(list)
+    for flag in flags(within=within):
+        found[(flag.institution_id, flag.system, flag.kind)].append(flag)
+    lines = [
+        Noticed(
+            institution, system, KINDS[kind], DID[kind], days[-1].day, days[0].day, len(days),
+            sum(d.count for d in days), sum(d.total for d in days),
+        )
+        for (institution, system, kind), days in found.items()
+    ]  # fmt: skip
+    return sorted(lines, key=lambda n: (-n.last.toordinal(), -n.count, n.institution_id, n.system))

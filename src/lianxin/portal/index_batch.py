@@ -1,8 +1,7 @@
-"""Re-links of everybody and the weights they use: proposals to look at, accept, refuse and take back; and the days' data quality."""
+"""Re-links of everybody and the weights they use: proposals to look at, accept, refuse and take back."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
 from typing import Any
 
@@ -17,13 +16,11 @@ from lianxin.access.errors import Invalid
 from lianxin.access.web import page
 from lianxin.index import registry
 from lianxin.index.batch import apply, versions
-from lianxin.index.batch.models import Day, Proposal, ProposedChange
+from lianxin.index.batch.models import Proposal, ProposedChange
 from lianxin.index.match import reasons
 from lianxin.index.models import IndexModel, Person
-from lianxin.network.models import Institution
 from lianxin.portal.index_compare import waterfall
-from lianxin.standards import clock
-from lianxin.standards.text import T, Text
+from lianxin.standards.text import T
 
 SAMPLES = 20
 DAYS = 60
@@ -154,76 +151,3 @@ def activate(request: HttpRequest, version: str) -> HttpResponse:
     except Invalid as error:
         messages.error(request, str(error.message))
     return redirect("portal:index_batch")
-
-
-RATES: tuple[tuple[str, Text, str], ...] = (
-    ("linked", T("关联率", "Linked"), "registrations"),
-    ("reviews", T("待复核率", "To review"), "registrations"),
-    ("no_id", T("缺证件号", "No identity number"), "sampled"),
-    ("wrong_id", T("证件号有误或属他人", "Wrong or somebody else's number"), "sampled"),
-    ("no_phone", T("缺电话", "No phone"), "sampled"),
-    ("no_birth", T("缺出生日期", "No birth date"), "sampled"),
-    ("generic", T("通用值", "Values on everybody"), "sampled"),
-    ("nameless", T("无名或代称", "No proper name"), "sampled"),
-)
-
-
-@page(may="review_links")
-def quality(request: HttpRequest) -> HttpResponse:
-    """A day's registrations of every institution the reader follows, and the trend of one of them."""
-    days = Day.objects.all()
-    if not request.scope.everything and not request.scope.may("relink"):
-        days = days.filter(institution_id__in=request.scope.institution_ids)
-    last = _day(request.GET.get("day", "")) or days.order_by("-day").values_list("day", flat=True).first()
-    rows: list[Any] = (
-        list(days.filter(day=last).select_related("institution").order_by("-registrations", "pk"))
-        if last
-        else []
-    )
-    for row in rows:
-        _rates(row)
-    chosen = request.GET.get("institution", "")
-    one = Institution.objects.filter(pk=int(chosen)).first() if chosen.isdigit() else None
-    points: list[Any] = list(days.filter(institution=one).order_by("-day")[:DAYS]) if one else []
-    for point in points:
-        _rates(point)
-    trend = {
-        "unit": "%",
-        "series": [
-            {
-                "name": str(label),
-                "points": [
-                    {"t": p.day.isoformat(), "v": p.rates[name]}
-                    for p in reversed(points)
-                    if p.rates[name] is not None
-                ],
-            }
-            for name, label, _ in RATES[:4]
-        ],
-    }
-    context = {
-        "day": last,
-        "rows": rows,
-        "one": one,
-        "points": points,
-        "trend": trend,
-        "names": [(name, label) for name, label, _ in RATES],
-    }
-    return render(request, "portal/index/quality.html", context)
-
-
-def _day(text: str) -> dt.date | None:
-    try:
-        return dt.date.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-
-
-def _rates(row: Any) -> None:
-    """Per cent of every rate; None where there was nothing to count."""
-    row.rates = {
-        name: round(getattr(row, name) / getattr(row, base) * 100, 1) if getattr(row, base) else None
-        for name, _, base in RATES
-    }
-    row.cells = [(label, row.rates[name]) for name, label, _ in RATES]
-    row.fresh = row.day == clock.today()

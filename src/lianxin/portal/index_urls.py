@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from lianxin.portal import index_batch, index_desk, index_identity, index_merge
+from lianxin.portal import index_batch, index_desk, index_identity, index_merge, index_quality
 
 urlpatterns = [
     path("index/reviews", index_desk.listing, name="index_reviews"),
@@ -20,5 +20,6 @@ urlpatterns = [
     path("index/batch/<int:pk>", index_batch.proposal, name="index_proposal"),
     path("index/batch/<int:pk>/decide", index_batch.decide, name="index_proposal_decide"),
     path("index/models/<str:version>/activate", index_batch.activate, name="index_model_activate"),
-    path("index/quality", index_batch.quality, name="index_quality"),
+    path("index/quality", index_quality.quality, name="index_quality"),
+    path("index/quality/generic/<int:pk>", index_quality.lift, name="index_generic"),
 ]
