@@ -106,14 +106,38 @@ _UNSAID = (
 )
 
 
-def _mine(scope: Scope) -> tuple[str, dict[str, Any]]:
+# Questions that may concern the registrations of a small institution: from its people, and whoever was merged into them.
+_NEAR = """
+WITH RECURSIVE mine AS (
+  SELECT person_id AS id FROM index_sourcerecord WHERE institution_id = ANY(%(institutions)s)
+  UNION SELECT p.id FROM mine JOIN index_person p ON p.merged_into_id = mine.id)
+SELECT i.id FROM index_reviewitem i WHERE i.state IN ('open', 'second', 'unsure')
+AND (i.person_a_id IN (SELECT id FROM mine) OR i.person_b_id IN (SELECT id FROM mine)) LIMIT %(most)s
+"""
+
+
+def _mine(cur: Any, scope: Scope) -> tuple[str, dict[str, Any]]:
+    """Condition for items of the scope's institutions. Few of very many questions are a small institution's: those are found first."""
     scope.demand("review_links")
     ids = links.within(scope)
-    return ("", {}) if ids is None else (_MINE, {"institutions": sorted(ids)})
+    if ids is None:
+        return "", {}
+    small = figures()["small"]
+    values: dict[str, Any] = {"institutions": sorted(ids)}
+    cur.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM index_sourcerecord WHERE institution_id = ANY(%s) LIMIT %s) q",
+        [values["institutions"], small["registrations"] + 1],
+    )
+    if cur.fetchone()[0] <= small["registrations"]:
+        cur.execute(_NEAR, {**values, "most": small["questions"] + 1})
+        near = [row[0] for row in cur.fetchall()]
+        if len(near) <= small["questions"]:
+            return f"{_MINE} AND i.id = ANY(%(near)s)", {**values, "near": near}
+    return _MINE, values
 
 
 def _pick(cur: Any, scope: Scope, where: str, tail: str, **params: Any) -> list[int]:
-    mine, values = _mine(scope)
+    mine, values = _mine(cur, scope)
     cur.execute(f"SELECT i.id {_FROM}{mine} AND {where}{_UNSAID} {tail}", {**values, **params})
     return [row[0] for row in cur.fetchall()]
 
@@ -230,8 +254,8 @@ class Counts:
 def counts(scope: Scope) -> Counts:
     """The queue in figures, for the scope's institutions."""
     top = figures()["count_up_to"]
-    mine, values = _mine(scope)
     with connection.cursor() as cur:
+        mine, values = _mine(cur, scope)
         cur.execute(
             "SELECT count(*) FILTER (WHERE state <> 'unsure'), count(*) FILTER (WHERE state = 'second'),"
             " count(*) FILTER (WHERE state = 'unsure'),"
