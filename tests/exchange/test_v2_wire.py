@@ -200,9 +200,10 @@ def hospital(world):  # noqa: F811
 
 
 def settle(watch=None):
-    watch = watch or feed.Watch(sequence=outbound.SEQUENCE)
+    watch, senders = watch or feed.Watch(sequence=outbound.SEQUENCE), outbound.Senders()
     for _ in range(5):
-        outbound.step(watch)
+        outbound.step(watch, senders)
+        senders.wait(20)
 
 
 def two_people(other="V2-B"):
@@ -263,6 +264,28 @@ def test_a_receiver_that_is_away_gets_everything_later_once_and_in_order(world, 
     settle()
     assert len(hospital.got) == waiting
     assert Peer.objects.get(pk=peer.pk).failures == 0
+
+
+def test_a_receiver_that_never_answers_holds_nobody_back(world, hospital, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(outbound, "TIMEOUT", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call, says nothing
+        Peer.objects.filter(name="P-V2-B").update(
+            host="127.0.0.1", port=silent.getsockname()[1], wants=["A31"], told_event=outbound.begin_now()
+        )
+        Peer.objects.filter(name="P-V2-A").update(failures=1)  # the silent one comes first
+        two_people()
+        watch, senders = feed.Watch(sequence=outbound.SEQUENCE), outbound.Senders()
+        outbound.step(watch, senders)
+        waiting = V2Message.objects.filter(direction=OUT, state=WAITING, peer__name="P-V2-B")
+        for _ in range(100):
+            if len(hospital.got) == 1:
+                break
+            senders.wait(0.02)
+        assert (len(hospital.got), waiting.count()) == (1, 1)
+        assert Peer.objects.get(name="P-V2-B").failures == 0  # it is still being waited for
+        senders.wait(20)
+        assert waiting.count() == 1
+    assert Peer.objects.get(name="P-V2-B").failures == 1
 
 
 def test_what_is_refused_is_kept_shown_and_sent_again(world, hospital):  # noqa: F811

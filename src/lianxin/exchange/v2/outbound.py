@@ -13,6 +13,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,8 @@ KINDS = ("A24", "A31", "A40")
 """What a receiver may want to hear; whoever wants A24 hears A37 too."""
 TOLD = ("created", "linked", "merged", "unmerged", "moved", "split")
 SLICE = 200  # events composed in one transaction
-TURNS = 50  # messages one receiver gets before the next one's turn
+TURNS = 50  # messages for one receiver by one connection
+AT_ONCE = 16  # receivers that are sent to at the same time; those that failed least come first
 POLL, SOON, IDLE = 1.0, 0.05, 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 600.0
 TIMEOUT = 15.0
@@ -254,9 +256,12 @@ def _connect(peer: Peer) -> socket.socket:
 
 def _exchange(wire: socket.socket, body: bytes) -> bytes:
     """Send one message and wait for its answer."""
+    until = time.monotonic() + TIMEOUT
+    wire.settimeout(TIMEOUT)
     wire.sendall(framing.wrap(body))
     frames = framing.Frames(MOST_ANSWER)
     while True:
+        wire.settimeout(max(0.01, until - time.monotonic()))  # for the whole answer, however it trickles
         data = wire.recv(65536)
         if not data:
             raise ConnectionError("the receiver closed the connection without an answer")
@@ -316,23 +321,56 @@ def hold(pk: int) -> None:
     V2Message.objects.filter(pk=pk, direction=OUT, state=WAITING).update(state=HELD, done_at=clock.now())
 
 
-def step(watch: feed.Watch, stop: threading.Event | None = None) -> float:
-    """Compose and send what there is; returns the seconds one may wait."""
+class Senders:
+    """Sends to every receiver in a thread of its own, so that one which accepts and never answers holds nobody else back."""
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self._stop = stop or threading.Event()
+        self._under_way: dict[int, threading.Thread] = {}
+
+    def start(self, pk: int) -> None:
+        """Send what waits for one receiver, unless that is being done or too many are under way."""
+        self._under_way = {k: t for k, t in self._under_way.items() if t.is_alive()}
+        if pk not in self._under_way and len(self._under_way) < AT_ONCE:
+            # a daemon: what is told to stop does not wait for a receiver that says nothing; the message stays waiting
+            thread = threading.Thread(target=self._work, args=(pk,), name=f"hl7v2-{pk}", daemon=True)
+            self._under_way[pk] = thread
+            thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Until all that was started is done, at most so long."""
+        until = time.monotonic() + seconds
+        for thread in list(self._under_way.values()):
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self, pk: int) -> None:
+        try:
+            while not self._stop.is_set() and send_waiting(pk, self._stop) == TURNS:
+                pass
+        except (Error, psycopg.Error):
+            log.exception("telling a receiver by HL7 v2 met a database error; it is tried again")
+        finally:
+            connection.close()
+
+
+def step(watch: feed.Watch, senders: Senders) -> float:
+    """Compose what there is and have it sent; returns the seconds one may wait."""
     if not Peer.objects.filter(active=True).exclude(host="").exists():
         return IDLE
     composed = compose(watch)
-    answered = sum(send_waiting(pk, stop) for pk in due())
-    return SOON if composed or answered or watch.waiting else POLL
+    for pk in due():
+        senders.start(pk)
+    return SOON if composed or watch.waiting else POLL
 
 
 def run(stop: threading.Event) -> None:
     """Work until ``stop`` is set; failures of the database are waited out."""
-    watch, pause, failed = feed.Watch(sequence=SEQUENCE), SOON, 0
+    watch, senders, pause, failed = feed.Watch(sequence=SEQUENCE), Senders(stop), SOON, 0
     try:
         while not stop.wait(pause):
             try:
                 close_old_connections()
-                pause, failed = step(watch, stop), 0
+                pause, failed = step(watch, senders), 0
             except (Error, psycopg.Error):
                 failed += 1
                 pause = min(LONGEST_PAUSE / 20, 2.0**failed)
