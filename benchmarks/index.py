@@ -112,7 +112,7 @@ class Run:
 
 @contextmanager
 def database(run: Run, keep: bool) -> Iterator[None]:
-    """The data set's database: made and migrated when it is not there, dropped unless kept."""
+    """The data set's database: made when it is not there, migrated, dropped unless kept."""
     from django.core.management import call_command
     from django.db import connection
 
@@ -124,8 +124,7 @@ def database(run: Run, keep: bool) -> Iterator[None]:
             cursor.execute(f"CREATE DATABASE {run.name}")
     bench.use(run.name)
     try:
-        if not there:
-            call_command("migrate", verbosity=0)
+        call_command("migrate", verbosity=0)  # one that was kept may be of an older release
         yield
     finally:
         bench.use(home)

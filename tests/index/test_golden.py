@@ -42,7 +42,7 @@ def test_one_source_is_taken_as_it_is_but_for_what_is_no_part_of_a_name() -> Non
         dt.date(1980, 3, 5),
         "1234",
     )
-    assert values["golden"] == {"from": 1}
+    assert values["contact_source_id"] is None
     assert best(word(1, name="買買提·艾力"))["name"] == "買買提·艾力"
     assert best(word(1, name="John  Smith"))["name"] == "John Smith"
 

@@ -19,7 +19,7 @@ from lianxin.access import audit, relationships
 from lianxin.access.errors import Invalid, NotPermitted
 from lianxin.access.models import AuditEvent, Relationship
 from lianxin.access.scope import Scope, scope_for_account
-from lianxin.index import golden, hooks, numbers, upkeep
+from lianxin.index import hooks, numbers, upkeep
 from lianxin.index.models import LinkEvent, Person, ReviewItem, SourceRecord
 from lianxin.index.registry import (
     Registration,
@@ -163,7 +163,6 @@ def test_the_best_of_several_sources(reg: Reg) -> None:
     assert {i["value"] for i in patient["identifier"]} >= {MINE, a.number}
     assert patient["address"][0]["text"] == "大同县城关镇北街九号"
     person = a.person
-    assert golden.source_of(person, "id") != a.source_id
     assert person.version == 2
 
 

@@ -340,7 +340,7 @@ def _store(
         values, said = kept[0][person_id], kept[1].get(person_id, [])
         person.number = values[0] or ""
         if person_id in loud:
-            better, home = refit.composed(values, [*map(refit.opened, said), *loud[person_id]], origins=False)
+            better, home = refit.composed(values, [*map(refit.opened, said), *loud[person_id]])
             if better is not None:
                 changed.append((person_id, better))
             if home != refit.home_of(values):

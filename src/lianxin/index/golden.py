@@ -8,13 +8,10 @@ speak. :func:`fields` shows every value with its source, why it was chosen, and 
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
-
-import orjson
 
 from lianxin.access import seal
 from lianxin.index import payload
@@ -48,7 +45,7 @@ def spoken(source: SourceRecord) -> Spoken:
 # columns of index_person that the golden record fills, in COPY order
 COLUMNS = (
     "name", "sex", "birth_date", "id_type", "id_sealed", "id_blind", "phone_sealed", "phone_blind", "phone_tail",
-    "address", "division", "village", "home_institution_id", "pinyin", "initials", "deceased_on", "golden",
+    "address", "division", "village", "home_institution_id", "pinyin", "initials", "deceased_on", "contact_source_id",
 )  # fmt: skip
 
 
@@ -101,6 +98,7 @@ class Golden:
             "village": tidy(where.village)[:80],
             "home_institution_id": home,
             "deceased_on": _date(chosen["deceased"].form.died),
+            "contact_source_id": chosen["contact"].source_id if "contact" in chosen else None,
         }
 
     def values(self, same: Mapping[str, str | None] = MappingProxyType({})) -> dict[str, Any]:
@@ -115,24 +113,13 @@ class Golden:
             key = name_key(name)
             out["pinyin"] = (pinyin.full(name) or key)[:400]
             out["initials"] = (pinyin.initials(name) or key)[:120]
-        out["golden"] = self.origin()
         out.update(same)
         return out
 
-    def origin(self) -> dict[str, int]:
-        """Where each field comes from, short: ``from`` for most of them, and those that come from elsewhere."""
-        ids = {name: word.source_id for name, word in self.chosen.items() if name != "contact"}
-        counts = Counter(ids.values())
-        most = max(counts, key=lambda i: (counts[i], i)) if len(counts) > 1 else next(iter(counts))
-        out = {"from": most, **{name: at for name, at in ids.items() if at != most}}
-        if "contact" in self.chosen:
-            out["contact"] = self.chosen["contact"].source_id
-        return out
-
     def row(self, same: Mapping[str, str | None] = MappingProxyType({})) -> list[Any]:
-        """The same as a list in the order of :data:`COLUMNS`, JSON as text."""
+        """The same as a list in the order of :data:`COLUMNS`."""
         values = self.values(same)
-        return [orjson.dumps(values[c]).decode() if c == "golden" else values[c] for c in COLUMNS]
+        return [values[c] for c in COLUMNS]
 
 
 def compose(words: Sequence[Spoken]) -> Golden:
@@ -164,12 +151,6 @@ def _choose(voices: Sequence[Spoken], others: bool = False) -> dict[str, Chosen 
 def _own(found: Chosen | None) -> Form | None:
     form = found.word.form if found else None
     return form if form is not None and form.id_type == RESIDENT_ID and form.id_state == OWN else None
-
-
-def source_of(person: Person, name: str) -> int | None:
-    """Source record that a golden field comes from."""
-    origin: dict[str, int] = person.golden
-    return origin.get(name) if name == "contact" else origin.get(name, origin.get("from"))
 
 
 class Other(NamedTuple):
@@ -344,7 +325,7 @@ _ROLE = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
 
 def _contact(person: Person) -> dict[str, Any] | None:
     """The mother or guardian that a source named, as FHIR's contact party; never with the child's own identifiers."""
-    source_id = source_of(person, "contact")
+    source_id = person.contact_source_id
     if source_id is None:
         return None
     source = (

@@ -51,7 +51,7 @@ class Person(ScopedModel):
     initials = models.CharField(max_length=120)
     deceased_on = models.DateField(null=True, blank=True)
     version = models.PositiveIntegerField(default=1)
-    golden = models.JSONField(default=dict)
+    contact_source_id = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         constraints = [

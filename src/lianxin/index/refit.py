@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import orjson
-
 from lianxin.access import relationships
 from lianxin.index import active, golden, payload, store, vault
 from lianxin.index.facts import id_blind, phone_blind, tidy
 from lianxin.index.form import Form, Registration, form_of, pack
 from lianxin.index.golden import Spoken
 from lianxin.index.match.keys import keys_of
+from lianxin.index.normal import places
 from lianxin.index.normal.documents import OTHER_TYPE, OWN
+from lianxin.index.survivorship import Where
 from lianxin.standards import clock
 
 _AT = {name: k + 1 for k, name in enumerate(golden.COLUMNS)}  # after the number, as still_there() tells
@@ -52,30 +52,29 @@ def silent(kept: Sequence[str | None], reg: Registration, form: Form) -> bool:
         return False
     if form.phone and not has("phone_blind", "\\x" + phone_blind(form.phone).hex()):
         return False
-    if (form.mother or reg.guardian_name) and '"contact"' not in (kept[_AT["golden"]] or ""):
+    if form.mother or reg.guardian_name:  # who is named last is who is called
         return False
-    if (reg.address or reg.village) and not (
-        has("address", tidy(reg.address)[:300])
-        and has("division", reg.division[:12])
-        and has("village", tidy(reg.village)[:80])
-    ):
+    if (reg.address or reg.village) and not _stands(kept, reg, form):
         return False
     if reg.home_institution_id is not None and not has("home_institution_id", str(reg.home_institution_id)):
         return False
     return reg.deceased_on is None or has("deceased_on", reg.deceased_on.isoformat())
 
 
-def composed(
-    kept: Sequence[str | None], words: Sequence[Spoken], *, origins: bool
-) -> tuple[list[Any] | None, int | None]:
-    """(golden row when it differs from what is kept, home institution) of a person's sources.
+def _stands(kept: Sequence[str | None], reg: Registration, form: Form) -> bool:
+    """Whether the address that is kept stands after what a newcomer says."""
+    told = tuple(kept[_AT[column]] or "" for column in ("address", "division", "village"))
+    if not any(told):
+        return False
+    return Where.told(*told, places.read(*told)).holds(Where.said(reg, form))
 
-    ``origins``: a value that now comes from another source is a difference too; without it the first who said it stays named.
-    """
+
+def composed(kept: Sequence[str | None], words: Sequence[Spoken]) -> tuple[list[Any] | None, int | None]:
+    """(golden row when it differs from what is kept, home institution) of a person's sources."""
     made = golden.compose(words)
     bare = made.bare()
     changed = {name for name, value in bare.items() if _text(value) != kept[_AT[name]]}
-    if not changed and not (origins and made.origin() != orjson.loads(kept[_AT["golden"]] or "{}")):
+    if not changed:
         return None, bare["home_institution_id"]
     stays = [] if "id_blind" in changed else ["id_sealed"]
     if "name" not in changed:
@@ -102,7 +101,7 @@ def recompute_many(
     rows: list[list[Any]] = []
     homes: list[tuple[int, int | None]] = []
     for person_id in sorted(words):
-        row, home = composed(kept[person_id], words[person_id], origins=True)
+        row, home = composed(kept[person_id], words[person_id])
         if row is not None:
             rows.append([person_id, *row])
         if home_of(kept[person_id]) != home:

@@ -313,14 +313,13 @@ TYPES = {
     "id_blind": "bytea",
     "phone_blind": "bytea",
     "home_institution_id": "bigint",
-    "golden": "jsonb",
+    "contact_source_id": "bigint",
 }
 _GOLDEN = ", ".join(golden.COLUMNS)
 GOLDEN_ARRAYS = ", ".join(f"%s::{TYPES.get(c, 'text')}[]" for c in golden.COLUMNS)
 """Casts of golden columns given as arrays."""
 _WRITERS = [
-    _bytes_or_null if TYPES.get(c) == "bytea" else writer("text" if c == "golden" else TYPES.get(c, "text"))
-    for c in golden.COLUMNS
+    _bytes_or_null if TYPES.get(c) == "bytea" else writer(TYPES.get(c, "text")) for c in golden.COLUMNS
 ]
 
 _WRITE = f"""

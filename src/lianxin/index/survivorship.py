@@ -15,8 +15,10 @@ from typing import Any
 
 import yaml
 
+from lianxin.index.facts import tidy
 from lianxin.index.form import NAMED, Form, Registration, form_of
 from lianxin.index.normal.documents import OTHER_TYPE, OWN, RESIDENT_ID
+from lianxin.index.normal.places import Place
 from lianxin.standards.text import T, Text
 
 _RULES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "survivorship.yaml").read_text("utf-8"))
@@ -107,6 +109,8 @@ def choose(
     for _, v in said:
         counts[v] = counts.get(v, 0) + 1
     rule = _RULES["fields"][name]
+    if rule == ["place"]:
+        return _placed([w for w, _ in said], others)
     if len(counts) == 1:  # the rule tells only whose word it is: what asks about the value has one answer
         asked = [q for q in rule if q not in _OF_VALUE]
         return Chosen(max(said, key=lambda s: _rank(asked, s[0], s[1], counts, own))[0], "agreed", [])
@@ -116,6 +120,63 @@ def choose(
     rest = [(rank, w) for rank, (w, v) in ranks[1:] if v != shown]
     why = next((q for q, a, b in zip(rule, first, rest[0][0], strict=False) if a != b), "recency")
     return Chosen(best, why, [w for _, w in rest] if others else [])
+
+
+def _placed(words: Sequence[Spoken], others: bool) -> Chosen:
+    """The address that stands when the words are heard in the order they came."""
+    first, *later = sorted(words, key=lambda w: (w.received_at, w.source_id))
+    stands, why = Where.of(first), "agreed"
+    best = first
+    for word in later:
+        said = Where.of(word)
+        if not stands.holds(said):
+            best, stands, why = word, said, "place"
+    value = VALUE["address"]
+    return Chosen(best, why, [w for w in words if value(w) != value(best)] if others else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """An address as told (text, division, village) and what was read from it."""
+
+    text: str
+    division: str
+    village: str
+    county: str
+    parts: tuple[str, str, str]
+
+    @classmethod
+    def of(cls, word: Spoken) -> Where:
+        """What a source says."""
+        return cls.said(word.reg, word.form)
+
+    @classmethod
+    def said(cls, reg: Registration, read: Form | Place) -> Where:
+        """A registration's address, which was read as ``read``."""
+        return cls.told(tidy(reg.address), reg.division, tidy(reg.village), read)
+
+    @classmethod
+    def told(cls, text: str, division: str, village: str, read: Form | Place) -> Where:
+        """Columns of a golden row, which were read as ``read``."""
+        parts = read.town, read.village, read.house
+        return cls(text[:300], division[:12], village[:80], read.county, parts)
+
+    def holds(self, new: Where) -> bool:
+        """Whether a later word only repeats this place, in whatever wording, or says less of it."""
+        if (new.text, new.division, new.village) == (self.text, self.division, self.village):
+            return True
+        if any(n and n != s for n, s in zip(new.parts, self.parts, strict=True)):
+            return False
+        # a county's name is read as a code only when somebody tells the code: town and village tell the place
+        known = all(new.parts[:2]) and not (new.division and self.division)
+        if new.county and new.county != self.county and not known:
+            return False
+        if new.parts != self.parts:
+            return True
+        if not any(self.parts) and new.text != self.text:
+            return not new.text  # nothing could be read from either
+        more = new.division.startswith(self.division) and self.village in ("", new.village)
+        return not more or (new.division, new.village) == (self.division, self.village)
 
 
 _OF_VALUE = frozenset(("agrees", "frequency"))
@@ -155,4 +216,5 @@ WHY: dict[str, Text] = {
     "resident": T("居民身份证优先", "a resident number before other documents"),
     "frequency": T("更多来源这样说", "more sources say so"),
     "recency": T("最近登记", "the latest word"),
+    "place": T("最近说到的住处,取写得最全的", "the place named last, as fully as it was told"),
 }
