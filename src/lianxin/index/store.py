@@ -41,7 +41,8 @@ MEMBERS = 60
 """Registrations of one person that a newcomer is compared with at most."""
 FINE = 300
 """Newcomers that are locked one by one; a larger batch closes the gate for the others (the lock table is finite)."""
-_GATE = 0x4C58_0001
+GATE = 0x4C58_0001
+"""Advisory lock that a large batch and a load hold while nobody else registers."""
 
 _prepared: WeakKeyDictionary[Any, set[bytes]] = WeakKeyDictionary()
 numbers = plain_array
@@ -157,8 +158,8 @@ _LOCK = Prepared(
 def locking(locks: set[int], many: bool) -> Step:
     """Takes the advisory locks until the transaction ends, in one order for everybody; ``many``: all of them at once."""
     if many:
-        return _LOCK_ALL, [text(_GATE)]
-    return _LOCK, [text(_GATE), numbers(sorted(locks)).encode()]
+        return _LOCK_ALL, [text(GATE)]
+    return _LOCK, [text(GATE), numbers(sorted(locks)).encode()]
 
 
 @dataclass(slots=True, eq=False)

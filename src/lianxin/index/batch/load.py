@@ -301,11 +301,11 @@ class _Load:
 def _gate() -> Iterator[None]:
     """Nobody else registers within; those who begin meanwhile wait."""
     with connection.cursor() as cur:
-        cur.execute("SELECT pg_advisory_lock(%s)", [store._GATE])
+        cur.execute("SELECT pg_advisory_lock(%s)", [store.GATE])
         try:
             yield
         finally:
-            cur.execute("SELECT pg_advisory_unlock(%s)", [store._GATE])
+            cur.execute("SELECT pg_advisory_unlock(%s)", [store.GATE])
 
 
 def _crowd(duck: Duck, linked: Linked) -> set[int]:

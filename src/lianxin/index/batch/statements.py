@@ -58,7 +58,7 @@ def _pattern() -> str:
     return " + ".join(terms)
 
 
-class _Hopeful(sql._Writer):
+class _Hopeful(sql.Writer):
     """Conditions with every costly comparison (edit distance) taken for true."""
 
     def write(self, node: ast.expr) -> str:

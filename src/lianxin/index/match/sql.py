@@ -30,7 +30,7 @@ def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.Subscript) or (isinstance(node, ast.BinOp) and _is_text(node.left))
 
 
-class _Writer:
+class Writer:
     """An expression of the level table as SQL."""
 
     def __init__(self, dialect: str, left: str, right: str) -> None:
@@ -89,7 +89,7 @@ class _Writer:
 
 def level_sql(field: str, dialect: str, left: str, right: str) -> str:
     """One field's level of the rows ``left`` and ``right`` as a CASE."""
-    writer = _Writer(dialect, left, right)
+    writer = Writer(dialect, left, right)
     *rows, last = LEVELS[field]
     cases = " ".join(f"WHEN {writer.write(level.when)} THEN {level.number}" for level in rows)
     return f"CASE {cases} ELSE {last.number} END"
