@@ -1,5 +1,6 @@
 """PIX v2: patients fed by ADT, numbers joined by A40, queries by Q23; repetitions, refusals, and junk."""
 
+import datetime as dt
 import random
 
 import pytest
@@ -12,6 +13,8 @@ from lianxin.exchange.ihe import domains, identifiers
 from lianxin.exchange.v2 import message, receiving
 from lianxin.exchange.v2.models import REFUSED, TAKEN, Peer, V2Message
 from lianxin.exchange.v2.peers import Origin
+from lianxin.index import golden
+from lianxin.index.foreign import registration_from_patient
 from lianxin.index.models import Person, ReviewItem, SourceRecord
 from lianxin.index.registry import Registration, register
 from lianxin.record import rows
@@ -138,6 +141,38 @@ def test_character_sets_are_kept_and_answered_in_kind(world, codec, cs):
     bad = adt("A04", pid(name="", more="|||某路1号"), codec=codec, cs=cs)
     answer = receiving.receive(bad)
     assert "姓名".encode("gb18030" if codec.startswith("gb") else "utf-8") in answer
+
+
+def newborn(number, authority, mother="", name="王芳之女", more=()):
+    fields = f"PID|1||{number}^^^{authority}^MR||{name}|{more[0] if more else ''}|20260905|F"
+    return fields + "|" * 13 + mother if mother else fields
+
+
+def test_a_newborn_is_known_by_its_mothers_number_by_v2_and_by_fhir(world):
+    mother = make_resident_id(dt.date(1996, 4, 5), 128)
+    ok(adt("A28", newborn("N1", "HISA&2.999.1&ISO", f"{mother}^^^&2.16.156.10011.1.3&ISO^NI", more=["王芳"])))
+    lis = "HISB&2.999.2&ISO"
+    ok(adt("A28", newborn("N2", lis), f"NK1|1|王芳|MTH{'|' * 30}{mother}^^^^01", sender="V2-B"))
+    words = [golden.spoken(s).reg for s in SourceRecord.objects.unscoped("test").order_by("pk")]
+    assert [(w.mother_name, w.mother_id_no, w.id_no) for w in words] == [("王芳", mother, "")] * 2
+    assert len(people()) == 1
+    ok(adt("A08", newborn("N1", "HISA&2.999.1&ISO", f"{mother}^^^&2.16.156.10011.1.3&ISO^NI")))
+    stored = bodies()[0]
+    assert stored["contact"][0]["name"]["extension"][0]["valueCode"] == "unknown"
+    assert stored["contact"][0]["extension"][0]["valueIdentifier"]["value"] == mother
+    read = registration_from_patient(stored, world["a"].pk)
+    assert (read.mother_name, read.mother_id_no, read.id_no) == ("", mother, "")
+    ok(
+        adt("A28", newborn("N3", lis, "M-77^^^HISB^MR"), sender="V2-B")
+    )  # her number in the hospital is no identity number
+    assert golden.spoken(SourceRecord.objects.unscoped("test").latest("pk")).reg.mother_id_no == ""
+
+
+def bodies():
+    ids = SourceRecord.objects.unscoped("test").order_by("pk").values_list("patient_id", flat=True)
+    with connection.cursor() as own:
+        found = identifiers.bodies_of(rows.server_cursor(own), list(ids))
+    return [found[i] for i in ids]
 
 
 def test_an_empty_field_says_nothing_and_two_quotes_take_away(world):

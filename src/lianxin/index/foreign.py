@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 from lianxin.index.form import Registration
@@ -53,20 +54,44 @@ _GUARDIAN = frozenset({"GUARD", "FTH", "NFTH", "PRN", "PRNFOST"})
 """v3-RoleCode: those whose name stands for a child's; other contacts (a husband, a neighbour) say nothing about who somebody is."""
 
 
-def _relatives(contacts: list[dict[str, Any]]) -> tuple[str, str]:
-    """(mother's name, guardian's name) among the contacts."""
-    mother = guardian = ""
+CONTACT_NUMBER = "http://lianxin.example/fhir/StructureDefinition/contact-identifier"
+"""Extension of ``Patient.contact`` with a ``valueIdentifier``: R4 gives a contact no number of its own, and a newborn has only its mother's."""
+
+
+@dataclass
+class _Relative:
+    name: str = ""
+    number: str = ""
+
+
+def _relatives(contacts: list[dict[str, Any]]) -> tuple[_Relative, _Relative]:
+    """(mother, guardian) among the contacts, with their identity numbers."""
+    mother, guardian = _Relative(), _Relative()
     for contact in contacts:
         name = contact.get("name")
         who = _name([name]) if isinstance(name, dict) else ""
-        for kind in _dicts(contact.get("relationship")) if who else ():
+        number = _contact_number(contact)
+        for kind in _dicts(contact.get("relationship")) if who or number else ():
             codes = {_text(c.get("code")) for c in _dicts(kind.get("coding"))}
             text = _text(kind.get("text"))
             if codes & _MOTHER or text in ("母亲", "mother"):
-                mother = mother or who
+                whose = mother
             elif codes & _GUARDIAN or text in ("监护人", "父亲", "guardian", "father"):
-                guardian = guardian or who
+                whose = guardian
+            else:
+                continue
+            if not whose.name and not whose.number:
+                whose.name, whose.number = who, number
     return mother, guardian
+
+
+def _contact_number(contact: dict[str, Any]) -> str:
+    """The identity number of a contact; numbers of other kinds say nothing here."""
+    for one in _dicts(contact.get("extension")):
+        number = one.get("valueIdentifier") if one.get("url") == CONTACT_NUMBER else None
+        if isinstance(number, dict) and _text(number.get("system")) in _RESIDENT_SYSTEMS:
+            return _text(number.get("value"))
+    return ""
 
 
 def _latin_parts(people_names: list[dict[str, Any]], name: str) -> tuple[str, str]:
@@ -175,8 +200,10 @@ def registration_from_patient(
         deceased_on=deceased,
         patient_id=pid,
         phone2=_text(phones[1].get("value")) if len(phones) > 1 else "",
-        guardian_name=guardian,
-        mother_name=mother,
+        guardian_name=guardian.name,
+        guardian_id_no=guardian.number,
+        mother_name=mother.name,
+        mother_id_no=mother.number,
         birth_text="" if birth else _text(resource.get("birthDate"))[:40],
         family=family,
         given=given,

@@ -14,6 +14,7 @@ from lianxin.exchange.ihe import domains
 from lianxin.exchange.v2 import errors
 from lianxin.exchange.v2.errors import Place, Refused
 from lianxin.exchange.v2.message import Message, Segment
+from lianxin.index.foreign import CONTACT_NUMBER
 from lianxin.index.golden import CARD_SYSTEM, RESIDENT_ID_SYSTEM
 from lianxin.standards.text import T
 
@@ -32,6 +33,7 @@ SEXES = {
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 RELATION = "http://terminology.hl7.org/CodeSystem/v3-RoleCode"
 MOTHERS_NAME = "http://hl7.org/fhir/StructureDefinition/patient-mothersMaidenName"
+ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 RELATIONS = {
     "MTH": "MTH", "FTH": "FTH", "PAR": "PRN", "GRD": "GUARD", "SPO": "SPS", "CHD": "CHILD", "SIB": "SIB", "EMC": "", "母亲": "MTH",
     "父亲": "FTH", "监护人": "GUARD", "配偶": "SPS",
@@ -260,7 +262,7 @@ def _deceased(pid: Segment) -> dict[str, Any]:
 
 
 def _contacts(message: Message, pid: Segment) -> list[dict[str, Any]]:
-    """NK1 as contacts; the mother's identity number (PID-21) goes with her."""
+    """NK1 as contacts with their numbers (NK1-33); the mother's name (PID-6) and identity number (PID-21) go with her."""
     out: list[dict[str, Any]] = []
     for segment in message.every("NK1"):
         reps = segment.repetitions(2)
@@ -268,22 +270,35 @@ def _contacts(message: Message, pid: Segment) -> list[dict[str, Any]]:
         if name is None:
             continue
         code = RELATIONS.get(segment.text(3).strip().upper(), "")
-        made: dict[str, Any] = {"name": name}
+        made: dict[str, Any] = {"name": name, **_numbered(segment, 33)}
         if code:
-            made["relationship"] = [{"coding": [{"system": RELATION, "code": code}]}]
+            made["relationship"] = _relation(code)
         if phones := phones_of(segment, 5, "home"):
             made["telecom"] = phones
         out.append(made)
-    mother = _mother(pid)
-    if mother and not any(
-        c.get("relationship", [{}])[0].get("coding", [{}])[0].get("code") == "MTH"
-        for c in out
-        if c.get("relationship")
-    ):
-        out.append(
-            {"name": {"text": mother}, "relationship": [{"coding": [{"system": RELATION, "code": "MTH"}]}]}
-        )
+    mother, number = _mother(pid), _numbered(pid, 21)
+    known = next((c for c in out if c.get("relationship") == _relation("MTH")), None)
+    if known is not None:
+        out[out.index(known)] = {**number, **known}
+    elif mother or number:
+        name = {"text": mother} if mother else {"extension": [{"url": ABSENT, "valueCode": "unknown"}]}
+        out.append({"name": name, "relationship": _relation("MTH"), **number})
     return out
+
+
+def _relation(code: str) -> list[dict[str, Any]]:
+    return [{"coding": [{"system": RELATION, "code": code}]}]
+
+
+def _numbered(segment: Segment, field: int) -> dict[str, Any]:
+    """The identity number in a CX field of a relative, as a contact's extension; numbers of other kinds are not kept."""
+    for parts in segment.repetitions(field):
+        value = text_of(parts[0])
+        kind = (parts[4] if len(parts) > 4 else "").strip().upper()
+        if _resident(value) and kind in (*RESIDENT_TYPES, ""):
+            number = {"system": RESIDENT_ID_SYSTEM, "value": value.upper()}
+            return {"extension": [{"url": CONTACT_NUMBER, "valueIdentifier": number}]}
+    return {}
 
 
 def overlay(old: dict[str, Any], new: dict[str, Any], pid: Segment) -> dict[str, Any]:
