@@ -148,13 +148,13 @@ def _prepare(share: Share, setting: Setting) -> Prepared:
     import pyarrow as pa
 
     from lianxin.index import payload
-    from lianxin.index.batch import table
+    from lianxin.index.batch import table, told
 
     out = Prepared(
         share.folder / f"in-{share.number:05d}.parquet", share.folder / f"row-{share.number:05d}.parquet"
     )
     forms: list[Any] = []
-    rows: list[tuple[Any, ...]] = []
+    regs: list[Registration] = []
     for at, reg in enumerate(_read(share, setting, out)):
         if not (reg.institution_id and reg.system and reg.local_id):
             _refuse(
@@ -166,47 +166,22 @@ def _prepare(share: Share, setting: Setting) -> Prepared:
         if not reg.name or not reg.name.strip():
             _refuse(out, f"{share.number}:{at + 1}", "缺少姓名 / no name")
             continue
-        rid = (share.number << SHARE_BITS) + at
-        form = form_of(reg, setting.generic)
-        body = payload.plain(reg)
-        forms.append((rid, 0, form))
-        rows.append(
-            (
-                rid,
-                reg.institution_id,
-                reg.system,
-                reg.local_id,
-                reg.patient_id,
-                body,
-                payload.sealed(body),
-                payload.digest(body),
-                pack(form),
-            )
-        )
-    out.count = len(rows)
-    if rows:
+        forms.append(((share.number << SHARE_BITS) + at, 0, form_of(reg, setting.generic)))
+        regs.append(reg)
+    out.count = len(regs)
+    if regs:
         made = table.table(forms)
         table.write(made, out.forms)
-        columns = list(zip(*rows, strict=True))
-        named = dict(zip(ROW_FIELDS, columns, strict=True))
-        arrays = {name: pa.array(list(named[name]), kind) for name, kind in _types(pa).items()}
-        arrays["keys"] = made.column("keys")
-        table.write(pa.table(arrays), out.rows)
+        plain = [payload.plain(reg) for reg in regs]
+        columns = {
+            "institution": pa.array([reg.institution_id for reg in regs], pa.int64()),
+            "system": pa.array([reg.system for reg in regs], pa.string()),
+            "local": pa.array([reg.local_id for reg in regs], pa.string()),
+            "patient": pa.array([reg.patient_id for reg in regs], pa.string()),
+            "told": pa.array([told.write(reg, form) for reg, (_, _, form) in zip(regs, forms, strict=True)]),
+            "payload": pa.array([payload.sealed(body) for body in plain]),
+            "digest": pa.array([payload.digest(body) for body in plain]),
+            "packed": pa.array([pack(form) for _, _, form in forms]),
+        }
+        table.write(pa.table({"rid": made.column("rid"), **columns, "keys": made.column("keys")}), out.rows)
     return out
-
-
-ROW_FIELDS = ("rid", "institution", "system", "local", "patient", "plain", "payload", "digest", "packed")
-
-
-def _types(pa: Any) -> dict[str, Any]:
-    return {
-        "rid": pa.int64(),
-        "institution": pa.int64(),
-        "system": pa.string(),
-        "local": pa.string(),
-        "patient": pa.string(),
-        "plain": pa.binary(),
-        "payload": pa.binary(),
-        "digest": pa.binary(),
-        "packed": pa.binary(),
-    }

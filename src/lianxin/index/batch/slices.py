@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from lianxin.index.batch import reading, workers
-from lianxin.index.batch.copying import copy
+from lianxin.index.batch.copying import copy, copy_rows
 
 SLICE = 5_000
 """Registrations of a slice: with its last person it may be a few more."""
@@ -39,157 +42,194 @@ class Written:
 
 
 def write_part(path: Path, terms: Terms) -> Written:
-    """Write one part's file (columns of :data:`lianxin.index.batch.intake.ROW_FIELDS`, label, pid, pos, slice)."""
+    """Write one part's file (columns of the rows of :func:`lianxin.index.batch.intake.prepare`, and label, pid, pos, slice)."""
     with workers.uncollected():
         return _write_part(path, terms)
 
 
 def _write_part(path: Path, terms: Terms) -> Written:
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(path).sort_by("pos").to_pylist()
+    rows = pq.read_table(path).sort_by("pos")
+    number = np.asarray(rows.column("slice"))
+    ends = [*(np.flatnonzero(np.diff(number)) + 1).tolist(), len(number)]
     out = Written([])
     with reading.opened(terms.where) as (cur, transaction):
         at = 0
-        while at < len(rows):
-            end = at
-            while end < len(rows) and rows[end]["slice"] == rows[at]["slice"]:
-                end += 1
+        for end in ends:
             with transaction():
-                _slice(cur, rows[at:end], terms, out)
+                # The load is acknowledged after its last transaction, which makes all earlier ones durable with it.
+                cur.execute("SET LOCAL synchronous_commit = off")
+                _slice(cur, rows.slice(at, end - at), terms, out)
             at = end
     return out
 
 
-class _Columns:
-    """Rows of the tables that a slice fills."""
+class _Rows:
+    """A slice's registrations as columns, whole persons in a row; ``group`` counts the persons."""
 
-    def __init__(self) -> None:
-        self.persons: list[tuple[Any, ...]] = []
-        self.forms: list[tuple[Any, ...]] = []
-        self.events: list[tuple[Any, ...]] = []
-        self.relations: dict[tuple[int, int, str], dt.datetime | None] = {}
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+        label, pid = self.numbers("label"), self.numbers("pid")
+        begins = np.concatenate([[True], label[1:] != label[:-1]])
+        self.starts = np.flatnonzero(begins)
+        self.group = np.cumsum(begins) - 1
+        self.labels, self.pids = label[self.starts], pid[self.starts]
+        self.fresh = self.pids == 0
+        self.institution = self.numbers("institution")
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def numbers(self, name: str) -> Any:
+        """A column of whole numbers."""
+        return np.asarray(self._rows.column(name))
+
+    def column(self, name: str) -> Any:
+        """A column as one Arrow array."""
+        return self._rows.column(name).combine_chunks()
 
 
-def _slice(cur: Any, rows: Sequence[dict[str, Any]], terms: Terms, out: Written) -> None:
+def _slice(cur: Any, table: Any, terms: Terms, out: Written) -> None:
     from lianxin.access import audit
     from lianxin.access.scope import Scope
     from lianxin.index import numbers, refit
     from lianxin.standards import clock
 
-    now = clock.now()
+    now, rows = clock.now(), _Rows(table)
     cur.execute(
         "INSERT INTO index_loadedslice (load, number, rows, at) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-        [terms.load, rows[0]["slice"], len(rows), now],
+        [terms.load, int(rows.numbers("slice")[0]), len(rows), now],
     )
-    groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[row["label"]].append(row)
-    known = _alive(cur, {g[0]["pid"] for g in groups.values()} - {0})
-    fresh = [label for label, group in groups.items() if not group[0]["pid"]]
-    made = dict(zip(fresh, numbers.take_people(cur, len(fresh)), strict=True))
-    people = {
-        label: made[label][0] if label in made else known[group[0]["pid"]] for label, group in groups.items()
-    }
-    for row, source_id in zip(rows, numbers.take_sources(cur, len(rows)), strict=True):
-        row["id"] = source_id
-    filled = _Columns()
-    for label, group in groups.items():
-        _person(filled, group, people[label], made.get(label), terms, now)
-    _store(cur, rows, people, filled, terms, now)
+    known = _alive(cur, set(rows.pids.tolist()) - {0})
+    made = numbers.take_people(cur, int(rows.fresh.sum()))
+    fresh = iter(made)
+    people = np.array([known[pid] if pid else next(fresh)[0] for pid in rows.pids.tolist()], np.int64)
+    sources = np.array(numbers.take_sources(cur, len(rows)), np.int64)
+    homes = _people(cur, rows, made, sources, now)
+    _store(cur, rows, people, sources, terms, now)
+    _forms(cur, rows, people, terms)
     older = set(known.values())
-    _relate(cur, filled, older, now)
+    _relate(cur, rows, people, homes, older, now)
     if older:
         refit.refit(cur, sorted(older))
-    detail = {"count": len(rows), "from": rows[0]["id"], "to": rows[-1]["id"]}
+    detail = {"count": len(rows), "from": int(sources[0]), "to": int(sources[-1])}
     scope = Scope.system(terms.reason)
     audit.write_many([audit.entry(scope, "create", what="registrations", detail=detail)], cursor=cur)
-    out.people += people.items()
+    out.people += zip(rows.labels.tolist(), people.tolist(), strict=True)
     out.rows += len(rows)
-    out.created += len(filled.persons)
+    out.created += len(made)
 
 
-def _person(
-    filled: _Columns,
-    group: Sequence[dict[str, Any]],
-    person_id: int,
-    made: tuple[int, str, str] | None,
-    terms: Terms,
-    now: dt.datetime,
-) -> None:
-    """What one person's registrations bring; of a known person (``made`` is None) golden fields and forms are written later."""
-    from lianxin.index import golden, payload, vault
-    from lianxin.index.engine import POLICY
-    from lianxin.index.form import unpack
-    from lianxin.index.golden import Spoken
-
-    until = now + dt.timedelta(days=POLICY["registration_days"])
-    words, bodies, keys = [], set[bytes](), set[int]()
-    for n, row in enumerate(group):
-        kind = "created" if made is not None and n == 0 else "linked"
-        filled.events.append((person_id, row["id"], kind, terms.account_id, terms.client_id))
-        filled.relations[person_id, row["institution"], "registration"] = until
-        if made is None:
-            continue
-        reg = payload.read(row["plain"], row["institution"], row["system"], row["local"], row["patient"])
-        words.append(Spoken(row["id"], now, reg, unpack(row["packed"])))
-        if row["packed"] not in bodies:
-            bodies.add(row["packed"])
-            left = [k for k in row["keys"] if k not in keys and k not in terms.crowd]
-            keys.update(left)
-            filled.forms.append((person_id, left or None, vault.close_packed(row["packed"])))
-    if made is not None:
-        best = golden.compose(words)
-        filled.persons.append((*made, *best.row()))
-        if home := best.chosen["home"].reg.home_institution_id:
-            filled.relations[person_id, home, "home"] = None
-
-
-def _store(
-    cur: Any,
-    rows: Sequence[dict[str, Any]],
-    people: dict[int, int],
-    filled: _Columns,
-    terms: Terms,
-    now: dt.datetime,
-) -> None:
+def _people(
+    cur: Any, rows: _Rows, made: Sequence[tuple[int, str, str]], sources: Any, now: dt.datetime
+) -> dict[int, int]:
+    """Write the new persons with their golden fields; their home institutions."""
     from lianxin.index import golden
+    from lianxin.index.batch import told
 
-    at = now.isoformat()
-    columns = ("id", "number", "card_number", *golden.COLUMNS, "status", "version")
-    copy(cur, "index_person", columns, [(*p, "active", 1) for p in filled.persons])
+    system, local, patient = (rows.column(name).to_pylist() for name in ("system", "local", "patient"))
+    institution, ids, bodies = rows.institution.tolist(), sources.tolist(), rows.column("told").to_pylist()
+    starts = [*rows.starts.tolist(), len(rows)]
+    lines, homes, fresh = [], {}, iter(made)
+    for at, end, new in zip(starts[:-1], starts[1:], rows.fresh.tolist(), strict=True):
+        if not new:
+            continue
+        words = [
+            golden.Spoken(ids[n], now, *told.read(bodies[n], institution[n], system[n], local[n], patient[n]))
+            for n in range(at, end)
+        ]
+        best, numbers = golden.compose(words), next(fresh)
+        lines.append((*numbers, *best.row(), "active", 1))
+        if home := best.chosen["home"].reg.home_institution_id:
+            homes[numbers[0]] = home
+    copy_rows(
+        cur, "index_person", ("id", "number", "card_number", *golden.COLUMNS, "status", "version"), lines
+    )
+    return homes
+
+
+def _store(cur: Any, rows: _Rows, people: Any, sources: Any, terms: Terms, now: dt.datetime) -> None:
+    """Registrations as they came, and the decision about each."""
+    at, whose = now.isoformat(), people[rows.group]
     copy(
         cur,
         "index_sourcerecord",
-        ("id", "institution_id", "system", "local_id", "patient_id", "person_id", "payload", "payload_hash",
-         "received_at", "version", "disputed"),
-        [
-            (r["id"], r["institution"], r["system"], r["local"], r["patient"], people[r["label"]], r["payload"],
-             r["digest"], at, 1, False)
-            for r in rows
-        ],
-    )  # fmt: skip
-    copy(cur, "index_form", ("person_id", "keys", "body"), filled.forms)
-    copy(
-        cur,
-        "index_linkevent",
-        ("person_id", "source_id", "kind", "account_id", "client_id", "before", "after", "reason", "at"),
-        [(*event, "{}", "{}", terms.reason, at) for event in filled.events],
+        {
+            "id": sources,
+            "institution_id": rows.institution,
+            "system": rows.column("system"),
+            "local_id": rows.column("local"),
+            "patient_id": rows.column("patient"),
+            "person_id": whose,
+            "payload": rows.column("payload"),
+            "payload_hash": rows.column("digest"),
+            "received_at": at,
+            "version": "1",
+            "disputed": "f",
+        },
     )
+    first = np.zeros(len(rows), bool)
+    first[rows.starts[rows.fresh]] = True
+    columns = {
+        "person_id": whose,
+        "source_id": sources,
+        "kind": np.where(first, "created", "linked"),
+        "before": "{}",
+        "after": "{}",
+        "reason": terms.reason,
+        "at": at,
+    }
+    who = {"account_id": terms.account_id, "client_id": terms.client_id}
+    copy(cur, "index_linkevent", columns | {name: str(one) for name, one in who.items() if one is not None})
 
 
-def _relate(cur: Any, filled: _Columns, older: set[int], now: dt.datetime) -> None:
+def _forms(cur: Any, rows: _Rows, people: Any, terms: Terms) -> None:
+    """What new persons are compared by: no form and no key twice, no key of a crowd. Of known ones ``refit`` sees to it."""
+    from lianxin.index import vault
+
+    packed = rows.column("packed")
+    new = np.flatnonzero(rows.fresh[rows.group])
+    same = np.asarray(packed.dictionary_encode().indices)
+    kept = new[_firsts(rows.group[new], same[new])]
+    if not len(kept):
+        return
+    keys = rows.column("keys").take(pa.array(kept))
+    values, of = np.asarray(keys.flatten()), np.asarray(keys.value_parent_indices())
+    left = np.flatnonzero(~np.isin(values, list(terms.crowd)))
+    left = left[_firsts(rows.group[kept][of[left]], values[left])]
+    counts = np.bincount(of[left], minlength=len(kept))
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(values[left]), mask=pa.array(counts == 0))
+    bodies = vault.close_many(packed.take(pa.array(kept)).to_pylist())
+    columns = {"person_id": people[rows.group[kept]], "keys": lists, "body": pa.array(bodies, pa.binary())}
+    copy(cur, "index_form", columns)
+
+
+def _firsts(group: Any, value: Any) -> Any:
+    """Positions, ascending, where a value occurs in its group for the first time."""
+    both = (group.astype(np.int64) << 32) | (value.astype(np.int64) & 0xFFFF_FFFF)
+    return np.sort(np.unique(both, return_index=True)[1])
+
+
+def _relate(
+    cur: Any, rows: _Rows, people: Any, homes: dict[int, int], older: set[int], now: dt.datetime
+) -> None:
     """Terms of access: new people's are copied, known people's extended."""
     from lianxin.access import relationships
+    from lianxin.index.engine import POLICY
 
-    rows = [(p, i, kind, "index", end) for (p, i, kind), end in filled.relations.items()]
-    copy(
+    until = now + dt.timedelta(days=POLICY["registration_days"])
+    seen = _firsts(rows.group, rows.institution)
+    pairs = list(zip(people[rows.group[seen]].tolist(), rows.institution[seen].tolist(), strict=True))
+    end = until.isoformat()
+    new: list[tuple[Any, ...]] = [(p, i, "registration", "index", end) for p, i in pairs if p not in older]
+    new += [(p, i, "home", "index", None) for p, i in homes.items()]
+    copy_rows(
         cur,
         "access_relationship",
         ("person_id", "institution_id", "kind", "source", "until", "since"),
-        [(*row, now.isoformat()) for row in rows if row[0] not in older],
+        [(*row, now.isoformat()) for row in new],
     )
-    grants: list[relationships.Row] = [row for row in rows if row[0] in older]
+    grants: list[relationships.Row] = [(p, i, "registration", "index", until) for p, i in pairs if p in older]
     relationships.grant_many(grants, cursor=cur, since=now)
 
 
