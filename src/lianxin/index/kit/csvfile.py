@@ -141,14 +141,14 @@ class _Reader:
 
     def values(self, row: list[Any]) -> dict[str, str]:
         """Field -> cleaned text of a row (missing fields are left out)."""
-        cells = [_cell(v) for v in row]
         out: dict[str, str] = {}
         for name, parts, tail in self.templates:
             if len(parts) == 1 and not parts[0][0] and not tail:
                 index = parts[0][1]
-                value = cells[index] if index < len(cells) else ""
+                raw = row[index] if index < len(row) else ""
+                value = _cell(raw) if raw != "" else ""
             else:
-                found = [cells[i] if i < len(cells) else "" for _, i in parts]
+                found = [_cell(row[i]) if i < len(row) else "" for _, i in parts]
                 if parts and not any(found):
                     continue
                 if name == "birth_date" and not all(found):
@@ -157,8 +157,8 @@ class _Reader:
                 value = " ".join((text + tail).split()).strip(" ,")
             if value:
                 out[name] = value
-        if self.person >= 0 and self.person < len(cells):
-            person = cells[self.person]
+        if self.person >= 0 and self.person < len(row):
+            person = _cell(row[self.person])
             if self.pattern is not None:
                 match = self.pattern.search(person)
                 person = match.group(1) if match else person
