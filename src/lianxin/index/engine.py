@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -214,16 +214,16 @@ def _round(
                 )
             else:
                 changed.append((item, known))
-        now = clock.now()
         if changed and plain:
             raise NotPlain
         if fresh:
-            weigh(cur, fresh, seen, now)
+            weigh(cur, fresh, seen)
             if plain and any(i.decision is not None and i.decision.joins for _, i in fresh):
                 raise NotPlain
             kept = _kept(cur, [item for _, item in fresh])
             if kept is None:
                 continue  # a person was merged away since the look-up: whose these are is asked again
+            now = clock.now()  # once the persons are locked: whoever had them before has an earlier time
             out.update(_store(cur, scope, [item for _, item in fresh], kept, seen.held.model, now, plain))
         if changed:
             from lianxin.index import changing
@@ -236,7 +236,7 @@ def _round(
     )
 
 
-def weigh(cur: Any, fresh: Sequence[tuple[int, Item]], seen: store.Seen, now: dt.datetime) -> None:
+def weigh(cur: Any, fresh: Sequence[tuple[int, Item]], seen: store.Seen) -> None:
     """Give every item its person: a known one, one made earlier in this batch, or a new one."""
     held, several = seen.held, len(fresh) > 1
     met: dict[int, list[Person]] = {}
@@ -265,8 +265,6 @@ def weigh(cur: Any, fresh: Sequence[tuple[int, Item]], seen: store.Seen, now: dt
             person.bodies.add(item.packed)
             person.forms.append(item.form)
             person.keys.update(item.stored)
-        if person.new:
-            person.words.append(Spoken(source_id, now, item.reg, item.form))
         if several:
             for key in item.keys:
                 held_here = met.setdefault(key, [])
@@ -293,17 +291,17 @@ def _absorb(person: Person, gone: Person) -> None:
     person.keys |= gone.keys
 
 
-Kept = tuple[dict[int, list[str | None]], dict[int, list[store.Said]]]
-"""Golden columns and source records of the known persons that newcomers are linked to."""
+Kept = dict[int, list[str | None]]
+"""Golden columns of the known persons that newcomers are linked to."""
 
 
 def _kept(cur: Any, items: Sequence[Item]) -> Kept | None:
     """The known persons that items are linked to, locked; None when one of them was merged away meanwhile."""
     ids = sorted({i.person.person_id for i in items if not i.person.new})
     if not ids:
-        return {}, {}
-    kept = store.still_there_and_said(cur, ids)
-    return kept if len(kept[0]) == len(ids) else None
+        return {}
+    kept = store.still_there(cur, ids)
+    return kept if len(kept) == len(ids) else None
 
 
 def _store(
@@ -321,15 +319,20 @@ def _store(
         (i.person.person_id, i.reg.institution_id, "registration"): until for i in items
     }
     made: list[tuple[int, str, str, Sequence[Any]]] = []
-    changed: list[tuple[int, Sequence[Any]]] = []
+    changed: list[tuple[int, Mapping[str, Any]]] = []
     homes: list[tuple[int, int | None]] = []
     loud: dict[int, list[Spoken]] = {}
     for item in items:
         person = item.person
-        if not person.new and (
-            person.person_id in loud or not refit.silent(kept[0][person.person_id], item.reg, item.form)
-        ):
-            loud.setdefault(person.person_id, []).append(Spoken(item.source_id, now, item.reg, item.form))
+        if person.new or person.person_id in loud:
+            person.words.append(Spoken(item.source_id, now, item.reg, item.form))
+        elif told := refit.news(kept[person.person_id], item.reg, item.form):
+            if len(items) == 1 and told <= refit.LAST:
+                changed.append((person.person_id, refit.latest(told, item.reg, item.form)))
+                continue
+            person.words.append(Spoken(item.source_id, now, item.reg, item.form))
+            loud[person.person_id] = person.words
+    said = store.said(cur, sorted(loud)) if loud else {}
     for person_id, person in people.items():
         if person.new:
             row = golden.compose(person.words).row()
@@ -337,10 +340,10 @@ def _store(
             if (home := row[_HOME]) is not None:
                 terms[person_id, home, "home"] = None
             continue
-        values, said = kept[0][person_id], kept[1].get(person_id, [])
+        values = kept[person_id]
         person.number = values[0] or ""
         if person_id in loud:
-            better, home = refit.composed(values, [*map(refit.opened, said), *loud[person_id]])
+            better, home = refit.composed(values, [*map(refit.opened, said[person_id]), *person.words])
             if better is not None:
                 changed.append((person_id, better))
             if home != refit.home_of(values):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from lianxin.access import seal
 from lianxin.index import payload
 from lianxin.index.facts import RESIDENT_ID, id_blind, name_key, phone_blind, tidy
-from lianxin.index.form import NAMED, Form, form_of
+from lianxin.index.form import NAMED, Form, Registration, form_of
 from lianxin.index.models import Person, SourceRecord
 from lianxin.index.normal import names, phones
 from lianxin.index.normal.documents import OWN
@@ -62,6 +62,25 @@ def _date(day: int) -> dt.date | None:
     return dt.date(day // 10000, day // 100 % 100, day % 100) if day % 10000 else None
 
 
+def phone_told(phone: str) -> dict[str, Any]:
+    """Columns that tell a phone, but for the sealed one."""
+    return {"phone_blind": phone_blind(phone) if phone else None, "phone_tail": phone[-4:]}
+
+
+def phone_sealed(reg: Registration, form: Form) -> str:
+    """The phone as a registration wrote it, sealed anew at each call."""
+    return seal.seal(phones.shown(reg.phone, form.phone))
+
+
+def address_told(reg: Registration) -> dict[str, Any]:
+    """Columns that tell an address."""
+    return {
+        "address": tidy(reg.address)[:300],
+        "division": reg.division[:12],
+        "village": tidy(reg.village)[:80],
+    }
+
+
 @dataclass(slots=True)
 class Golden:
     """For each field the source that it comes from; a field that nobody speaks of comes from the best source and is empty."""
@@ -91,11 +110,8 @@ class Golden:
             "birth_date": born,
             "id_type": form.id_type if number else "",
             "id_blind": id_blind(form.id_type, number) if number else None,
-            "phone_blind": phone_blind(phone) if phone else None,
-            "phone_tail": phone[-4:],
-            "address": tidy(where.address)[:300],
-            "division": where.division[:12],
-            "village": tidy(where.village)[:80],
+            **phone_told(phone),
+            **address_told(where),
             "home_institution_id": home,
             "deceased_on": _date(chosen["deceased"].form.died),
             "contact_source_id": chosen["contact"].source_id if "contact" in chosen else None,
@@ -108,7 +124,7 @@ class Golden:
         if "id_sealed" not in same:
             out["id_sealed"] = seal.seal(self._number())
         if "phone_sealed" not in same:
-            out["phone_sealed"] = seal.seal(phones.shown(phone.reg.phone, phone.form.phone))
+            out["phone_sealed"] = phone_sealed(phone.reg, phone.form)
         if "pinyin" not in same:
             key = name_key(name)
             out["pinyin"] = (pinyin.full(name) or key)[:400]
@@ -116,9 +132,9 @@ class Golden:
         out.update(same)
         return out
 
-    def row(self, same: Mapping[str, str | None] = MappingProxyType({})) -> list[Any]:
+    def row(self) -> list[Any]:
         """The same as a list in the order of :data:`COLUMNS`."""
-        values = self.values(same)
+        values = self.values()
         return [values[c] for c in COLUMNS]
 
 

@@ -85,7 +85,7 @@ class _Pool:
         self.sources: deque[int] = deque()
 
 
-AHEAD = 32
+AHEAD = 200
 """Ids drawn at once: a registration then seldom needs a statement for them."""
 
 _pools: dict[str, _Pool] = {}

@@ -33,32 +33,39 @@ def words_of(cur: Any, person_ids: Collection[int]) -> dict[int, list[Spoken]]:
     return {p: [opened(s) for s in found] for p, found in store.said(cur, sorted(person_ids)).items()}
 
 
-def silent(kept: Sequence[str | None], reg: Registration, form: Form) -> bool:
-    """Whether a newcomer says nothing that its person's golden fields (as ``store.still_there`` tells them) do not say already.
+LAST = frozenset(("phone", "address"))
+"""Fields whose latest word stands, whoever spoke before: their rules in ``survivorship.yaml`` ask for nothing else."""
 
-    Then its person's other sources need not be opened.
+
+def news(kept: Sequence[str | None], reg: Registration, form: Form) -> set[str]:
+    """Of which fields a newcomer says something that its person's golden columns (as ``store.still_there`` tells them) do not.
+
+    When there is none, or only such as are in :data:`LAST`, the person's other sources need not be opened.
     """
+    out = set()
 
-    def has(column: str, value: str) -> bool:
-        return kept[_AT[column]] == value
+    def told(field: str, column: str, value: str) -> None:
+        if kept[_AT[column]] != value:
+            out.add(field)
 
-    if not has("name", tidy(reg.name)[:200]) or (reg.sex in ("male", "female") and not has("sex", reg.sex)):
-        return False
+    told("name", "name", tidy(reg.name)[:200])
+    if reg.sex in ("male", "female"):
+        told("sex", "sex", reg.sex)
     if form.born and (kept[_AT["birth_date"]] or "").replace("-", "") != str(form.born):
-        return False
-    if form.id_state in (OWN, OTHER_TYPE) and not has(
-        "id_blind", "\\x" + id_blind(form.id_type, form.id_no).hex()
-    ):
-        return False
-    if form.phone and not has("phone_blind", "\\x" + phone_blind(form.phone).hex()):
-        return False
+        out.add("birth")
+    if form.id_state in (OWN, OTHER_TYPE):
+        told("id", "id_blind", "\\x" + id_blind(form.id_type, form.id_no).hex())
+    if form.phone:
+        told("phone", "phone_blind", "\\x" + phone_blind(form.phone).hex())
     if form.mother or reg.guardian_name:  # who is named last is who is called
-        return False
+        out.add("contact")
     if (reg.address or reg.village) and not _stands(kept, reg, form):
-        return False
-    if reg.home_institution_id is not None and not has("home_institution_id", str(reg.home_institution_id)):
-        return False
-    return reg.deceased_on is None or has("deceased_on", reg.deceased_on.isoformat())
+        out.add("address")
+    if reg.home_institution_id is not None:
+        told("home", "home_institution_id", str(reg.home_institution_id))
+    if reg.deceased_on is not None:
+        told("deceased", "deceased_on", reg.deceased_on.isoformat())
+    return out
 
 
 def _stands(kept: Sequence[str | None], reg: Registration, form: Form) -> bool:
@@ -69,18 +76,29 @@ def _stands(kept: Sequence[str | None], reg: Registration, form: Form) -> bool:
     return Where.told(*told, places.read(*told)).holds(Where.said(reg, form))
 
 
-def composed(kept: Sequence[str | None], words: Sequence[Spoken]) -> tuple[list[Any] | None, int | None]:
-    """(golden row when it differs from what is kept, home institution) of a person's sources."""
+def latest(fields: Collection[str], reg: Registration, form: Form) -> dict[str, Any]:
+    """Golden columns of some fields in :data:`LAST` when ``reg`` is the latest word."""
+    out: dict[str, Any] = {}
+    if "phone" in fields:
+        out = {**golden.phone_told(form.phone), "phone_sealed": golden.phone_sealed(reg, form)}
+    if "address" in fields:
+        out |= golden.address_told(reg)
+    return out
+
+
+def composed(kept: Sequence[str | None], words: Sequence[Spoken]) -> tuple[dict[str, Any] | None, int | None]:
+    """(golden columns when they differ from what is kept, home institution) of a person's sources."""
     made = golden.compose(words)
     bare = made.bare()
     changed = {name for name, value in bare.items() if _text(value) != kept[_AT[name]]}
     if not changed:
         return None, bare["home_institution_id"]
     stays = [] if "id_blind" in changed else ["id_sealed"]
+    if "phone_blind" not in changed:
+        stays.append("phone_sealed")
     if "name" not in changed:
         stays += ["pinyin", "initials"]
-    row = made.row({name: kept[_AT[name]] for name in stays})
-    return row, bare["home_institution_id"]
+    return made.values({name: kept[_AT[name]] for name in stays}), bare["home_institution_id"]
 
 
 def _text(value: Any) -> str | None:
@@ -103,7 +121,7 @@ def recompute_many(
     for person_id in sorted(words):
         row, home = composed(kept[person_id], words[person_id])
         if row is not None:
-            rows.append([person_id, *row])
+            rows.append([person_id, *(row[c] for c in golden.COLUMNS)])
         if home_of(kept[person_id]) != home:
             homes.append((person_id, home))
     if rows:

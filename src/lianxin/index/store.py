@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import select
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -356,7 +356,7 @@ _OTHER_KEYS = "NULLIF(ARRAY(SELECT unnest({keys}::int4[]) EXCEPT SELECT unnest(o
 
 
 @cache
-def _single(new: bool, changed: bool, form: bool, terms: int) -> Prepared:
+def _single(new: bool, changed: tuple[str, ...], form: bool, terms: int) -> Prepared:
     """The statement that writes one registration with the event of the audit: plain values, and only the parts that are needed.
 
     A set-based one opens every table and makes rows of arrays, which for a single registration costs more than the rows. Values:
@@ -381,7 +381,7 @@ def _single(new: bool, changed: bool, form: bool, terms: int) -> Prepared:
             f" VALUES ({person}, {head}, 'active', 1, {fields}))"
         )
     if changed:
-        fields = ", ".join(f"{c} = {value(TYPES.get(c, 'text'))}" for c in golden.COLUMNS)
+        fields = ", ".join(f"{c} = {value(TYPES.get(c, 'text'))}" for c in changed)
         parts.append(f"up AS (UPDATE index_person SET {fields}, version = version + 1 WHERE id = {person})")
     named = ", ".join(value("text") for _ in range(3))
     parts.append(
@@ -422,8 +422,10 @@ def _write_one(cur: Any, batch: Batch, event: audit.Entry, after: Sequence[Step]
     values: list[Any] = [row.person_id, row.source_id, batch.at, row.institution_id]
     for _, number, card, fields in batch.people:
         values += [number, card, *fields]
-    for _, fields in batch.changed:
-        values += fields
+    columns: tuple[str, ...] = ()
+    for _, changed in batch.changed:
+        columns = tuple(sorted(changed))
+        values += [changed[c] for c in columns]
     values += [row.system, row.local_id, row.patient_id, row.payload, row.digest]
     for _, keys, body, _ in batch.forms:
         values += [numbers(keys) if keys else None, vault.close_packed(body)]
@@ -431,7 +433,7 @@ def _write_one(cur: Any, batch: Batch, event: audit.Entry, after: Sequence[Step]
         values += [institution, kind, batch.terms[row.person_id, institution, kind]]
     values += [row.kind, batch.account_id, batch.client_id, row.decision]
     told, digest = audit.values(cur, event)
-    statement = _single(bool(batch.people), bool(batch.changed), bool(batch.forms), len(batch.terms))
+    statement = _single(bool(batch.people), columns, bool(batch.forms), len(batch.terms))
     plain_values = [v if v is None or type(v) is bytes else text(v) for v in values]
     found = together(cur, [(statement, [*plain_values, *told]), *after])[0]
     return whole(found.get_value(0, 0)), digest
@@ -456,11 +458,11 @@ class Row:
 @dataclass(slots=True)
 class Batch:
     """What one write holds. ``people``: (id, number, card, golden row) of new persons; ``changed``: (id,
-    golden row) of known ones; ``forms``: (person, keys, packed form, the person
+    golden columns: all of them when there are several registrations) of known ones; ``forms``: (person, keys, packed form, the person
     is new); ``terms``: (person, institution, kind) -> until when an institution may look."""
 
     people: list[tuple[int, str, str, Sequence[Any]]]
-    changed: list[tuple[int, Sequence[Any]]]
+    changed: list[tuple[int, Mapping[str, Any]]]
     rows: list[Row]
     forms: list[tuple[int, list[int], bytes, bool]]
     terms: dict[tuple[int, int, str], dt.datetime | None]
@@ -484,7 +486,9 @@ def write(
     ]
     given += [make([p[3][k] for p in people]) for k, make in enumerate(_WRITERS)]
     given.append(numbers([p[0] for p in batch.changed]))
-    given += [make([p[1][k] for p in batch.changed]) for k, make in enumerate(_WRITERS)]
+    given += [
+        make([p[1][c] for p in batch.changed]) for c, make in zip(golden.COLUMNS, _WRITERS, strict=True)
+    ]
     given += [
         str(batch.at),
         numbers([r.source_id for r in rows]),
@@ -549,15 +553,6 @@ class Said:
     stored: bytes
     disputed: bool
     row: tuple[int, str, str, str | None]
-
-
-def still_there_and_said(
-    cur: Any, person_ids: Sequence[int]
-) -> tuple[dict[int, list[str | None]], dict[int, list[Said]]]:
-    """The same with their source records, read once the persons are locked."""
-    ids = [numbers(person_ids).encode()]
-    people, sources = together(cur, [(_STILL, ids), (_SAID, ids)])
-    return _values(people), _said(sources)
 
 
 def said(cur: Any, person_ids: Sequence[int]) -> dict[int, list[Said]]:
