@@ -46,8 +46,17 @@ def plain(value: str) -> str:
     return re.sub(r"([\\|,$])", r"\\\1", value)
 
 
-def holders(cur: Any, system: str, value: str, institution_ids: Iterable[int] | None = None) -> list[Held]:
-    """Registrations that hold an identifier; ``institution_ids``: only theirs. The platform's own numbers belong to nobody (0)."""
+def holders(
+    cur: Any,
+    system: str,
+    value: str,
+    institution_ids: Iterable[int] | None = None,
+    bodies: dict[str, dict[str, Any]] | None = None,
+) -> list[Held]:
+    """Registrations that hold an identifier; ``institution_ids``: only theirs. The platform's own numbers belong to nobody (0).
+
+    ``bodies`` is filled with the Patients that were read on the way, by id, as :func:`bodies_of` would give them.
+    """
     if not system or not value:
         return []
     if system in PLATFORM_SYSTEMS:
@@ -64,7 +73,9 @@ def holders(cur: Any, system: str, value: str, institution_ids: Iterable[int] | 
     )
     found += [Held(system, value, *row) for row in cur.fetchall()]
     known = {h.patient_id for h in found if h.patient_id}
-    for patient_id in _patients(cur, system, value):
+    for patient_id, body in _patients(cur, system, value).items():
+        if bodies is not None:
+            bodies[patient_id] = text.parse(body.encode())
         if patient_id not in known:
             found += [
                 Held(system, value, person, institution, patient_id, source)
@@ -84,8 +95,8 @@ def _platform(cur: Any, system: str, value: str) -> list[Held]:
     return [] if person_id is None else [Held(system, value, person_id, 0)]
 
 
-def _patients(cur: Any, system: str, value: str) -> list[str]:
-    """Ids of Patients with this identifier, whoever sent them (what may be told of them is asked afterwards)."""
+def _patients(cur: Any, system: str, value: str) -> dict[str, str]:
+    """Bodies by id of Patients with this identifier, whoever sent them (what may be told of them is asked afterwards)."""
     try:
         page = search.search(
             cur,
@@ -94,8 +105,8 @@ def _patients(cur: Any, system: str, value: str) -> list[str]:
             [("identifier", f"{plain(system)}|{plain(value)}"), ("_count", str(MOST))],
         )
     except Problem:  # not a token the search understands: nobody has it
-        return []
-    return [r.id for r in page.entries if not persons.is_number(r.id)]
+        return {}
+    return {r.id: r.body for r in page.entries if not persons.is_number(r.id)}
 
 
 def _source_of(cur: Any, patient_id: str) -> list[tuple[int, int, int]]:

@@ -46,9 +46,11 @@ def save(cur: Any, taken: Taken, pid: Segment) -> Result:
     number = patients.local_number(said["identifier"])
     assert number is not None
     store.lock(cur, [f"Patient#{number[1]}"])  # the name that the door's conditional writes lock
-    held = identifiers.holders(cur, *number, {taken.institution_id})
+    bodies: dict[str, dict[str, Any]] = {}
+    held = identifiers.holders(cur, *number, {taken.institution_id}, bodies)
     known = next((h for h in held if h.patient_id), None)
-    bodies = identifiers.bodies_of(cur, [known.patient_id]) if known else {}
+    if known and known.patient_id not in bodies:
+        bodies = identifiers.bodies_of(cur, [known.patient_id])
     if known is not None and known.patient_id in bodies:
         resource = {**patients.overlay(bodies[known.patient_id], said, pid), "id": known.patient_id}
         return _write(cur, taken, Write("update", "Patient", known.patient_id, resource, trusted=True))

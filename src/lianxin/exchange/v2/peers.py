@@ -15,6 +15,7 @@ from lianxin.exchange.v2.models import Peer
 from lianxin.standards.text import T
 
 WHATEVER = "system/*.cruds"
+_FIND = "SELECT * FROM exchange_peer WHERE application = %s AND facility = %s AND active"
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,8 @@ class Origin:
 def find(message: Message, origin: Origin) -> Peer:
     """The peer that sent a message; AR when it is unknown, switched off, or calls from elsewhere (the answer does not say which)."""
     application, facility = message.header.text(3), message.header.text(4)
-    peer = (
-        Peer.objects.filter(application=application, facility=facility, active=True)
-        .select_related("client")
-        .first()
-    )
+    # asked with every message: as plain SQL, which costs a third of building the same query each time
+    peer = next(iter(Peer.objects.raw(_FIND, [application, facility])), None)
     if peer is None or not permitted(peer, origin):
         raise unknown()
     return peer

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from django.db import DataError, Error, transaction
+from django.db.models import F
 
 from lianxin.access import audit, seal, tokens
 from lianxin.access.errors import AccessError, Invalid
@@ -110,21 +111,30 @@ def same(asked: Message) -> bytes:
     return seal.blind("\x1e".join(["\x1f".join(head), *rest]), "v2-message")
 
 
+# What came under a control id, in plain SQL: asked with every message.
+_KNOWN = (
+    "SELECT id, same, state, CASE WHEN state = 'taken' THEN answer END FROM exchange_v2message"
+    " WHERE peer_id = %s AND direction = 'in' AND control_id = %s AND (at >= %s OR state = 'refused') ORDER BY id"
+)
+
+
 def _once(cur: Any, asked: Message, peer: Peer, kind: Kind, data: bytes) -> bytes:
     """Handle a message unless it was taken before: then its answer is given again."""
     digest = same(asked)
     store.lock(cur, [f"v2/{peer.pk}/{asked.control_id}"])
-    since = clock.now() - REMEMBERED
-    known = list(
-        V2Message.objects.filter(
-            peer=peer, direction=IN, control_id=asked.control_id, at__gte=since
-        ).order_by("pk")
-    )
-    for one in known:
-        if bytes(one.same) == digest and one.state == TAKEN and one.answer is not None:
-            V2Message.objects.filter(pk=one.pk).update(attempts=one.attempts + 1)
-            return seal.unseal_bytes(bytes(one.answer))
-    if not peer.reuses_ids and any(one.state == TAKEN and bytes(one.same) != digest for one in known):
+    cur.execute(_KNOWN, [peer.pk, asked.control_id, clock.now() - REMEMBERED])
+    again: int | None = None
+    taken_otherwise = False
+    for pk, stored, state, answered in cur.fetchall():
+        alike = bytes(stored) == digest
+        if state == REFUSED:
+            again = pk if alike and again is None else again
+        elif alike and answered is not None:
+            V2Message.objects.filter(pk=pk).update(attempts=F("attempts") + 1)
+            return seal.unseal_bytes(bytes(answered))
+        elif not alike:
+            taken_otherwise = True
+    if taken_otherwise and not peer.reuses_ids:
         raise Refused(
             errors.DUPLICATE_KEY,
             T(
@@ -134,7 +144,7 @@ def _once(cur: Any, asked: Message, peer: Peer, kind: Kind, data: bytes) -> byte
             Place("MSH", 1, 10),
         )
     outcome, answer = _run(cur, asked, peer, kind)
-    _keep(asked, peer, data, answer, TAKEN, outcome.code, "", outcome.person_id)
+    _keep(asked, peer, data, answer, TAKEN, outcome.code, "", outcome.person_id, again)
     return answer
 
 
@@ -187,19 +197,17 @@ def _keep(
     code: str,
     error: str,
     person_id: int | None,
+    again: int | None = None,
 ) -> None:
+    """Keep a message with its answer; ``again``: in place of the refused one that it repeats."""
     now = clock.now()
     digest = same(asked)
     values: dict[str, Any] = {
         "answer": seal.seal_bytes(answer), "code": code, "error": error, "state": state, "person_id": person_id, "done_at": now,
     }  # fmt: skip
-    if state == TAKEN:
-        again = V2Message.objects.filter(
-            peer=peer, direction=IN, control_id=asked.control_id, same=digest, state=REFUSED
-        ).first()
-        if again is not None:
-            V2Message.objects.filter(pk=again.pk).update(**values, attempts=again.attempts + 1)
-            return
+    if again is not None:
+        V2Message.objects.filter(pk=again).update(**values, attempts=F("attempts") + 1)
+        return
     V2Message.objects.create(
         peer=peer, direction=IN, control_id=asked.control_id[:199], kind="^".join(asked.kind)[:20], same=digest,
         body=seal.seal_bytes(data), attempts=1, at=now, **values,
