@@ -1,6 +1,7 @@
 """One patient's coded results by the short way: the same bytes as the whole door gives, and only where nothing else has to be asked."""
 
 import io
+import json
 import re
 from typing import Any
 
@@ -90,6 +91,22 @@ def test_the_short_way_gives_the_same_bytes(world, both):
     page, _ = both(doors["lead"], SHORT[1].format(pid))
     assert page[2].count(b'"fullUrl"') == 2
     assert b'"next"' in page[2]
+
+
+def test_a_page_begun_the_short_way_goes_on_where_it_ended(world, both):
+    doors, pid, _ = world
+    for sort in ("-date", "date", "_lastUpdated"):
+        wanted = asked(door.application, doors["lead"], f"patient={pid}&code=8480-6&_sort={sort}&_count=20")
+        page, short = both(doors["lead"], f"patient={pid}&code=8480-6&_sort={sort}&_count=1")
+        ids = []
+        while True:
+            found = json.loads(page[2])
+            ids += [e["resource"]["id"] for e in found["entry"]]
+            more = [link["url"] for link in found["link"] if link["relation"] == "next"]
+            if not more:
+                break
+            page = asked(hot.application, doors["lead"], more[0].partition("?")[2])
+        assert (short, ids) == (True, [e["resource"]["id"] for e in json.loads(wanted[2])["entry"]]), sort
 
 
 def test_what_others_sent_is_decided_by_the_whole_door(world, both):
