@@ -230,7 +230,10 @@ class Relationship(models.Model):
     KINDS = ("home", "contract", "encounter", "duty", "registration", "break_glass")
 
     person_id = models.BigIntegerField()
-    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, db_index=False, related_name="+")
+    # Not held against the institution's row, which every grant would lock: whoever grants has the institution.
+    institution = models.ForeignKey(
+        Institution, on_delete=models.PROTECT, db_index=False, db_constraint=False, related_name="+"
+    )
     kind = models.CharField(max_length=12)
     source = models.CharField(max_length=80)
     account = models.ForeignKey(

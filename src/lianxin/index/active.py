@@ -33,6 +33,7 @@ class Held:
     model: Model = models.DEFAULT
     crowd: set[int] = field(default_factory=set)
     generic: Generic = NOTHING
+    institutions: set[int] = field(default_factory=set)
 
 
 _held: dict[str, Held] = {}
@@ -65,6 +66,14 @@ def ready(cur: Any) -> Held:
     """What is held, read for the first time when this process has not yet: before the first registration is put into form."""
     mine = held()
     return mine if mine.marks[0] >= 0 else fresh(cur)
+
+
+def unknown(cur: Any, mine: Held, institutions: set[int]) -> set[int]:
+    """Those among ``institutions`` that do not exist (no row of a registration is held against their table when it is written)."""
+    if not institutions <= mine.institutions:
+        cur.execute("SELECT id FROM network_institution")
+        mine.institutions = {row[0] for row in cur.fetchall()}
+    return institutions - mine.institutions
 
 
 def _read_on(cur: Any, mine: Held, marks: tuple[int, int, int]) -> None:

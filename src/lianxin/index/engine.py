@@ -107,6 +107,9 @@ def register_batch(
     permit(scope, regs)
     cur = store.plain(cur)
     held = active.ready(cur)
+    named = {i for reg in regs for i in (reg.institution_id, reg.home_institution_id) if i is not None}
+    if active.unknown(cur, held, named):
+        raise Invalid({"institution": T("没有这个机构。", "There is no such institution.")})
     opening = [(store.BEGIN, ())] if plain else []
     out: dict[int, Registered] = {}
     for start in range(0, len(regs), CHUNK):

@@ -45,7 +45,13 @@ class Person(ScopedModel):
     division = models.CharField(max_length=12, blank=True)
     village = models.CharField(max_length=80, blank=True)
     home_institution = models.ForeignKey(
-        Institution, null=True, blank=True, on_delete=models.PROTECT, db_index=False, related_name="+"
+        Institution,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        db_index=False,
+        db_constraint=False,
+        related_name="+",
     )
     pinyin = models.CharField(max_length=400)
     initials = models.CharField(max_length=120)
@@ -96,7 +102,10 @@ class SourceRecord(ScopedModel):
 
     scope_institutions: ClassVar[tuple[str, ...]] = ("institution_id",)
 
-    institution = models.ForeignKey(Institution, on_delete=models.PROTECT, db_index=False, related_name="+")
+    # The engine knows the institutions: asking the database would lock the institution's row for every registration.
+    institution = models.ForeignKey(
+        Institution, on_delete=models.PROTECT, db_index=False, db_constraint=False, related_name="+"
+    )
     system = models.CharField(max_length=200)
     local_id = models.CharField(max_length=200)
     patient_id = models.CharField(max_length=64, null=True, blank=True)

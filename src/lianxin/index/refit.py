@@ -70,10 +70,11 @@ def news(kept: Sequence[str | None], reg: Registration, form: Form) -> set[str]:
 
 def _stands(kept: Sequence[str | None], reg: Registration, form: Form) -> bool:
     """Whether the address that is kept stands after what a newcomer says."""
-    told = tuple(kept[_AT[column]] or "" for column in ("address", "division", "village"))
-    if not any(told):
+    text, division, village = (kept[_AT[column]] or "" for column in ("address", "division", "village"))
+    if not (text or division or village):
         return False
-    return Where.told(*told, places.read(*told)).holds(Where.said(reg, form))
+    stands = Where.told(text, division, village, places.read(text, division, village))
+    return stands.holds(Where.said(reg, form))
 
 
 def latest(fields: Collection[str], reg: Registration, form: Form) -> dict[str, Any]:

@@ -19,9 +19,7 @@ _INDEXES = {
 }
 _KEYS = "index_form_keys"
 _REFERENCES = {
-    "index_sourcerecord_institution_id_3ed4aff4_fk_network_i": ("index_sourcerecord", "institution_id", "network_institution"),
     "index_sourcerecord_person_id_198a00a3_fk_index_person_id": ("index_sourcerecord", "person_id", "index_person"),
-    "access_relationship_institution_id_cd5995d6_fk_network_i": ("access_relationship", "institution_id", "network_institution"),
     "access_relationship_person_fk": ("access_relationship", "person_id", "index_person"),
 }  # fmt: skip
 """Foreign keys, name -> (table, column, what it points to): asked row by row they cost half of the writing, and lock every row."""
