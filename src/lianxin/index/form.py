@@ -151,7 +151,7 @@ def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form
     sex = _SEX.get(reg.sex, 0)
     if doc.state == documents.OWN:
         if not born:
-            born, lunar = doc.born, dates.to_solar(doc.born)
+            born, born_default, lunar = doc.born, dates.OF_NUMBER, dates.to_solar(doc.born)
         elif born != doc.born:
             notes.append("born_differs")
         if sex and sex != doc.sex:

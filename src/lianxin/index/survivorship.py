@@ -17,6 +17,7 @@ import yaml
 
 from lianxin.index.facts import tidy
 from lianxin.index.form import NAMED, Form, Registration, form_of
+from lianxin.index.normal.dates import FILLED
 from lianxin.index.normal.documents import OTHER_TYPE, OWN, RESIDENT_ID
 from lianxin.index.normal.places import Place
 from lianxin.standards.text import T, Text
@@ -198,7 +199,7 @@ def _ask(question: str, word: Spoken, value: Any, counts: dict[Any, int], own: F
     if question == "agrees":
         return own is not None and value in (int(own.id_no[6:14]), 1 if int(own.id_no[16]) % 2 else 2)
     if question == "definite":
-        return not form.born_default
+        return form.born_default != FILLED
     if question == "resident":
         return form.id_type == RESIDENT_ID
     if question == "frequency":

@@ -264,7 +264,12 @@ def slice_pairs(engine: Engine, slices: int, n: int) -> int:
 
 def judged(pairs: _Pairs, model: Model) -> tuple[Any, Any, list[str]]:
     """(verdict, position of the review kind, kinds) of every pair: the policy's rule, once for each pattern and range of bits."""
-    beyond = {0.0, POLICY["sure"], *POLICY["name_demand"].values(), *POLICY["review_demand"].values()}
+    beyond = {
+        0.0,
+        POLICY["sure"],
+        *POLICY["name_demand"].values(),
+        *(bits for row in POLICY["review_demand"].values() for bits in row.values()),
+    }
     cuts = np.array(
         sorted(
             {from_ + d for from_ in (model.review, model.auto) for d in beyond} | {POLICY["contradiction"]}

@@ -13,7 +13,7 @@ from struct import unpack
 
 from lianxin.access import seal
 from lianxin.index.form import LATIN, MINORITY, NAMED, NEWBORN, Form, readings
-from lianxin.index.normal import names
+from lianxin.index.normal import dates, names
 from lianxin.index.normal.latin import phonetic
 
 
@@ -47,7 +47,7 @@ def values_of(form: Form) -> list[str]:
     out: list[str] = []
     born = form.born
     year, month_day = born // 10000, born % 10000
-    day = str(born) if month_day % 100 and not form.born_default else ""
+    day = str(born) if month_day % 100 and form.born_default != dates.FILLED else ""
     place = form.town or form.county
     if form.id_no:
         out.append(f"i|{form.id_type}|{form.id_no}")

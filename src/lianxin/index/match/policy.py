@@ -35,6 +35,7 @@ _CERT, _TWIN, _SURNAME, _GIVEN_NAME = (
 )
 _OWN, _SHARED, _STRANGERS = number("id", "own"), number("id", "shared"), number("id", "strangers")
 _DOCUMENT, _SAME_WRONG = number("id", "document"), number("id", "same_wrong")
+_OWN_OR_SLIP = frozenset(number("id", c) for c in ("own", "document", "same_wrong", "edit"))
 _TYPOS = frozenset({number("id", "edit"), number("id", "edits")})
 _TWIN_HALF, _TWIN_SAME = number("twin", "half"), number("twin", "exact")
 _SEX_OTHER, _TWIN_OTHER, _CERT_OTHER = (
@@ -48,13 +49,19 @@ _CERT_SAME, _CARD_SAME, _PHONE_SAME = (
     number("phone", "exact"),
 )
 _BORN_SAME = frozenset({number("born", "of_id"), number("born", "exact")})
+_BORN_OF_NUMBER = number("born", "of_number")
 _BORN_FAR = frozenset({number("born", c) for c in ("month_day", "edits", "year", "decade", "other")})
 _BORN_LUNAR, _FILLER = number("born", "lunar"), number("born", "filler")
 _MOTHER_NUMBER, _MOTHER_NAME = number("mother", "number"), number("mother", "name")
 _NAME_SAME, _BORN_OTHER = number("name", "exact"), number("born", "other")
+_NAME_TWINS = frozenset(number("name", c) for c in POLICY["twin_names"])
+"""Names that twins have, and slips of one name too: what the household shares cannot tell which."""
+_NAME_HEARD = _NAME_TWINS | {number("name", "sound"), number("name", "near_sound"), number("name", "variant")}
 _SOUND, _NEAR_SOUND, _FORMER = number("name", "sound"), number("name", "near_sound"), number("name", "former")
 _NAME_OTHER = frozenset(number("name", c) for c in ("given_one", "surname", "other"))
-_REVIEW_DEMAND: dict[int, float] = {number("name", n): b for n, b in POLICY["review_demand"].items()}
+_REVIEW_DEMAND, _REVIEW_DEMAND_BORN = (
+    {number(f, code): float(bits) for code, bits in POLICY["review_demand"][f].items()} for f in ("name", "born")
+)
 _DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
 _MARGIN: float = POLICY["margin"]
 _OTHER_NAME_REVIEW: bool = POLICY["same_number_other_name"]
@@ -209,17 +216,25 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
     name = vector[_NAME]
     western = vector[_SURNAME] != 0 or vector[_GIVEN_NAME] != 0
     demand = 0.0 if western else _DEMAND.get(name)
+    if vector[_BORN] == _BORN_OF_NUMBER and name in _NAME_OTHER and vector[_CARD] != _CARD_SAME:
+        return NO, ""  # all that agrees is the number: a relative's, whose own birth date was not asked
     if name == 0 and not western and same_id:
         demand = 0.0
-    if (name == _ONE_OFF and _personal(vector)) or (
+    if name in _NAME_TWINS:
+        demand = 0.0 if _personal(vector) else None
+    if (
         name == _GIVEN and same_id and vector[_BORN] in _BORN_SAME
     ):
         demand = 0.0
     if vector[_BORN] in _BORN_APART and not _numbered(vector):
         demand = None
+    if vector[_SEX] == _SEX_OTHER and name in _NAME_HEARD and not _numbered(vector):
+        return (REVIEW, _kind(vector)) if name not in _NAME_TWINS and total >= model.auto else (NO, "")
     if demand is not None and total >= model.auto + demand:
         return AUTO, ""
-    if total >= model.review + _REVIEW_DEMAND.get(name, 0.0):
+    if total >= model.review + max(
+        _REVIEW_DEMAND.get(name, 0.0), _REVIEW_DEMAND_BORN.get(vector[_BORN], 0.0)
+    ):
         return REVIEW, _kind(vector)
     if same_id and _OTHER_NAME_REVIEW and vector[_BORN] not in _BORN_FAR and vector[_CARD] != _CARD_OTHER:
         return REVIEW, "renamed" if vector[_SEX] != _SEX_OTHER else "same_id"
@@ -239,7 +254,8 @@ def _personal(vector: tuple[int, ...]) -> bool:
     """Whether something agrees that brothers and sisters do not share, and no parent lends: one character differs for twins too."""
     if vector[_BORN] in _BORN_FAR or vector[_CARD] > _CARD_SAME:
         return False
-    number = vector[_ID] == _OWN and vector[_MOTHER] == 0
+    number = vector[_ID] in _OWN_OR_SLIP and vector[_BORN] != _BORN_OF_NUMBER
+    number = number and (vector[_MOTHER] == 0 or vector[_NAME] != _ONE_OFF)
     return number or vector[_CARD] == _CARD_SAME or vector[_CERT] == _CERT_SAME
 
 
@@ -303,6 +319,11 @@ def blocked(a: Sequence[Form], b: Sequence[Form], model: Model = DEFAULT) -> boo
     return False
 
 
+def forbidden(a: Sequence[Form], b: Sequence[Form]) -> bool:
+    """Whether any registration of one person vetoes any of another: nobody need be asked about them."""
+    return any(vetoed(compare(x, y)) for x in a for y in b)
+
+
 def decide(
     form: Form, candidates: Sequence[Candidate], model: Model, apart: Collection[int] = frozenset()
 ) -> Decision:
@@ -330,6 +351,8 @@ def decide(
                 if target.bits - other.bits < _MARGIN:
                     target = None
                     break
+                if not other.candidate.apart & joined and not forbidden(members, other.candidate.forms):
+                    reviews.append((other, "two_matches"))
             elif target.bits >= model.join and other.bits >= model.join:
                 joins.append(other.candidate.person_id)
                 joined.add(other.candidate.person_id)
@@ -347,8 +370,10 @@ def decide(
     for j in judged:
         if twins and j.kind == "newborn" and j.vector[_TWIN] == _TWIN_HALF:
             continue
-        if j.verdict == REVIEW and not (
-            (child or number) and j.vector[_ID] == _OWN and j.vector[_NAME] in _NAME_OTHER
+        if (
+            j.verdict == REVIEW
+            and not ((child or number) and j.vector[_ID] == _OWN and j.vector[_NAME] in _NAME_OTHER)
+            and (target is None or not forbidden(target.candidate.forms, j.candidate.forms))
         ):
             reviews.append((j, j.kind))
     shown = tuple(

@@ -13,6 +13,9 @@ from lianxin.index.normal import chars, tables
 from lianxin.standards import clock
 from lianxin.standards.identifiers import OLDEST_YEARS
 
+FILLED, OF_NUMBER = 1, 2
+"""Birth dates that look filled in; that nobody stated and the identity number gave."""
+
 _LENGTHS = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _FILLERS = frozenset(int(d) for d in tables.fillers()["dates"])
 _DEFAULTS = frozenset(int(d) for d in tables.fillers()["defaults"])
@@ -88,7 +91,7 @@ def read(date: dt.date | None, text: str, notes: list[str], now: int = 0) -> tup
     if born % 10000 == 0:
         return born, 0, 0
     solar = to_solar(born)
-    return born, int(born % 10000 in _DEFAULTS), solar if solar <= now else 0
+    return born, FILLED if born % 10000 in _DEFAULTS else 0, solar if solar <= now else 0
 
 
 _LUNAR = re.compile(r"农历|阴历|旧历|古历|夏历")
