@@ -78,6 +78,24 @@ def test_the_most_pressing_first_and_nobody_gets_the_same() -> None:
     assert figures.median is not None
 
 
+def test_a_long_queue_does_not_hide_what_was_sent_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = people_of(8)
+    items = ask(*zip(people[::2], people[1::2], strict=True))
+    one = reviewer("甲")
+    for item in items[2:]:
+        assert reviews.take(one, item.pk)
+        reviews.answer(one, item.pk, "unsure")
+    monkeypatch.setitem(reviews.figures(), "count_up_to", 1)
+    found = reviews.counts(one)
+    assert (found.waiting, found.unsure, found.more) == (1, 1, True)
+    monkeypatch.setitem(
+        reviews.figures(), "small", {"registrations": 0, "questions": 0}
+    )  # as for a large institution
+    again = reviews.counts(one)
+    assert (again.waiting, again.unsure, again.more) == (1, 1, True)
+    assert [i.pk for i in reviews.queue(one)] == [i.pk for i in items[:2]]
+
+
 def test_whom_it_does_not_concern_sees_nothing() -> None:
     a, b = people_of(2)
     item = ask((a, b))[0]
@@ -115,7 +133,13 @@ def test_answers_and_taking_them_back_exactly() -> None:
     with connection.cursor() as cur:
         assert links.apart(cur, [a.pk])[a.pk] == frozenset()
     reviews.answer(me, item.pk, "unsure", "需问本人")
-    assert [i.pk for i in reviews.queue(me, state="unsure")] == [item.pk]
+    sent_back = reviews.queue(me, state="unsure")
+    assert [i.pk for i in sent_back] == [item.pk]
+    asked = reviews.asked(sent_back)[item.pk]
+    last = sources().filter(person_id__in=[a.pk, b.pk]).latest("pk")
+    assert (asked.institution.pk, asked.late) == (last.institution_id, False)
+    with clock.at(clock.now() + dt.timedelta(days=8)):
+        assert reviews.asked(sent_back)[item.pk].late
     with pytest.raises(Invalid):
         reviews.reopen(me, item.pk, " ")
     assert reviews.reopen(me, item.pk, "已电话核实").state == "open"

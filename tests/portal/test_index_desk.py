@@ -130,6 +130,7 @@ def test_answering_undoing_and_being_late(as_: As, asked: dict[str, Any]) -> Non
     desk.post(answer, {"answer": "unsure"})
     sent_back = desk.get(reverse("portal:index_reviews") + "?show=unsure").content.decode()
     assert "翟*兰" in sent_back
+    assert "向本人核实" in sent_back
     again = desk.post(reverse("portal:index_reopen", args=[item.pk]), {"note": "已电话核实"}, follow=True)
     assert "已电话核实" in again.content.decode()
 

@@ -23,6 +23,7 @@ from lianxin.access.errors import Invalid, NotPermitted
 from lianxin.access.scope import Scope
 from lianxin.index import engine, following, hooks, links
 from lianxin.index.models import LinkEvent, Person, ReviewItem, SourceRecord
+from lianxin.network.models import Institution
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
@@ -256,19 +257,50 @@ def counts(scope: Scope) -> Counts:
     top = figures()["count_up_to"]
     with connection.cursor() as cur:
         mine, values = _mine(cur, scope)
+        # each state up to the top: a long queue must not hide the few that were sent back
+        each = " UNION ALL ".join(
+            f"(SELECT i.state, i.opened_at {_FROM}{mine} AND i.state = '{state}'{_UNSAID} LIMIT %(top)s)"
+            for state in ("open", "second", "unsure")
+        )
         cur.execute(
             "SELECT count(*) FILTER (WHERE state <> 'unsure'), count(*) FILTER (WHERE state = 'second'),"
             " count(*) FILTER (WHERE state = 'unsure'),"
             " percentile_cont(0.5) WITHIN GROUP (ORDER BY %(now)s::timestamptz - opened_at) FILTER (WHERE state <> 'unsure')"
-            f" FROM (SELECT i.state, i.opened_at {_FROM}{mine} AND i.state IN ('open', 'second', 'unsure'){_UNSAID}"
-            " LIMIT %(top)s) q",
+            f" FROM ({each}) q",
             {**values, "now": clock.now(), "top": top + 1},
         )
         waiting, second, unsure, median = cur.fetchone()
     start = dt.datetime.combine(clock.today(), dt.time(), clock.ZONE)
     today = ReviewItem.objects.filter(decided_by_id=scope.account_id, decided_at__gte=start).count()
-    more = waiting + unsure > top
-    return Counts(min(waiting, top), second, unsure, today, median, more)
+    return Counts(min(waiting, top), min(second, top), min(unsure, top), today, median, waiting > top)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is to find out what nobody could tell, and by when."""
+
+    institution: Institution
+    due: dt.datetime
+    late: bool
+
+
+def asked(items: Sequence[ReviewItem]) -> dict[int, Asked]:
+    """For items sent back, by item: the institution that registered last (of a disputed registration: its own) asks the person."""
+    with connection.cursor() as cur:
+        cur.execute(
+            f"SELECT DISTINCT ON (q.id) q.id, s.institution_id FROM (SELECT i.id, i.source_id, n.now_a, n.now_b {_FROM}"
+            " AND i.id = ANY(%s)) q JOIN index_sourcerecord s ON s.person_id IN (q.now_a, q.now_b)"
+            " ORDER BY q.id, (s.id = q.source_id) DESC NULLS LAST, s.id DESC",
+            [[i.pk for i in items if i.state == "unsure"]],
+        )
+        whose = dict(cur.fetchall())
+    places = Institution.objects.in_bulk(set(whose.values()))
+    days, now = dt.timedelta(days=figures()["ask_days"]), clock.now()
+    return {
+        i.pk: Asked(places[whose[i.pk]], i.decided_at + days, i.decided_at + days < now)
+        for i in items
+        if i.pk in whose and i.decided_at
+    }
 
 
 # --------------------------------------------------------------------------------------------------------- answering

@@ -64,6 +64,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     items = reviews.queue(request.scope, LISTED, show)
     figures = reviews.counts(request.scope)
     places = _places(items)
+    asked = reviews.asked(items) if show == "unsure" else {}
     audit.write(request.scope, "search", what="index reviews", detail={"show": show, "shown": len(items)})
     lines = [
         {
@@ -72,6 +73,7 @@ def listing(request: HttpRequest) -> HttpResponse:
             "one": golden.mask_name(i.person_a.name),
             "other": golden.mask_name(i.person_b.name) if i.person_a_id != i.person_b_id else "",
             "places": places[i.pk],
+            "asked": asked.get(i.pk),
             "waited": compare.waited(i.opened_at),
             "percent": None if i.probability is None else round(i.probability * 100),
         }
@@ -82,7 +84,11 @@ def listing(request: HttpRequest) -> HttpResponse:
         "show": show,
         "figures": figures,
         "median": compare.words.span(figures.median.total_seconds()) if figures.median else None,
-        "counts": {"waiting": figures.waiting, "second": figures.second, "unsure": figures.unsure},
+        "counts": {
+            "waiting": f"{figures.waiting}{'+' * figures.more}",
+            "second": figures.second,
+            "unsure": figures.unsure,
+        },
         "states": STATES.items(),
         "last": reviews.last(request.scope),
     }
