@@ -76,6 +76,7 @@ def update(cur: Any, scope: Scope, item: engine.Item, known: store.Source) -> en
         found = list(decision.reviews)
         if decision.target is not None:
             found.append((decision.target, "two_matches", decision.bits, decision.parts))
+        found += [(other, "two_matches", decision.bits, ()) for other in decision.joins]
         questions += [
             (kind, known.person_id, other, known.source_id, bits, probability(bits), parts, model.version)
             for other, kind, bits, parts in found

@@ -1,7 +1,8 @@
 """Whose registration is this? One decision over all candidates: pure, deterministic, blind to their order.
 
 A registration is linked to a person, not to a registration: it must fit the best one well and contradict none; any veto of
-any member counts. Two persons that one registration proves are joined only when no member of one vetoes any of the other.
+any member counts. Two persons are joined when one registration proves both, or when it made one of them such that a
+registration of the other would now link to it: so that it matters little who came first. No member of one vetoes any of the other.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ _NAME_HEARD = _NAME_TWINS | {number("name", "sound"), number("name", "near_sound
 _SOUND, _NEAR_SOUND, _FORMER = number("name", "sound"), number("name", "near_sound"), number("name", "former")
 _NAME_OTHER = frozenset(number("name", c) for c in ("given_one", "surname", "other"))
 _REVIEW_DEMAND, _REVIEW_DEMAND_BORN = (
-    {number(f, code): float(bits) for code, bits in POLICY["review_demand"][f].items()} for f in ("name", "born")
+    {number(f, code): float(bits) for code, bits in POLICY["review_demand"][f].items()}
+    for f in ("name", "born")
 )
 _DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
 _MARGIN: float = POLICY["margin"]
@@ -222,9 +224,7 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
         demand = 0.0
     if name in _NAME_TWINS:
         demand = 0.0 if _personal(vector) else None
-    if (
-        name == _GIVEN and same_id and vector[_BORN] in _BORN_SAME
-    ):
+    if name == _GIVEN and same_id and vector[_BORN] in _BORN_SAME:
         demand = 0.0
     if vector[_BORN] in _BORN_APART and not _numbered(vector):
         demand = None
@@ -319,6 +319,114 @@ def blocked(a: Sequence[Form], b: Sequence[Form], model: Model = DEFAULT) -> boo
     return False
 
 
+def united(a: Sequence[Form], b: Sequence[Form], model: Model, bridge: Form | None = None) -> bool:
+    """Whether nothing says that two persons are two. ``bridge``: a registration of ``a`` that fits both and is no witness itself.
+
+    Where registrations contradict each other, others must link by themselves and twice as many speak for one person as against:
+    what a newcomer's members are asked, more strictly, because a wrong join costs more than a wrong link.
+    """
+    speak_for, against, direct = 0, 0, False
+    for x in a:
+        for y in b:
+            vector = compare(x, y)
+            if vetoed(vector):
+                return False
+            total = levels_bits(vector, x, y, model)
+            if total >= model.review:
+                speak_for += 1
+            elif not _numbered(vector):
+                against += total < _CONTRADICTION or vector[_BORN] in _BORN_APART
+            if not direct and x is not bridge:
+                direct = pair(vector, x.kind, y.kind, x.twin or y.twin, total, model)[0] == AUTO
+    return not against or (direct and speak_for >= 2 * against)
+
+
+def _ranked(
+    form: Form, candidates: Sequence[Candidate], model: Model, apart: Collection[int] = frozenset()
+) -> list[Judged]:
+    """Candidates that the registration links to or that a person should see, best first."""
+    judged = []
+    for candidate in candidates:
+        if candidate.person_id not in apart:
+            found = judge(form, candidate, model)
+            if found is not None and found.verdict:
+                judged.append(found)
+    judged.sort(key=lambda j: (-j.verdict, -j.bits, j.candidate.born_order, j.candidate.person_id))
+    return judged
+
+
+def _chosen(
+    form: Form, judged: Sequence[Judged], model: Model
+) -> tuple[Judged | None, list[Judged], list[tuple[Judged, str]]]:
+    """(whom the registration links to, whom it proves to be the same person, what a person is asked) of ranked candidates."""
+    target: Judged | None = judged[0] if judged and judged[0].verdict == AUTO else None
+    if target is None:
+        return None, [], []
+    joins: list[Judged] = []
+    reviews: list[tuple[Judged, str]] = []
+    members = [form, *target.candidate.forms]
+    joined = {target.candidate.person_id}
+    for other in judged[1:]:
+        if other.verdict != AUTO:
+            break
+        if other.candidate.apart & joined or not united(members, other.candidate.forms, model, form):
+            if target.bits - other.bits < _MARGIN:
+                return None, [], [(j, "two_matches") for j in judged if j.verdict == AUTO]
+            if not other.candidate.apart & joined and not forbidden(members, other.candidate.forms):
+                reviews.append((other, "two_matches"))
+        elif target.bits >= model.join and other.bits >= model.join:
+            joins.append(other)
+            joined.add(other.candidate.person_id)
+            members += other.candidate.forms
+        else:
+            reviews.append((other, "two_matches"))
+    return target, joins, reviews
+
+
+def _grown(
+    form: Form, target: Judged, joins: Sequence[Judged], judged: Sequence[Judged], model: Model
+) -> list[Judged]:
+    """Who else turns out to be the person that the registration has just made greater: as if the other's registrations came now.
+
+    Only candidates that a person would be shown are asked again; every join may bring the next.
+    """
+    person = Candidate(
+        target.candidate.person_id,
+        [*target.candidate.forms, form, *(f for j in joins for f in j.candidate.forms)],
+        target.candidate.born_order,
+    )
+    names = {person.person_id, *(j.candidate.person_id for j in joins)}
+    rest = [j for j in judged if j.candidate.person_id not in names]
+    found: list[Judged] = []
+    for _ in range(len(rest)):
+        for other in rest:
+            if not other.candidate.apart & names and _now_one(person, other.candidate, rest, model):
+                found.append(other)
+                rest.remove(other)
+                names.add(other.candidate.person_id)
+                person.forms += other.candidate.forms
+                break
+        else:
+            break
+    return found
+
+
+def _now_one(person: Candidate, other: Candidate, rest: Sequence[Judged], model: Model) -> bool:
+    """Whether a registration of one of two persons would link to the other of the two, arriving now, before all the ``rest``."""
+    if not united(person.forms, other.forms, model):
+        return False
+    lone = len(person.forms) == 1 or len(other.forms) == 1
+    third = [j.candidate for j in rest if j.candidate is not other]
+    for one, two in ((other, person), (person, other)):
+        for form in one.forms:
+            target, joins, _ = _chosen(form, _ranked(form, [two, *third], model), model)
+            if target is None or (not lone and target.bits < model.join):
+                continue
+            if any(j.candidate is two for j in (target, *joins)):
+                return True
+    return False
+
+
 def forbidden(a: Sequence[Form], b: Sequence[Form]) -> bool:
     """Whether any registration of one person vetoes any of another: nobody need be asked about them."""
     return any(vetoed(compare(x, y)) for x in a for y in b)
@@ -328,40 +436,15 @@ def decide(
     form: Form, candidates: Sequence[Candidate], model: Model, apart: Collection[int] = frozenset()
 ) -> Decision:
     """The decision on a registration among candidates; ``apart``: persons it was said never to belong to."""
-    judged = []
-    for candidate in candidates:
-        if candidate.person_id not in apart:
-            found = judge(form, candidate, model)
-            if found is not None and found.verdict:
-                judged.append(found)
+    judged = _ranked(form, candidates, model, apart)
     if not judged:
         return Decision(None, 0.0, 0.0, CERTAINLY_NOT)
-    judged.sort(key=lambda j: (-j.verdict, -j.bits, j.candidate.born_order, j.candidate.person_id))
     best = judged[0]
-    reviews: list[tuple[Judged, str]] = []
-    joins: list[int] = []
-    target: Judged | None = best if best.verdict == AUTO else None
-    if target is not None:
-        members = [form, *target.candidate.forms]
-        joined = {target.candidate.person_id}
-        for other in judged[1:]:
-            if other.verdict != AUTO:
-                continue
-            if other.candidate.apart & joined or blocked(members, other.candidate.forms, model):
-                if target.bits - other.bits < _MARGIN:
-                    target = None
-                    break
-                if not other.candidate.apart & joined and not forbidden(members, other.candidate.forms):
-                    reviews.append((other, "two_matches"))
-            elif target.bits >= model.join and other.bits >= model.join:
-                joins.append(other.candidate.person_id)
-                joined.add(other.candidate.person_id)
-                members += other.candidate.forms
-            else:
-                reviews.append((other, "two_matches"))
-        if target is None:
-            joins = []
-            reviews = [(j, "two_matches") for j in judged if j.verdict == AUTO]
+    target, joins, reviews = _chosen(form, judged, model)
+    if target is not None and len(judged) > 1 + len(joins):
+        joins += _grown(form, target, joins, judged, model)
+    gone = {id(j) for j in joins}
+    reviews = [asked for asked in reviews if id(asked[0]) not in gone]
     child = any(j.kind == "guardian" for j in judged)  # then the number is the guardian's, not a new name's
     number = target is not None and target.vector[_ID] == _OWN  # then the other holder was met before
     twins = (
@@ -372,6 +455,7 @@ def decide(
             continue
         if (
             j.verdict == REVIEW
+            and id(j) not in gone
             and not ((child or number) and j.vector[_ID] == _OWN and j.vector[_NAME] in _NAME_OTHER)
             and (target is None or not forbidden(target.candidate.forms, j.candidate.forms))
         ):
@@ -392,5 +476,5 @@ def decide(
         tuple(f"{f}.{LEVELS[f][v].code}" for f, v in zip(FIELDS, target.vector, strict=True) if v),
         parts(target.vector, form, target.best, model),
         shown,
-        tuple(joins),
+        tuple(j.candidate.person_id for j in joins),
     )
