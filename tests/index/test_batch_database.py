@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -15,12 +17,13 @@ from lianxin.access.errors import Invalid, NotPermitted
 from lianxin.access.models import Relationship
 from lianxin.access.scope import Scope
 from lianxin.index import active, links, registry, upkeep
-from lianxin.index.batch import apply, effects, load, mending, propose, slices, versions
+from lianxin.index.batch import apply, effects, load, mending, propose, reading, slices, versions
 from lianxin.index.batch.models import LoadedSlice, Proposal
 from lianxin.index.form import Registration
 from lianxin.index.match.model import DEFAULT
 from lianxin.index.models import IndexModel, LinkEvent, Person, ReviewItem, SourceRecord
 from lianxin.network.models import Institution
+from lianxin.standards import clock
 from tests.index import batch_data as data
 from tests.index.conftest import SYSTEM
 
@@ -177,14 +180,48 @@ def test_only_one_load_at_a_time_and_only_for_ones_own_institution(here: Institu
     clerk = Scope(institution_ids=frozenset(), roles=frozenset({"registrar"}), name="clerk")
     with pytest.raises(NotPermitted):
         load.load(clerk, [], institution=here)
-    params = connection.get_connection_params()
-    import psycopg
+    with held_elsewhere(mending.ONE_LOAD), pytest.raises(Invalid):
+        once([])
 
-    names = ("dbname", "user", "password", "host", "port")
-    with psycopg.connect(**{k: params[k] for k in names if params.get(k)}) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [mending.ONE_LOAD])
+
+@contextmanager
+def held_elsewhere(lock: int) -> Iterator[None]:
+    """Somebody else's connection holds an advisory lock."""
+    with psycopg.connect(**reading.connecting()) as other:  # type: ignore[arg-type]
+        other.execute("SELECT pg_advisory_lock(%s)", [lock])
+        yield
+
+
+def test_what_a_first_load_puts_aside_is_made_again_as_it_was(here: Institution) -> None:
+    def made() -> list[Any]:
+        with connection.cursor() as cur:
+            cur.execute(
+                "SELECT conname, pg_get_constraintdef(oid) || convalidated FROM pg_constraint"
+                " UNION ALL SELECT indexname, indexdef FROM pg_indexes ORDER BY 1, 2"
+            )
+            return cur.fetchall()
+
+    before = made()
+    mending.set_aside()
+    assert len(mending.missing()) > 10
+    with held_elsewhere(mending.ONE_LOAD):
+        assert mending.mend_alone() == []
+    assert mending.mend_alone() != []
+    assert (made(), mending.missing()) == (before, [])
+
+
+def test_a_re_link_that_was_killed_has_failed_and_the_next_one_does_its_work(split_index: Any) -> None:
+    dead = Proposal.objects.create(model_version="x", engine="duckdb", made_at=clock.now(), made_by="x")
+    with held_elsewhere(mending.ONE_RELINK):
+        mending.mend_alone()
         with pytest.raises(Invalid):
-            once([])
+            propose.propose(SYSTEM, DEFAULT, processes=1)
+        dead.refresh_from_db()
+        assert dead.state == "building"
+    take_apart()
+    assert propose.propose(SYSTEM, DEFAULT, processes=1).figures["join"] >= 1
+    dead.refresh_from_db()
+    assert dead.state == "failed"
 
 
 @pytest.fixture

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lianxin.index.batch import workers
-from lianxin.index.form import NOTHING, Generic, Registration, form_of, pack
+import pyarrow as pa
+
+from lianxin.index.batch import table, told, workers
+from lianxin.index.form import NOTHING, Form, Generic, Registration, form_of, pack
 
 PIECE = 8 << 20
 """Bytes of a file, or thereabouts, per share."""
 ROWS = 20_000
 """Registrations per share when they are given one by one."""
+BLOCK = 2_000
+"""Registrations normalised at a time: few enough that memory just given back is used again."""
 SHARE_BITS = 24
 SHOWN = 100
 """Bad rows of a share that are told one by one."""
@@ -105,31 +109,36 @@ def shares_of_registrations(regs: Iterable[Registration], folder: Path) -> Itera
         yield Share(number, folder, regs=part)
 
 
-def _read(share: Share, setting: Setting, out: Prepared) -> list[Registration]:
+def _read(share: Share, setting: Setting, out: Prepared) -> Iterator[list[Registration]]:
+    """The registrations of a share that somebody may register, a block at a time."""
     if share.path is None:
-        return list(share.regs)
+        yield from table.chunks(share.regs, BLOCK)
+        return
     from lianxin.index.kit.csvfile import from_rows
 
     with share.path.open("rb") as file:
         file.seek(share.start)
         text = file.read(share.end - share.start).decode(share.encoding, errors="replace")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=share.delimiter)
-    read = from_rows(list(share.header), rows, dict(setting.mapping))
-    if not {"local_id", "record_id"} & set(read.columns):
-        raise ValueError(f"{share.path.name}: 缺少院内号一列 / has no column with the local id")
-    regs = []
-    for at, (reg, code) in enumerate(zip(read.registrations, read.institutions, strict=True)):
-        known = setting.all_of or setting.institutions.get(code)
-        if known is None:
-            _refuse(
-                out,
-                f"{share.number}:{at + 1}",
-                f"没有代码为 {code} 的机构 / no institution has the code {code}",
-            )
-            continue
-        reg.institution_id = known
-        regs.append(reg)
-    return regs
+    header, mapping, at = list(share.header), dict(setting.mapping), 0
+    for block in table.chunks(rows, BLOCK):
+        read = from_rows(header, block, mapping)
+        if not {"local_id", "record_id"} & set(read.columns):
+            raise ValueError(f"{share.path.name}: 缺少院内号一列 / has no column with the local id")
+        regs = []
+        for reg, code in zip(read.registrations, read.institutions, strict=True):
+            at += 1
+            known = setting.all_of or setting.institutions.get(code)
+            if known is None:
+                _refuse(
+                    out,
+                    f"{share.number}:{at}",
+                    f"没有代码为 {code} 的机构 / no institution has the code {code}",
+                )
+                continue
+            reg.institution_id = known
+            regs.append(reg)
+        yield regs
 
 
 def _refuse(out: Prepared, place: str, why: str) -> None:
@@ -145,43 +154,53 @@ def prepare(share: Share, setting: Setting) -> Prepared:
 
 
 def _prepare(share: Share, setting: Setting) -> Prepared:
-    import pyarrow as pa
-
-    from lianxin.index import payload
-    from lianxin.index.batch import table, told
-
     out = Prepared(
         share.folder / f"in-{share.number:05d}.parquet", share.folder / f"row-{share.number:05d}.parquet"
     )
-    forms: list[Any] = []
-    regs: list[Registration] = []
-    for at, reg in enumerate(_read(share, setting, out)):
-        if not (reg.institution_id and reg.system and reg.local_id):
-            _refuse(
-                out,
-                f"{share.number}:{at + 1}",
-                "缺少机构、来源系统或院内号 / institution, system or local id missing",
-            )
-            continue
-        if not reg.name or not reg.name.strip():
-            _refuse(out, f"{share.number}:{at + 1}", "缺少姓名 / no name")
-            continue
-        forms.append(((share.number << SHARE_BITS) + at, 0, form_of(reg, setting.generic)))
-        regs.append(reg)
-    out.count = len(regs)
-    if regs:
-        made = table.table(forms)
-        table.write(made, out.forms)
-        plain = [payload.plain(reg) for reg in regs]
-        columns = {
-            "institution": pa.array([reg.institution_id for reg in regs], pa.int64()),
-            "system": pa.array([reg.system for reg in regs], pa.string()),
-            "local": pa.array([reg.local_id for reg in regs], pa.string()),
-            "patient": pa.array([reg.patient_id for reg in regs], pa.string()),
-            "told": pa.array([told.write(reg, form) for reg, (_, _, form) in zip(regs, forms, strict=True)]),
-            "payload": pa.array([payload.sealed(body) for body in plain]),
-            "digest": pa.array([payload.digest(body) for body in plain]),
-            "packed": pa.array([pack(form) for _, _, form in forms]),
-        }
-        table.write(pa.table({"rid": made.column("rid"), **columns, "keys": made.column("keys")}), out.rows)
+    forms, rows, at = [], [], share.number << SHARE_BITS
+    for block in _read(share, setting, out):
+        made = _block(at, block, share, setting, out)
+        at += len(block)
+        if made is not None:
+            forms.append(made[0])
+            rows.append(made[1])
+            out.count += len(made[0])
+    if forms:
+        table.write(pa.concat_tables(forms), out.forms)
+        table.write(pa.concat_tables(rows), out.rows)
     return out
+
+
+def _block(
+    rid: int, block: Sequence[Registration], share: Share, setting: Setting, out: Prepared
+) -> tuple[Any, Any] | None:
+    """(forms, rows) of a block as Arrow tables; None when nothing of it can be taken."""
+    from lianxin.index import payload
+
+    forms: list[tuple[int, int, Form]] = []
+    regs: list[Registration] = []
+    for at, reg in enumerate(block, rid):
+        if not (reg.institution_id and reg.system and reg.local_id):
+            why = "缺少机构、来源系统或院内号 / institution, system or local id missing"
+        elif not reg.name or not reg.name.strip():
+            why = "缺少姓名 / no name"
+        else:
+            forms.append((at, 0, form_of(reg, setting.generic)))
+            regs.append(reg)
+            continue
+        _refuse(out, f"{share.number}:{at - (share.number << SHARE_BITS) + 1}", why)
+    if not regs:
+        return None
+    made = table.table(forms)
+    plain = [payload.plain(reg) for reg in regs]
+    columns = {
+        "institution": pa.array([reg.institution_id for reg in regs], pa.int64()),
+        "system": pa.array([reg.system for reg in regs], pa.string()),
+        "local": pa.array([reg.local_id for reg in regs], pa.string()),
+        "patient": pa.array([reg.patient_id for reg in regs], pa.string()),
+        "told": pa.array([told.write(reg, form) for reg, (_, _, form) in zip(regs, forms, strict=True)]),
+        "payload": pa.array([payload.sealed(body) for body in plain]),
+        "digest": pa.array([payload.digest(body) for body in plain]),
+        "packed": pa.array([pack(form) for _, _, form in forms]),
+    }
+    return made, pa.table({"rid": made.column("rid"), **columns, "keys": made.column("keys")})

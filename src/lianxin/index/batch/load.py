@@ -86,7 +86,7 @@ def load(
             T("只能以本机构名义导入登记。", "Registrations are loaded for one's own institution.")
         )
     run = _Load(scope, processes, memory, told)
-    with _alone(), table.workplace(home()) as place:
+    with _alone(), table.workplace(home()) as place, run.helped():
         mending.mend()
         path = Path(source) if isinstance(source, (str, Path)) else None
         shares = (
@@ -112,17 +112,13 @@ def _institutions(scope: Scope) -> dict[str, int]:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One load at a time in the whole installation; the lock goes with the connection, also of a killed process."""
-    with connection.cursor() as cur:
-        cur.execute("SELECT pg_try_advisory_lock(%s)", [mending.ONE_LOAD])
-        if not cur.fetchone()[0]:
+    """One load at a time in the whole installation."""
+    with mending.one(mending.ONE_LOAD) as free:
+        if not free:
             raise Invalid(
                 {"load": T("另一导入正在进行,请待其完成。", "Another load is running; wait for it.")}
             )
-        try:
-            yield
-        finally:
-            cur.execute("SELECT pg_advisory_unlock(%s)", [mending.ONE_LOAD])
+        yield
 
 
 class _Load:
@@ -133,6 +129,18 @@ class _Load:
         self.tell = told or (lambda word: None)
         self.out = Loaded()
         self._last = time.monotonic()
+        self._pool: ProcessPoolExecutor | None = None
+
+    @contextmanager
+    def helped(self) -> Iterator[None]:
+        """With helper processes, when more than one is wanted."""
+        if self.processes <= 1:
+            yield
+            return
+        with ProcessPoolExecutor(
+            self.processes, mp_context=get_context("spawn"), initializer=workers.start
+        ) as self._pool:
+            yield
 
     def _done(self, stage: str) -> None:
         now = time.monotonic()
@@ -142,20 +150,17 @@ class _Load:
 
     def _map(self, work: Callable[..., Any], items: Iterable[Any], *fixed: Any) -> Iterator[Any]:
         """``work(item, *fixed)`` in the helper processes, a few ahead; results in order."""
-        if self.processes <= 1:
+        if self._pool is None:
             for item in items:
                 yield work(item, *fixed)
             return
-        with ProcessPoolExecutor(
-            self.processes, mp_context=get_context("spawn"), initializer=workers.start
-        ) as pool:
-            waiting: list[Any] = []
-            for item in items:
-                waiting.append(pool.submit(work, item, *fixed))
-                if len(waiting) > 2 * self.processes:
-                    yield waiting.pop(0).result()
-            for future in waiting:
-                yield future.result()
+        waiting: list[Any] = []
+        for item in items:
+            waiting.append(self._pool.submit(work, item, *fixed))
+            if len(waiting) > 2 * self.processes:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()
 
     def take(self, place: Path, shares: Iterable[Any], setting: intake.Setting, held: active.Held) -> None:
         """All stages."""

@@ -1,13 +1,17 @@
-"""The indexes and foreign keys that a first load puts aside and makes again afterwards; ``mend`` makes what a killed load left missing."""
+"""The indexes and foreign keys that a first load puts aside and makes again afterwards; ``mend`` makes what
+a killed load left missing."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection, transaction
 
 from lianxin.index import rebuild
+from lianxin.index.batch.models import Proposal
 from lianxin.index.models import Person
 
 _PERSON = tuple(Person._meta.indexes)
@@ -28,6 +32,8 @@ _KEYS_MEMORY = "4MB"
 """Built in one go, a GIN index has every page half empty (a third more disk); in small portions later ones fill the gaps."""
 ONE_LOAD = 0x4C58_0010
 """Advisory lock of the one load that may run."""
+ONE_RELINK = 0x4C58_0011
+"""The same of the one re-link."""
 
 
 def missing() -> list[str]:
@@ -88,18 +94,33 @@ def mend(processes: int = 1) -> list[str]:
     return names
 
 
+@contextmanager
+def one(lock: int) -> Iterator[bool]:
+    """Whether this is the only one at it in the whole installation; the lock goes with the connection, also of a killed process."""
+    with connection.cursor() as cur:
+        cur.execute("SELECT pg_try_advisory_lock(%s)", [lock])
+        free = bool(cur.fetchone()[0])
+        try:
+            yield free
+        finally:
+            if free:
+                cur.execute("SELECT pg_advisory_unlock(%s)", [lock])
+
+
 def mend_alone() -> list[str]:
-    """Build what a killed load left missing, unless a load is running (it does so itself at its end)."""
+    """Make what a killed load or re-link left undone, unless one is running (it does so itself); the names built."""
+    with one(ONE_RELINK) as free:
+        if free:
+            give_up()
     if not missing():
         return []
-    with connection.cursor() as cur:
-        cur.execute("SELECT pg_try_advisory_lock(%s)", [ONE_LOAD])
-        if not cur.fetchone()[0]:
-            return []
-        try:
-            return mend()
-        finally:
-            cur.execute("SELECT pg_advisory_unlock(%s)", [ONE_LOAD])
+    with one(ONE_LOAD) as free:
+        return mend() if free else []
+
+
+def give_up() -> None:
+    """Proposals of re-links that were killed have failed; for whoever holds :data:`ONE_RELINK`."""
+    Proposal.objects.filter(state="building").update(state="failed")
 
 
 def _order(name: str) -> str:

@@ -19,9 +19,10 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from lianxin.access import audit
+from lianxin.access.errors import Invalid
 from lianxin.access.scope import Scope
 from lianxin.index import active, payload
-from lianxin.index.batch import effects, link, reading, table
+from lianxin.index.batch import effects, link, mending, reading, table
 from lianxin.index.batch.differences import Differences, differences
 from lianxin.index.batch.duck import Duck
 from lianxin.index.batch.link import Linked
@@ -30,6 +31,7 @@ from lianxin.index.form import Form, form_of, pack
 from lianxin.index.match import score
 from lianxin.index.match.model import Model
 from lianxin.standards import clock
+from lianxin.standards.text import T
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +65,27 @@ def propose(
     processes: int = 2,
     told: Callable[[str], None] | None = None,
 ) -> Proposal:
-    """Link everybody with ``model`` and keep the differences. Permission ``relink``."""
+    """Link everybody with ``model`` and keep the differences. Permission ``relink``; raises Invalid while another re-link runs.
+
+    One that is killed leaves nothing behind but its proposal, which the next one (or the ticker) finds failed.
+    """
     scope.demand("relink")
+    with mending.one(mending.ONE_RELINK) as free:
+        if not free:
+            raise Invalid(
+                {
+                    "proposal": T(
+                        "另一重新关联正在进行,请待其完成。", "Another re-link is running; wait for it."
+                    )
+                }
+            )
+        mending.give_up()
+        return _propose(scope, model, engine, processes, told)
+
+
+def _propose(
+    scope: Scope, model: Model, engine: str, processes: int, told: Callable[[str], None] | None
+) -> Proposal:
     began = time.monotonic()
     proposal = Proposal.objects.create(
         model_version=model.version, engine=engine, made_at=clock.now(), made_by=scope.name[:120]
