@@ -250,12 +250,6 @@ class Relationship(models.Model):
                 name="access_relationship_once",
             ),
             models.CheckConstraint(
-                condition=Q(
-                    kind__in=("home", "contract", "encounter", "duty", "registration", "break_glass")
-                ),
-                name="access_relationship_kind",
-            ),
-            models.CheckConstraint(
                 condition=Q(until__isnull=True) | Q(until__gte=F("since")), name="access_relationship_period"
             ),
             models.CheckConstraint(

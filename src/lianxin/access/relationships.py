@@ -63,10 +63,12 @@ def grant_many(
     account_id: int | None = None,
     since: dt.datetime | None = None,
 ) -> None:
-    """Grant many at once in one statement (any DB-API cursor; default Django's)."""
+    """Grant many at once in one statement (any DB-API cursor; default Django's); ValueError for a kind there is not."""
     latest = {row[:4]: row for row in rows}
     if not latest:
         return
+    if strange := {row[2] for row in latest} - set(Relationship.KINDS):
+        raise ValueError(f"unknown kind of relationship: {', '.join(sorted(strange))}")
     columns = list(zip(*latest.values(), strict=True))
     params = [account_id, *(list(c) for c in columns), since or clock.now()]
     if cursor is not None:
