@@ -46,7 +46,7 @@ def test_the_engine_finds_the_pairs_that_share_a_key_and_scores_them_as_online(t
     everything = duck.columns(
         statements.all_scored(model, duck.nested(statements.everything(duck.dialect))) + " ORDER BY 1, 2"
     )
-    pairs = link._Pairs.of([everything])
+    pairs = link.Pairs.of([everything])
     verdict, kind, kinds = link.judged(pairs, model)
     expected = {}
     for n in range(len(pairs.bits)):

@@ -50,6 +50,8 @@ _CHECKS = {
         SELECT c.key FROM index_crowd c WHERE (SELECT count(*) FROM (SELECT 1 FROM index_form f
           WHERE f.keys @> ARRAY[c.key] LIMIT {4 * CROWD}) n) >= {4 * CROWD}""",
 }
+OUTGROWN = 2
+"""A model is told on when the index holds so many times the persons that it was made for."""
 SAMPLE = 200
 """Persons whose forms and keys are built again from their sealed sources at each check, drawn anew each time."""
 
@@ -62,7 +64,19 @@ def check() -> list[str]:
             cur.execute(query + " LIMIT 50")
             problems += [words.format(row[0]) for row in cur.fetchall()]
         problems += _forms(cur)
+        problems += _outgrown(cur)
     return problems
+
+
+def _outgrown(cur: Any) -> list[str]:
+    """Whether the index holds many more persons than its model reckons with: with every doubling a chance likeness is worth a bit less."""
+    cur.execute("SELECT count(*) FROM index_person WHERE status = 'active'")
+    held, made_for = int(cur.fetchone()[0]), active.fresh(cur).model.people
+    if held <= OUTGROWN * made_for:
+        return []
+    return [
+        f"the index holds {held:,} persons, its model was made for {made_for:,}: train it anew (lianxin index train)"
+    ]
 
 
 def _forms(cur: Any) -> list[str]:

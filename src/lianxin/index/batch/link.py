@@ -80,7 +80,7 @@ class Linked:
 
 
 @dataclass(slots=True)
-class _Pairs:
+class Pairs:
     """Scored pairs as columns."""
 
     left: Any
@@ -89,13 +89,13 @@ class _Pairs:
     pattern: Any
 
     @staticmethod
-    def of(parts: Sequence[dict[str, Any]]) -> _Pairs:
+    def of(parts: Sequence[dict[str, Any]]) -> Pairs:
         def one(name: str, kind: Any) -> Any:
             return np.concatenate(
                 [np.asarray(p[name], dtype=kind) for p in parts] or [np.empty(0, dtype=kind)]
             )
 
-        return _Pairs(
+        return Pairs(
             one("l", np.int64), one("r", np.int64), one("bits", np.float64), one("pattern", np.int64)
         )
 
@@ -131,7 +131,7 @@ def link(
         found.append(engine.columns(statements.scored(model, engine.nested(levels))))
         clock.tell(f"{n + 1}/{slices}")
     engine.drop("part")
-    pairs = _Pairs.of(found)
+    pairs = Pairs.of(found)
     found.clear()
     clock.done("pairs")
     verdict, kind, kinds = judged(pairs, model)
@@ -262,7 +262,7 @@ def slice_pairs(engine: Engine, slices: int, n: int) -> int:
     return int(engine.columns("SELECT count(*) AS n FROM part")["n"][0])
 
 
-def judged(pairs: _Pairs, model: Model) -> tuple[Any, Any, list[str]]:
+def judged(pairs: Pairs, model: Model) -> tuple[Any, Any, list[str]]:
     """(verdict, position of the review kind, kinds) of every pair: the policy's rule, once for each pattern and range of bits."""
     beyond = {
         0.0,
@@ -340,7 +340,7 @@ def _votes(engine: Engine, model: Model, rid: Any, label: Any, figures: dict[str
     return cluster.Votes(np.searchsorted(rid, one("l")), np.searchsorted(rid, one("r")), one("vote"))
 
 
-def _one_per_groups(label: Any, pairs: _Pairs, left: Any, right: Any, rows: Any) -> Any:
+def _one_per_groups(label: Any, pairs: Pairs, left: Any, right: Any, rows: Any) -> Any:
     """Of the pairs at ``rows``, the strongest for every two groups (none within a group), by group."""
     a, b = label[left[rows]], label[right[rows]]
     rows, a, b = rows[a != b], a[a != b], b[a != b]

@@ -243,7 +243,7 @@ def rank(people: Sequence[str], forms: Sequence[Form], model: Model) -> dict[str
         slices = max(1, -(-len(forms) // link.SLICE))
         for n in range(slices):
             compared += link.slice_pairs(duck, slices, n)
-            part = link._Pairs.of([duck.columns(statements.scored(model, duck.nested(levels)))])
+            part = link.Pairs.of([duck.columns(statements.scored(model, duck.nested(levels)))])
             verdict, _, _ = link.judged(part, model)
             vetoed = np.isin(part.pattern, [p for p in np.unique(part.pattern).tolist()
                                             if policy.vetoed(statements.vector_of(p)[0])])  # fmt: skip

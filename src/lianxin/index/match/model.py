@@ -106,6 +106,11 @@ class Model:
         table = self.tf[kind]
         return min(0.0, max(table.bits(a), table.bits(b)) - table.floor)
 
+    @property
+    def people(self) -> int:
+        """People of the catchment that the prior stands for."""
+        return round(2.0**-self.prior)
+
     def for_people(self, people: int) -> Model:
         """The same model for a catchment of so many people."""
         return replace(self, prior=-math.log2(max(people, 2)))
