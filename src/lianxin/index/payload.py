@@ -47,7 +47,7 @@ def plain(reg: Registration) -> bytes:
         if text and text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= 18:
             values[at] = int(text)
     for at, value in enumerate(values):
-        if type(value) is str and not value.isascii():
+        if value and type(value) is str and not value.isascii():
             values[at] = value.encode("gb18030")  # two bytes a Chinese character, and nothing it cannot write
     while values and values[-1] in _EMPTY:
         values.pop()

@@ -318,6 +318,12 @@ def _registration(values: dict[str, str], institution: int, number: int) -> Regi
 
 def date_digits(text: str) -> str:
     """yyyymmdd of a date as typed, whether or not a calendar has it; "" when it is none."""
+    if not text:
+        return ""
+    if len(text) == 10 and text[4] == text[7] == "-":  # nearly all
+        digits = text[:4] + text[5:7] + text[8:]
+        if digits.isascii() and digits.isdecimal():
+            return digits
     match = _EIGHT.match(text) or _DATE.match(text)
     parts = match.groups() if match else None
     if parts is None and (match := _US.match(text)):

@@ -193,6 +193,7 @@ def read(address: str, division: str, village: str) -> Place:
     return Place(hint or county or (code if 4 <= len(code) <= 5 else ""), town, name, _house(rest))
 
 
+@lru_cache(maxsize=1 << 14)
 def _name(text: str) -> str:
     """A village's name without what says that it is one."""
     bare = "".join(c for c in chars.fold(text[:80]) if c.isalnum())
