@@ -10,11 +10,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lianxin.index.form import NEWBORN, PLACEHOLDER, Form
+from lianxin.index.form import MINORITY, NEWBORN, PLACEHOLDER, Form
 from lianxin.index.match.keys import keys_of, locks_of, values_of
 from lianxin.index.match.memory import MemoryIndex
 from lianxin.index.match.model import DEFAULT, load
 from lianxin.index.match.policy import Candidate, decide
+from lianxin.index.normal.dates import OF_NUMBER
 
 OWN, OTHER = "370991198002031233", "370991198002031241"
 WANG = Form(
@@ -87,6 +88,33 @@ def test_brothers_share_a_home_but_are_two() -> None:
     assert not together(BARE, brother)
     assert not together(BARE, twin)
     assert people(BARE, twin, BARE, twin) == [1, 2, 1, 2]
+
+
+def test_twins_with_a_character_more_need_a_number_to_be_one() -> None:
+    twin = named(BARE, "王小", "wangxiao")
+    assert not together(WANG, twin)
+    assert reviewed(WANG, twin) == {"look_alike"}
+    assert together(WANG, replace(twin, card=WANG.card))
+    assert together(WANG, replace(twin, id_type="01", id_no=OWN, id_state=1))
+    assert reviewed(WANG, replace(twin, sex=2)) == set()  # a boy and a girl
+    uyghur = replace(BARE, name="买买提江艾力", surname="买买", given="提江艾力", script=MINORITY, pinyin="maimaitijiangaili",
+                     fuzzy="maimaitijianaili", shape="买买提江艾力")  # fmt: skip
+    assert together(
+        uyghur, replace(uyghur, name="买买提江", given="提江", pinyin="maimaitijiang", fuzzy="maimaitijian")
+    )
+
+
+def test_nobody_is_asked_about_two_whom_numbers_tell_apart() -> None:
+    brother = named(WANG, "王小亮", "wangxiaoliang", id_no=OTHER, card="")
+    guardian = replace(WANG, id_type="", id_no="", id_state=0)
+    assert reviewed(WANG, brother, guardian) == set()
+
+
+def test_a_number_without_a_birth_date_of_its_own_holder_is_asked_about() -> None:
+    lent = named(WANG, "王大海", "wangdahai", born_default=OF_NUMBER, card="", phone="13800001111")
+    assert not together(WANG, lent)
+    assert reviewed(WANG, lent) == {"same_id"}
+    assert not together(WANG, named(lent, "王小亮", "wangxiaoliang"))
 
 
 def test_father_and_son_of_one_name() -> None:

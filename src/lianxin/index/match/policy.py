@@ -218,8 +218,6 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
     name = vector[_NAME]
     western = vector[_SURNAME] != 0 or vector[_GIVEN_NAME] != 0
     demand = 0.0 if western else _DEMAND.get(name)
-    if vector[_BORN] == _BORN_OF_NUMBER and name in _NAME_OTHER and vector[_CARD] != _CARD_SAME:
-        return NO, ""  # all that agrees is the number: a relative's, whose own birth date was not asked
     if name == 0 and not western and same_id:
         demand = 0.0
     if name in _NAME_TWINS:
