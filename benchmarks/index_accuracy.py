@@ -166,7 +166,7 @@ def ours(file: Path) -> dict[str, Any]:
         "recall": link["recall"],
         "f1": link["f1"],
         "best_f1": max(ranks["decision"]["best_f1"], ranks["bits"]["best_f1"]),
-        "recall_at": ranks["decision"]["recall"],
+        "recall_at": ranks.get("persons", ranks["decision"])["recall"],
         "mixed": link["mixed"],
         "people": link["people"],
         "reviews": review["per_1000_records"],
