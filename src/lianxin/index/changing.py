@@ -11,7 +11,7 @@ from typing import Any
 
 from lianxin.access import audit, relationships
 from lianxin.access.scope import Scope
-from lianxin.index import decisions, engine, payload, refit, store
+from lianxin.index import decisions, engine, refit, store
 from lianxin.index.form import Form, form_of
 from lianxin.index.match.model import Model
 from lianxin.index.match.policy import AUTO, Candidate, Judged, judge
@@ -47,7 +47,7 @@ def update(cur: Any, scope: Scope, item: engine.Item, known: store.Source) -> en
     item.source_id = known.source_id
     cur.execute(
         _UPDATE,
-        [payload.sealed(item.body), item.digest, now, bool(code), item.reg.patient_id, known.source_id],
+        [item.sealed, item.digest, now, bool(code), item.reg.patient_id, known.source_id],
     )
     if not code or rest:
         refit.refit(cur, [known.person_id])

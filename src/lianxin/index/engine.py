@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from lianxin.access import audit, journal, relationships
 from lianxin.access.errors import Invalid, NotPermitted
 from lianxin.access.scope import Scope
-from lianxin.index import active, crowds, decisions, golden, numbers, payload, refit, store
+from lianxin.index import active, crowds, decisions, golden, numbers, payload, pipeline, refit, store
 from lianxin.index.apart import apart
 from lianxin.index.facts import tidy
 from lianxin.index.form import Form, Registration, form_with_notes, pack
@@ -82,8 +82,9 @@ class Item:
     packed: bytes
     keys: list[int]
     body: bytes
-    digest: bytes
     notes: list[str]
+    digest: bytes = b""
+    sealed: bytes = b""
     source_id: int = 0
     person: Person = field(default_factory=lambda: Person(0))
     decision: Decision | None = None
@@ -110,7 +111,7 @@ def register_batch(
     named = {i for reg in regs for i in (reg.institution_id, reg.home_institution_id) if i is not None}
     if active.unknown(cur, held, named):
         raise Invalid({"institution": T("没有这个机构。", "There is no such institution.")})
-    opening = [(store.BEGIN, ())] if plain else []
+    opening = [(pipeline.BEGIN, ())] if plain else []
     out: dict[int, Registered] = {}
     for start in range(0, len(regs), CHUNK):
         waiting = [item_of(start + k, reg, held) for k, reg in enumerate(regs[start : start + CHUNK])]
@@ -178,10 +179,10 @@ def item_of(at: int, reg: Registration, held: active.Held) -> Item:
             }
         ) from None
     form, notes = form_with_notes(reg, held.generic)
-    return Item(at, reg, form, pack(form), keys_of(form), body, payload.digest(body), notes)
+    return Item(at, reg, form, pack(form), keys_of(form), body, notes)
 
 
-def locking(items: Sequence[Item]) -> store.Step:
+def locking(items: Sequence[Item]) -> pipeline.Step:
     """Nobody else registers these people or these sources until the transaction ends."""
     many = len(items) > store.FINE
     locks: set[int] = set()
@@ -194,10 +195,14 @@ def locking(items: Sequence[Item]) -> store.Step:
 
 
 def _round(
-    cur: Any, scope: Scope, items: list[Item], before: Sequence[store.Step], plain: bool
+    cur: Any, scope: Scope, items: list[Item], before: Sequence[pipeline.Step], plain: bool
 ) -> dict[int, Registered]:
+    def sealing() -> None:
+        for item in items:
+            item.digest, item.sealed = payload.digest(item.body), payload.sealed(item.body)
+
     for _ in range(TRIES):
-        seen = store.look(cur, [i.keys for i in items], [i.source for i in items], before)
+        seen = store.look(cur, [i.keys for i in items], [i.source for i in items], before, sealing)
         before = ()
         if crowds.noted(cur, [i.keys for i in items], seen):
             seen = store.look(cur, [i.keys for i in items], [i.source for i in items])
@@ -366,7 +371,7 @@ def _store(
     if len(items) == 1:
         last = plain and not questions and not homes
         written = store.write(
-            cur, batch, _event(scope, items[0], outcome[items[0].at]), [(store.COMMIT, ())] if last else ()
+            cur, batch, _event(scope, items[0], outcome[items[0].at]), [(pipeline.COMMIT, ())] if last else ()
         )
         if written is not None and plain:
             _mine.unlinked.append(written)
@@ -413,7 +418,7 @@ def _row(item: Item, outcome: str, model: Model) -> store.Row:
         reg.system,
         reg.local_id,
         reg.patient_id,
-        payload.sealed(item.body),
+        item.sealed,
         item.digest,
         "linked" if outcome == "linked" else "created",
         decisions.pack(item.decision, model.version) if item.decision is not None else None,
@@ -515,10 +520,10 @@ def register_one(cur: Any, scope: Scope, reg: Registration) -> Registered:
     try:
         (done,) = register_batch(cur, scope, [reg], plain=True)
         if pg.transaction_status != TransactionStatus.IDLE:
-            store.command(pg, b"COMMIT")
+            pipeline.command(pg, b"COMMIT")
     except BaseException:
         if pg.transaction_status != TransactionStatus.IDLE:
-            store.command(pg, b"ROLLBACK")
+            pipeline.command(pg, b"ROLLBACK")
         raise
     for event_id, digest in _mine.unlinked:
         journal.link_later(event_id, digest)

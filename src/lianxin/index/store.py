@@ -9,20 +9,15 @@ anybody else's transaction on whatever connection that is.
 from __future__ import annotations
 
 import datetime as dt
-import select
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg.pq import ConnStatus, TransactionStatus
 
 from lianxin.access import audit, relationships
 from lianxin.access.statements import (
-    GOOD,
-    Statement,
     bytes_array,
     instant,
     plain_array,
@@ -34,6 +29,7 @@ from lianxin.access.statements import (
 from lianxin.index import active, golden, vault
 from lianxin.index.form import Form, unpack
 from lianxin.index.numbers import number_of_card
+from lianxin.index.pipeline import Prepared, Step, together
 
 HITS = 2000
 """Registrations read behind one newcomer's keys at most; more than that is a crowd, which :mod:`lianxin.index.crowds` notes."""
@@ -44,99 +40,7 @@ FINE = 300
 GATE = 0x4C58_0001
 """Advisory lock that a large batch and a load hold while nobody else registers."""
 
-_prepared: WeakKeyDictionary[Any, set[bytes]] = WeakKeyDictionary()
 numbers = plain_array
-
-
-class Prepared(Statement):
-    """A prepared statement that runs on any psycopg connection within its transaction, not on steady ones alone."""
-
-    __slots__ = ()
-
-    def ready(self, conn: psycopg.Connection[Any]) -> None:
-        """See to it that the statement is prepared on a connection, and that psycopg has begun the transaction."""
-        pg = conn.pgconn
-        if not conn.autocommit and pg.transaction_status == TransactionStatus.IDLE:
-            conn.execute("SELECT 1")
-        made = _prepared.get(conn)
-        if made is None:
-            made = _prepared[conn] = set()
-        if self.name not in made:
-            _checked(pg.prepare(self.name, self.sql))
-            made.add(self.name)
-
-    def run(self, cur: psycopg.Cursor[Any], values: Sequence[Any]) -> Any:
-        """The result; see :class:`lianxin.access.statements.Statement`."""
-        self.ready(cur.connection)
-        return _checked(cur.connection.pgconn.exec_prepared(self.name, values, self.formats, 1))
-
-
-Step = tuple[Prepared, Sequence[Any]]
-BEGIN, COMMIT = Prepared("BEGIN", 0), Prepared("COMMIT", 0)
-
-
-def together(cur: psycopg.Cursor[Any], steps: Sequence[Step]) -> list[Any]:
-    """Results of several statements sent in one go (libpq's pipeline): each begins when the one before is done and sees what was
-    committed until then; after an error the rest is not run."""
-    conn = cur.connection
-    for statement, _ in steps:
-        statement.ready(conn)
-    if len(steps) == 1:
-        return [steps[0][0].run(cur, steps[0][1])]
-    pg = conn.pgconn
-    pg.enter_pipeline_mode()
-    found = []
-    try:
-        for statement, values in steps:
-            pg.send_query_prepared(statement.name, values, statement.formats, 1)
-        pg.pipeline_sync()
-        _send(pg)
-        for _ in steps:
-            found.append(_next(pg))
-            while _next(pg) is not None:
-                pass
-        _next(pg)  # the sync
-    finally:
-        if pg.status == ConnStatus.OK:
-            pg.exit_pipeline_mode()
-    for result in found:
-        _checked(result)
-    return found
-
-
-def _send(pg: Any) -> None:
-    """Everything that waits to be sent; what is answered meanwhile is taken in, or both sides would wait for each other."""
-    while pg.flush():
-        for _, ready in _polled(pg, select.POLLIN | select.POLLOUT):
-            if ready & select.POLLIN:
-                pg.consume_input()
-
-
-def _next(pg: Any) -> Any:
-    """The next result, waited for without holding up the process's other threads (libpq's own waiting would)."""
-    while pg.is_busy():
-        _polled(pg, select.POLLIN)
-        pg.consume_input()
-    return pg.get_result()
-
-
-def _polled(pg: Any, events: int) -> list[tuple[int, int]]:
-    watch = select.poll()
-    watch.register(pg.socket, events)
-    return watch.poll()
-
-
-def _checked(result: Any) -> Any:
-    if result is None:
-        raise psycopg.OperationalError("the server has closed this connection")
-    if result.status not in GOOD:
-        raise psycopg.errors.error_from_result(result)
-    return result
-
-
-def command(pg: Any, words: bytes) -> None:
-    """BEGIN, COMMIT or ROLLBACK at once."""
-    _checked(pg.exec_(words))
 
 
 def plain(cur: Any) -> psycopg.Cursor[Any]:
@@ -148,17 +52,28 @@ def plain(cur: Any) -> psycopg.Cursor[Any]:
 
 
 _LOCK_ALL = Prepared("SELECT pg_advisory_xact_lock(%s::bigint)", 1)
+
+
 _LOCK = Prepared(
     "SELECT pg_advisory_xact_lock_shared(%s::bigint),"
     " (SELECT count(pg_advisory_xact_lock(k)) FROM unnest(%s::bigint[]) AS k)",
     2,
 )
+_FEW = [
+    Prepared(
+        f"SELECT pg_advisory_xact_lock_shared(%s::bigint){', pg_advisory_xact_lock(%s::bigint)' * n}", n + 1
+    )
+    for n in range(8)
+]
+"""The same for that many locks (those of one newcomer), one after the other as they are written, without making rows of an array."""
 
 
 def locking(locks: set[int], many: bool) -> Step:
     """Takes the advisory locks until the transaction ends, in one order for everybody; ``many``: all of them at once."""
     if many:
         return _LOCK_ALL, [text(GATE)]
+    if len(locks) < len(_FEW):
+        return _FEW[len(locks)], [text(GATE), *map(text, sorted(locks))]
     return _LOCK, [text(GATE), numbers(sorted(locks)).encode()]
 
 
@@ -235,20 +150,44 @@ def by_own_card(cur: Any, cards: Sequence[tuple[int, str]], people: dict[int, li
 
 
 _PEOPLE = f"""
-SELECT 1, r.n, f.person_id, h.n, f.body, {{number}} FROM unnest(%s::bigint[], %s::text[]) AS r(n, keys),
+SELECT 1, {{n}}, f.person_id, h.n, f.body, {{number}} FROM {{given}}
  LATERAL (SELECT i.person_id, count(*) AS n FROM (
-   SELECT person_id FROM index_form WHERE keys && r.keys::int4[] LIMIT {HITS}) i GROUP BY i.person_id) h,
+   SELECT person_id FROM index_form WHERE keys && {{keys}}::int4[] LIMIT {HITS}) i GROUP BY i.person_id) h,
  LATERAL (SELECT person_id, body FROM index_form WHERE person_id = h.person_id LIMIT {MEMBERS}) f"""
-_UNNUMBERED = _PEOPLE.format(number="NULL::text")
 # Not a join: a plan made once for any number of newcomers would read every person into a hash table.
-_NUMBERED = _PEOPLE.format(number="(SELECT p.number FROM index_person p WHERE p.id = h.person_id)")
+_NUMBER = "(SELECT p.number FROM index_person p WHERE p.id = {person})"
 _MARKS = f"SELECT 2, {', '.join(active.MARKS)}, NULL::bytea, NULL::text"
-_SOURCES = """
-SELECT 0, r.n, s.person_id, s.id, s.payload_hash, (SELECT p.number FROM index_person p WHERE p.id = s.person_id)
- FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS r(n, i, y, l)
- JOIN index_sourcerecord s ON s.institution_id = r.i AND s.system = r.y AND s.local_id = r.l"""
-_LOOK = Prepared(f"{_MARKS} UNION ALL {_SOURCES} UNION ALL {_UNNUMBERED}", 6)
-_MEET = Prepared(f"{_MARKS} UNION ALL {_NUMBERED}", 2)
+_SOURCES = f"""
+SELECT 0, {{n}}, s.person_id, s.id, s.payload_hash, {_NUMBER.format(person="s.person_id")}
+ FROM {{given}} index_sourcerecord s WHERE s.institution_id = {{i}} AND s.system = {{y}} AND s.local_id = {{l}}"""
+
+
+def _looking(one: bool, registering: bool) -> Prepared:
+    """The look-up for one newcomer (making rows of arrays would cost a quarter of it) or for many: of its source and of persons
+    without their numbers when ``registering``, else of persons with them. Values: position, institution, system, local id (a
+    registrar's), position, keys; without positions for one."""
+    parts, values = [_MARKS], 1 if one else 2
+    if registering:
+        values += 3 if one else 4
+        named = {"n": "0::bigint", "given": "", "i": "%s::bigint", "y": "%s::text", "l": "%s::text"}
+        many = "unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS r(n, i, y, l),"
+        parts.append(
+            _SOURCES.format(
+                **(named if one else {"n": "r.n", "given": many, "i": "r.i", "y": "r.y", "l": "r.l"})
+            )
+        )
+    number = "NULL::text" if registering else _NUMBER.format(person="h.person_id")
+    many = "unnest(%s::bigint[], %s::text[]) AS r(n, keys),"
+    given = (
+        {"n": "0::bigint", "given": "", "keys": "%s"}
+        if one
+        else {"n": "r.n", "given": many, "keys": "r.keys"}
+    )
+    parts.append(_PEOPLE.format(number=number, **given))
+    return Prepared(" UNION ALL ".join(parts), values)
+
+
+_LOOKS = {(one, reg): _looking(one, reg) for one in (False, True) for reg in (False, True)}
 
 
 def look(
@@ -256,19 +195,26 @@ def look(
     keys: Sequence[Sequence[int]],
     sources: Sequence[tuple[int, str, str]] | None = None,
     before: Sequence[Step] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> Seen:
     """Known sources (institution, system, local id) and the persons that share a key, by position; ``before``: what is to be done
-    first (locks)."""
+    first (locks); ``meanwhile``: see :func:`together`."""
     crowd = active.held().crowd
-    asked = ",".join(['"' + numbers([k for k in ks if k not in crowd] if crowd else ks) + '"' for ks in keys])
-    at, wanted = numbers(range(len(keys))).encode(), f"{{{asked}}}".encode()
-    if sources is None:
-        step: Step = (_MEET, [at, wanted])
+    wanted = [numbers([k for k in ks if k not in crowd] if crowd else ks) for ks in keys]
+    one, given = len(keys) == 1, []
+    if one:
+        given = [*map(text, sources[0])] if sources is not None else []
+        given.append(wanted[0].encode())
     else:
-        institutions, systems, locals_ = zip(*sources, strict=True)
-        given = [numbers(institutions), text_array(systems), text_array(locals_)]
-        step = (_LOOK, [at, *(g.encode() for g in given), at, wanted])
-    rows = together(cur, [*before, step])[-1]
+        at = numbers(range(len(keys))).encode()
+        if sources is not None:
+            institutions, systems, locals_ = zip(*sources, strict=True)
+            named = numbers(institutions), text_array(systems), text_array(locals_)
+            given = [at, *(g.encode() for g in named)]
+        asked = ",".join([f'"{w}"' for w in wanted])
+        given += [at, f"{{{asked}}}".encode()]
+    step: Step = (_LOOKS[one, sources is not None], given)
+    rows = together(cur, [*before, step], meanwhile)[-1]
     known: dict[int, Source] = {}
     found: dict[int, list[Person]] = {}
     people: dict[int, Person] = {}
@@ -523,6 +469,11 @@ _STILL_SQL = (
     " WHERE id = ANY(%s::bigint[]){} ORDER BY id{}"
 )
 _STILL = Prepared(_STILL_SQL.format(" AND status = 'active'", " FOR NO KEY UPDATE"), 1)
+_STILL_ONE = Prepared(
+    f"SELECT id::bigint, number::text, {', '.join(f'{c}::text' for c in golden.COLUMNS)} FROM index_person"
+    " WHERE id = %s::bigint AND status = 'active' FOR NO KEY UPDATE",
+    1,
+)
 
 
 _VALUES = Prepared(_STILL_SQL.format("", ""), 1)
@@ -536,6 +487,8 @@ _SAID = Prepared(
 def still_there(cur: Any, person_ids: Sequence[int]) -> dict[int, list[str | None]]:
     """Lock persons that newcomers are linked to against merging; those that are still there: id -> number and golden columns, all as
     SQL text."""
+    if len(person_ids) == 1:
+        return _values(_STILL_ONE.run(cur, [text(person_ids[0])]))
     return _values(_STILL.run(cur, [numbers(person_ids).encode()]))
 
 
