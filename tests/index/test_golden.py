@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from lianxin.access import seal
+from lianxin.access.errors import Invalid
 from lianxin.access.scope import Scope
 from lianxin.index import golden, survivorship
 from lianxin.index.form import Registration, form_of
 from lianxin.index.golden import Spoken, compose, golden_patient
-from lianxin.index.registry import register_many
+from lianxin.index.models import SourceRecord
+from lianxin.index.registry import register, register_many
 from tests.factories import make_institution
 
 OWN = "11010519491231002X"
@@ -86,6 +89,58 @@ def test_fillers_give_way_and_guardians_numbers_are_nobodys_own() -> None:
 def test_a_disputed_source_is_silent_while_others_speak() -> None:
     assert best(word(1), word(2, "card-reader", disputed=True, name="李四"))["name"] == "张伟"
     assert best(word(2, disputed=True, name="李四"))["name"] == "李四"
+
+
+def test_an_address_changes_when_it_names_another_place_or_the_same_more_fully() -> None:
+    full = "大同县城关镇南街七号"
+    assert best(word(1, address=full), word(2, address="大同县城关镇"))["address"] == full
+    assert best(word(1, address=full), word(2, address="大同县城关镇南街7号"))["address"] == full
+    assert best(word(1, address="大同县城关镇"), word(2, address=full))["address"] == full
+    assert best(
+        word(1, address=full), word(2, address="大同县城关镇北街九号"), word(3, address="大同县城关镇")
+    )["address"] == ("大同县城关镇北街九号")
+    told = best(word(1, address=full), word(2, address=full, division="140215"), word(3, address=full))
+    assert (told["address"], told["division"]) == (full, "140215")
+    moved = best(
+        word(1, address="城关镇1号", division="140215"), word(2, address="城关镇1号", division="330212")
+    )
+    assert moved["division"] == "330212"
+
+
+@pytest.mark.django_db
+def test_what_is_written_at_once_is_what_all_the_sources_give() -> None:
+    place = make_institution().pk
+    same = {"id_no": OWN, "sex": "female", "birth_date": dt.date(1949, 12, 31)}
+    said = [
+        {"phone": "13711112222", "address": "后岸村1号"},
+        {"phone": "13733334444"},
+        {"address": "后岸村一号"},
+        {"phone": "13711112222", "address": "前岸村2号", "village": "前岸村"},
+        {"address": "前岸村"},
+        {"phone": "13733334444", "address": "前岸村3号", "division": "331002"},
+    ]
+    versions = []
+    for n, more in enumerate(said):
+        done = register(Scope.system("test"), Registration(place, "his", str(n), "张丽", **same, **more))
+        person = done.person
+        versions.append(person.version)
+        sources = SourceRecord.objects.unscoped("test").filter(person_id=person.pk).order_by("id")
+        words = [golden.spoken(source) for source in sources]
+        assert len(words) == n + 1
+        for column, value in compose(words).bare().items():
+            kept = getattr(person, column)
+            assert (bytes(kept) if isinstance(kept, memoryview) else kept) == value, (n, column)
+        assert seal.unseal(person.phone_sealed)[-4:] == person.phone_tail
+    assert versions == [1, 2, 2, 3, 3, 4]
+
+
+@pytest.mark.django_db
+def test_an_institution_that_does_not_exist_registers_nobody() -> None:
+    place = make_institution().pk
+    for wrong in ({"institution_id": place + 1000}, {"home_institution_id": place + 1000}):
+        given = {"institution_id": place, "system": "his", "local_id": "1", "name": "张丽", **wrong}
+        with pytest.raises(Invalid):
+            register(Scope.system("test"), Registration(**given))
 
 
 def test_every_rule_is_known_and_every_class_ends_in_a_catch_all() -> None:
