@@ -6,11 +6,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from django.db import connection, transaction
 
 from lianxin.index import rebuild
+from lianxin.index.batch import reading
 from lianxin.index.batch.models import Proposal
 from lianxin.index.models import Person
 
@@ -27,6 +27,8 @@ _REFERENCES = {
     "access_relationship_person_fk": ("access_relationship", "person_id", "index_person"),
 }  # fmt: skip
 """Foreign keys, name -> (table, column, what it points to): asked row by row they cost half of the writing, and lock every row."""
+_KEPT = ("index_source_once", "index_person_number", "access_relationship_once")
+"""Unique indexes that stay while a load writes: filled out of order, a quarter of them is air until they are made anew."""
 _MEMORY = "512MB"
 _KEYS_MEMORY = "4MB"
 """Built in one go, a GIN index has every page half empty (a third more disk); in small portions later ones fill the gaps."""
@@ -69,28 +71,27 @@ def mend(processes: int = 1) -> list[str]:
     names = missing()
     if not names:
         return []
-    rest = [name for name in names if name != _KEYS]
-    if processes <= 1 or len(rest) == len(names):
-        with connection.cursor() as cur:
-            for name in names:
-                with transaction.atomic():
-                    _build(cur, name)
+    orders = [(_order(name), _KEYS_MEMORY if name == _KEYS else _MEMORY) for name in names]
+    if _KEYS in names:
+        orders += [(f"REINDEX INDEX {name}", _MEMORY) for name in _KEPT]
+    if processes <= 1:
+        _build(orders, {})
         return names
     # The keys take as long as all the others together: they get a connection of their own.
+    beside = [order for order in orders if order[1] == _KEYS_MEMORY]
     troubles: list[BaseException] = []
-    helper = threading.Thread(target=_beside, args=(troubles,))
+    helper = threading.Thread(target=_beside, args=(beside, reading.connecting(), troubles))
     helper.start()
     try:
-        with connection.cursor() as cur:
-            for name in rest:
-                with transaction.atomic():
-                    _build(cur, name)
+        _build([order for order in orders if order not in beside], {})
     finally:
         helper.join()
     if troubles:
         raise troubles[0]
     with connection.cursor() as cur:
-        cur.execute("ANALYZE index_person; ANALYZE index_form; ANALYZE index_sourcerecord")
+        cur.execute(
+            "ANALYZE index_person, index_form, index_sourcerecord, index_linkevent, access_relationship"
+        )
     return names
 
 
@@ -139,19 +140,18 @@ def _order(name: str) -> str:
         return str(index.create_sql(Person, editor))
 
 
-def _build(cur: Any, name: str) -> None:
-    cur.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what a load has just written is proven first
-    cur.execute(f"SET LOCAL maintenance_work_mem = '{_KEYS_MEMORY if name == _KEYS else _MEMORY}'")
-    cur.execute(_order(name))
+def _build(orders: list[tuple[str, str]], where: dict[str, str]) -> None:
+    """Each order in a transaction of its own; ``where``: see :func:`lianxin.index.batch.reading.opened`."""
+    with reading.opened(where) as (cur, begin):
+        for order, memory in orders:
+            with begin():
+                cur.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what a load has just written is proven first
+                cur.execute(f"SET LOCAL maintenance_work_mem = '{memory}'")
+                cur.execute(order)
 
 
-def _beside(troubles: list[BaseException]) -> None:
-    import psycopg
-
-    from lianxin.index.batch.reading import connecting
-
+def _beside(orders: list[tuple[str, str]], where: dict[str, str], troubles: list[BaseException]) -> None:
     try:
-        with psycopg.connect(**connecting()) as own, own.cursor() as cur:  # type: ignore[arg-type]
-            _build(cur, _KEYS)
+        _build(orders, where)
     except BaseException as trouble:  # told to whoever waits for this thread
         troubles.append(trouble)
