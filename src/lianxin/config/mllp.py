@@ -20,6 +20,11 @@ def wanted() -> int | None:
     return int(port) if port.isdigit() and 0 < int(port) < 65536 else None
 
 
+def host() -> str:
+    """The address to listen on."""
+    return os.environ.get("LIANXIN_MLLP_HOST", "127.0.0.1")
+
+
 def listen(host: str, port: int, ready: Callable[[int], None] = lambda port: None) -> None:
     """Listen until told to stop; messages under way are finished. Raises OSError when the address cannot be had."""
     from lianxin.exchange.v2.server import Listener, Settings
@@ -50,7 +55,7 @@ def main() -> None:
     from lianxin.config import process
 
     process.die_with_parent()
-    listen(os.environ.get("LIANXIN_MLLP_HOST", "127.0.0.1"), wanted() or 2575)
+    listen(host(), wanted() or 2575)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def run(
     workers: int | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> int:
-    """Serve until a stop signal; returns the exit code. ``ready`` is called once, when the server accepts connections.
+    """Serve until a stop signal; returns the exit code. ``ready`` is called once, when every door accepts connections.
 
     Raises:
         PortTaken: before anything is started.
@@ -133,7 +133,9 @@ def run(
         "web": web_command(host, port, workers or default_workers()),
         "ticker": [sys.executable, "-m", "lianxin.config.ticker"],
     }
-    if mllp.wanted() is not None:
+    doors = [(host, port)]
+    if (listening := mllp.wanted()) is not None:
+        doors.append((mllp.host(), listening))
         commands["mllp"] = [sys.executable, "-m", "lianxin.config.mllp"]
     for n in range(bulk_workers()):
         commands[f"bulk{n + 1}"] = [sys.executable, "-m", "lianxin.config.bulk_worker"]
@@ -150,7 +152,7 @@ def run(
     announced = False
     try:
         while not stopping:
-            if not announced and wait_until_up(host, port, 0.5, lambda: bool(stopping)):
+            if not announced and all(wait_until_up(*door, 0.5, lambda: bool(stopping)) for door in doors):
                 announced = True
                 ready()
             for name, child in children.items():
