@@ -148,7 +148,7 @@ def test_every_order_of_a_hard_case_gives_the_same_people(case: str) -> None:
 
 @pytest.mark.django_db
 def test_the_database_makes_the_same_people_in_any_order_and_any_batches(here: Institution) -> None:
-    """Hard cases and families of the kit, one by one and in batches: the same people, the index whole, every join undoable."""
+    """Hard cases and families of the kit, one by one and in batches: the same people, the index whole, every join in the log."""
     regs = [reg for case in CASES for reg in _registrations(here.pk, case)]
     regs += [replace(reg, institution_id=here.pk) for reg in _labelled(110, 5, "qinghe").registrations]
     expected: list[set[int]] | None = None
