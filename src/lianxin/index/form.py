@@ -141,6 +141,14 @@ def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form
         mother_id = "" if mother_id in generic.ids else mother_id
         guardian_id = "" if guardian_id in generic.ids else guardian_id
     doc = documents.read(reg.id_type, reg.id_no, born, now, notes, (mother_id, guardian_id), generic)
+    if (
+        read.kind == NEWBORN
+        and not born
+        and doc.state == documents.OWN
+        and (now - doc.born) // 10000 >= documents.OWN_ID_YEARS
+    ):
+        notes.append("id_not_own")  # who is still called after the mother was not born so long ago
+        doc = doc._replace(state=documents.OTHERS)
     card = documents.card(reg.card)
     if len(card) == 18 and documents.valid(
         card, now

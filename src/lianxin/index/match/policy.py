@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from lianxin.index.form import NEWBORN, PLACEHOLDER, Form
+from lianxin.index.form import NAMED, NEWBORN, PLACEHOLDER, Form
 from lianxin.index.match.levels import FIELDS, LEVELS, POSITION, compare, number
 from lianxin.index.match.model import DEFAULT, POLICY, Model
 from lianxin.index.match.score import CERTAIN, CERTAINLY_NOT, grade, levels_bits, parts, probability
@@ -66,6 +66,7 @@ _REVIEW_DEMAND, _REVIEW_DEMAND_BORN = (
 )
 _DEMAND: dict[int, float] = {number("name", name): bits for name, bits in POLICY["name_demand"].items()}
 _MARGIN: float = POLICY["margin"]
+_BEARERS: int = POLICY["number_bearers"]
 _OTHER_NAME_REVIEW: bool = POLICY["same_number_other_name"]
 _SURE: float = POLICY["sure"]
 _CONTRADICTION: float = POLICY["contradiction"]
@@ -124,7 +125,7 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
     """The verdict on one candidate, by the registration that speaks best for it; None when one of its registrations vetoes."""
     best: tuple[int, float, str, Form, tuple[int, ...]] | None = None
     lent: Judged | None = None
-    worst, agree = 1e9, 0
+    worst, agree, other_name = 1e9, 0, False
     for other in candidate.forms:
         vector = compare(form, other)
         if vetoed(vector):
@@ -136,6 +137,7 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
         total = levels_bits(vector, form, other, model)
         worst = min(worst, total)
         agree += 1 if total >= model.review else -1 if total < _CONTRADICTION else 0
+        other_name = other_name or vector[_NAME] in _NAME_OTHER
         if best is None or total >= model.review or total > best[1] or vector[_ID] == _OWN:
             verdict, kind = rule(vector, form.kind, other.kind, total, model)
             if (
@@ -151,6 +153,9 @@ def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
         verdict, kind = REVIEW, "newborn"
     if verdict == AUTO and agree <= 0:
         verdict, kind = REVIEW, "contradiction"
+    if verdict == AUTO and other_name and not vector[_NAME] and form.kind == NAMED:
+        # the person has a name by now: a registration of it without one does not speak for another
+        verdict, kind = REVIEW, _kind(vector)
     return Judged(candidate, total, other, vector, verdict, kind, worst)
 
 
@@ -330,6 +335,8 @@ def united(a: Sequence[Form], b: Sequence[Form], model: Model, bridge: Form | No
             if vetoed(vector):
                 return False
             total = levels_bits(vector, x, y, model)
+            if vector[_NAME] in _NAME_OTHER and vector[_BORN] not in _BORN_SAME and total < model.join:
+                return False  # two names and not even one birth date: one number does not make them one
             if total >= model.review:
                 speak_for += 1
             elif not _numbered(vector):
@@ -443,8 +450,13 @@ def decide(
         joins += _grown(form, target, joins, judged, model)
     gone = {id(j) for j in joins}
     reviews = [asked for asked in reviews if id(asked[0]) not in gone]
-    child = any(j.kind == "guardian" for j in judged)  # then the number is the guardian's, not a new name's
-    number = target is not None and target.vector[_ID] == _OWN  # then the other holder was met before
+    renamed = {id(j) for j in judged if j.vector[_ID] == _OWN and j.vector[_NAME] in _NAME_OTHER}
+    # The number says nothing of a new name when it is a guardian's, its holder was met before, or a desk types it for everybody.
+    idle = (
+        any(j.kind == "guardian" for j in judged)
+        or (target is not None and target.vector[_ID] == _OWN)
+        or len(renamed) >= _BEARERS
+    )
     twins = (
         sum(j.kind == "newborn" and j.vector[_TWIN] == _TWIN_HALF for j in judged) > 1
     )  # nobody could tell which
@@ -454,7 +466,7 @@ def decide(
         if (
             j.verdict == REVIEW
             and id(j) not in gone
-            and not ((child or number) and j.vector[_ID] == _OWN and j.vector[_NAME] in _NAME_OTHER)
+            and not (idle and id(j) in renamed)
             and (target is None or not forbidden(target.candidate.forms, j.candidate.forms))
         ):
             reviews.append((j, j.kind))
