@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from lianxin.index.batch import table
 from lianxin.index.batch.duck import Duck
 from lianxin.index.form import Form, Registration, form_of
 from lianxin.index.match.model import DEFAULT, Model
+from tests.factories import make_resident_id
 
 
 @cache
@@ -51,6 +53,26 @@ def forms() -> tuple[Form, ...]:
 def model() -> Model:
     """The shipped weights for so few people, with their own rarities."""
     return DEFAULT.for_people(500).with_frequencies(forms())
+
+
+DOCTORS = make_resident_id(dt.date(1980, 2, 3), 451)
+
+
+def desk(name: str, **said: Any) -> Form:
+    """A registration under the doctor's number, which the desk types for whoever has none at hand."""
+    return form_of(Registration(1, "his", name, name, id_type="01", id_no=DOCTORS, **said))
+
+
+def desks() -> list[Form]:
+    """Four people, a newborn and a nameless one, all under that number."""
+    return [
+        desk("李建平", sex="male", birth_date=dt.date(1983, 1, 11)),
+        desk("王捷硕", sex="male", birth_date=dt.date(1979, 2, 21)),
+        desk("李静刚", sex="male"),
+        desk("谢梅", birth_date=dt.date(1984, 2, 12)),
+        desk("肖丽燕之子", sex="male"),
+        desk("无名氏", sex="male"),
+    ]
 
 
 def fill(engine: Any, place: Path, given: Sequence[Form], pids: Sequence[int] | None = None) -> None:

@@ -106,6 +106,11 @@ def test_nobody_without_a_name_is_grouped(tmp_path: Path) -> None:
     assert len(set(linked.label.tolist())) == 300
 
 
+def test_a_number_typed_for_everybody_joins_nobody(tmp_path: Path) -> None:
+    found = link.link(data.duck(tmp_path, data.desks()), DEFAULT)
+    assert len(set(found.label.tolist()[:4])) == 4
+
+
 def test_what_people_have_said_wins(tmp_path: Path) -> None:
     forms, model = data.forms()[:300], data.model()
     plain = link.link(data.duck(tmp_path, forms), model)

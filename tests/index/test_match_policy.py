@@ -11,20 +11,19 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lianxin.index.form import MINORITY, NEWBORN, PLACEHOLDER, Form, Registration, form_of
+from lianxin.index.form import MINORITY, NEWBORN, PLACEHOLDER, Form
 from lianxin.index.match.keys import keys_of, locks_of, values_of
 from lianxin.index.match.memory import MemoryIndex
 from lianxin.index.match.model import DEFAULT, load
 from lianxin.index.match.policy import Candidate, decide
 from lianxin.index.normal.dates import OF_NUMBER
-from tests.factories import make_resident_id
+from tests.index.batch_data import desk, desks
 
 OWN, OTHER = "370991198002031233", "370991198002031241"
 WANG = Form(
     name="王小明", surname="王", given="小明", pinyin="wangxiaoming", fuzzy="wangxiaomin", shape="王小明", sex=1, born=19800203,
     id_type="01", id_no=OWN, id_state=1, phone="13912345678", card="A12345678", town="柳河镇", village="张庄", house="3-12",
 )  # fmt: skip
-DOCTORS = make_resident_id(dt.date(1980, 2, 3), 451)
 BARE = replace(WANG, id_type="", id_no="", id_state=0, card="")
 BABY = Form(
     name="李梅之子", surname="李", given="梅之子", kind=NEWBORN, pinyin="limeizhi", mother="李梅", sex=1, born=20260105,
@@ -120,21 +119,9 @@ def test_a_number_without_a_birth_date_of_its_own_holder_is_asked_about() -> Non
     assert not together(WANG, named(lent, "王小亮", "wangxiaoliang"))
 
 
-def desk(name: str, **said: Any) -> Form:
-    """A registration under the doctor's number, which the desk types for whoever has none at hand."""
-    return form_of(Registration(1, "his", name, name, id_type="01", id_no=DOCTORS, **said))
-
-
 def test_a_number_typed_for_everybody_joins_nobody_even_over_the_nameless() -> None:
     """A newborn or nameless registration under the number fits everybody who bears it: it must not be the bridge between them."""
-    forms = [
-        desk("李建平", sex="male", birth_date=dt.date(1983, 1, 11)),
-        desk("王捷硕", sex="male", birth_date=dt.date(1979, 2, 21)),
-        desk("李静刚", sex="male"),
-        desk("谢梅", birth_date=dt.date(1984, 2, 12)),
-        desk("肖丽燕之子", sex="male"),
-        desk("无名氏", sex="male"),
-    ]
+    forms = desks()
     for order in permutations(range(len(forms))):
         found = people(*(forms[k] for k in order))
         named_ones = [found[order.index(k)] for k in range(4)]

@@ -315,11 +315,13 @@ def _votes(engine: Engine, model: Model, rid: Any, label: Any, figures: dict[str
         patterns = np.asarray(
             engine.columns("SELECT DISTINCT pattern FROM within")["pattern"], dtype=np.int64
         )
-        never = [p for p in patterns.tolist() if policy.vetoed(statements.vector_of(p)[0])]
-        engine.put("veto", pa.table({"pattern": pa.array(never, pa.int64())}))
+        for name, said in (("veto", policy.vetoed), ("two_names", policy.two_names)):
+            told = [p for p in patterns.tolist() if said(statements.vector_of(p)[0])]
+            engine.put(name, pa.table({"pattern": pa.array(told, pa.int64())}))
         engine.make(
             "vote",
-            f"SELECT l, r, CASE WHEN pattern IN (SELECT pattern FROM veto) THEN {cluster.NEVER}"
+            f"SELECT l, r, CASE WHEN pattern IN (SELECT pattern FROM veto)"
+            f" OR bits < {model.join!r} AND pattern IN (SELECT pattern FROM two_names) THEN {cluster.NEVER}"
             f" WHEN bits < {limit!r} THEN -1 WHEN bits >= {model.review!r} THEN 1 ELSE 0 END AS vote FROM within",
         )
         engine.make(

@@ -121,6 +121,11 @@ def vetoed(vector: tuple[int, ...]) -> bool:
     return vector[_SEX] == _SEX_OTHER and vector[_BORN] in _BORN_FAR and vector[_ID] != _OWN
 
 
+def two_names(vector: tuple[int, ...]) -> bool:
+    """Whether two registrations have two names and not even one birth date: a number typed for both does not make them one."""
+    return vector[_NAME] in _NAME_OTHER and vector[_BORN] not in _BORN_SAME
+
+
 def judge(form: Form, candidate: Candidate, model: Model) -> Judged | None:
     """The verdict on one candidate, by the registration that speaks best for it; None when one of its registrations vetoes."""
     best: tuple[int, float, str, Form, tuple[int, ...]] | None = None
@@ -335,8 +340,8 @@ def united(a: Sequence[Form], b: Sequence[Form], model: Model, bridge: Form | No
             if vetoed(vector):
                 return False
             total = levels_bits(vector, x, y, model)
-            if vector[_NAME] in _NAME_OTHER and vector[_BORN] not in _BORN_SAME and total < model.join:
-                return False  # two names and not even one birth date: one number does not make them one
+            if two_names(vector) and total < model.join:
+                return False
             if total >= model.review:
                 speak_for += 1
             elif not _numbered(vector):
