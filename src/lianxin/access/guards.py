@@ -1,6 +1,7 @@
-"""SQL of the audit chain: SM3 in the database, the linking trigger, and the triggers that keep append-only tables as they are.
+"""SQL of the audit chain: SM3 in the database, the linking trigger, and the triggers that keep append-only tables as they are and
+rows that are named.
 
-Used by the migration. PostgreSQL's own functions know no SM3. The extension pgcrypto does (through OpenSSL; 0.005 ms a digest),
+Used by the migrations. PostgreSQL's own functions know no SM3. The extension pgcrypto does (through OpenSSL; 0.005 ms a digest),
 but not every server has it, so it is also written out here after GB/T 32905-2016 (0.5 ms); the tests compare all with OpenSSL.
 """
 
@@ -144,6 +145,35 @@ CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}
 CREATE TRIGGER {table}_keep BEFORE TRUNCATE ON {table}
   FOR EACH STATEMENT EXECUTE FUNCTION access_append_only();
 """
+
+
+NAMED = """
+CREATE FUNCTION access_still_named() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  found boolean;
+BEGIN
+  IF TG_OP = 'UPDATE' AND NEW.id = OLD.id THEN
+    RETURN NULL;
+  END IF;
+  EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I WHERE %I = $1)', TG_ARGV[0], TG_ARGV[1]) INTO found USING OLD.id;
+  IF found THEN
+    RAISE EXCEPTION 'still_named: % of % % is refused: % names it', TG_OP, TG_TABLE_NAME, OLD.id, TG_ARGV[0]
+      USING ERRCODE = 'foreign_key_violation', TABLE = TG_ARGV[0], COLUMN = TG_ARGV[1];
+  END IF;
+  RETURN NULL;
+END $$;
+"""
+"""Half of a foreign key: what is named cannot go. The other half would lock the row that is named for every row that names it."""
+
+
+def named(table: str, by: str, column: str) -> tuple[str, str]:
+    """SQL (forward, backward) of the trigger that refuses to delete, or to give another id, what ``column`` of ``by`` names."""
+    name = f"{by}_{column}_named"
+    return (
+        f"CREATE TRIGGER {name} AFTER DELETE OR UPDATE OF id ON {table}"
+        f" FOR EACH ROW EXECUTE FUNCTION access_still_named('{by}', '{column}')",
+        f"DROP TRIGGER {name} ON {table}",
+    )
 
 
 HEADS = """

@@ -230,7 +230,8 @@ class Relationship(models.Model):
     KINDS = ("home", "contract", "encounter", "duty", "registration", "break_glass")
 
     person_id = models.BigIntegerField()
-    # Not held against the institution's row, which every grant would lock: whoever grants has the institution.
+    # Not held against the institution's row, which every grant would lock: whoever grants has the institution, and a trigger
+    # refuses to delete one that is named (migration 0008).
     institution = models.ForeignKey(
         Institution, on_delete=models.PROTECT, db_index=False, db_constraint=False, related_name="+"
     )
@@ -248,6 +249,12 @@ class Relationship(models.Model):
                 fields=["person_id", "institution", "kind", "source"],
                 include=["since", "until", "account"],
                 name="access_relationship_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    kind__in=("home", "contract", "encounter", "duty", "registration", "break_glass")
+                ),
+                name="access_relationship_kind",
             ),
             models.CheckConstraint(
                 condition=Q(until__isnull=True) | Q(until__gte=F("since")), name="access_relationship_period"

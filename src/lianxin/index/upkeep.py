@@ -46,6 +46,12 @@ _CHECKS = {
     "person {} has no form: newcomers cannot meet it": """
         SELECT p.number FROM index_person p WHERE p.status = 'active'
         AND NOT EXISTS (SELECT 1 FROM index_form f WHERE f.person_id = p.id)""",
+    # Writing asks no foreign key, which would lock the institution for every registration.
+    "institution {} is named by registrations, persons or relationships and is not there": """
+        SELECT n.id FROM (SELECT institution_id AS id FROM index_sourcerecord
+          UNION SELECT institution_id FROM access_relationship
+          UNION SELECT home_institution_id FROM index_person WHERE home_institution_id IS NOT NULL) n
+        WHERE NOT EXISTS (SELECT 1 FROM network_institution i WHERE i.id = n.id)""",
     "key {} has a crowd behind it and is still stored (lianxin index rebuild)": f"""
         SELECT c.key FROM index_crowd c WHERE (SELECT count(*) FROM (SELECT 1 FROM index_form f
           WHERE f.keys @> ARRAY[c.key] LIMIT {4 * CROWD}) n) >= {4 * CROWD}""",

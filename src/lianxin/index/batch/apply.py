@@ -16,7 +16,7 @@ from django.db.models import Case, IntegerField, Q, Value, When
 from lianxin.access import audit
 from lianxin.access.errors import Invalid
 from lianxin.access.scope import Scope
-from lianxin.index import links, reviews, vault
+from lianxin.index import active, links, reviews, vault
 from lianxin.index.batch.models import Proposal, ProposedChange
 from lianxin.index.match import policy
 from lianxin.index.models import LinkEvent, Person, ReviewItem, SourceRecord
@@ -167,7 +167,7 @@ def _join(scope: Scope, change: ProposedChange, reason: str) -> None:
     forms = vault.open_all([bytes(body) for _, body in rows])
     ours = [form for (person_id, _), form in zip(rows, forms, strict=True) if person_id == keep.pk]
     theirs = [form for (person_id, _), form in zip(rows, forms, strict=True) if person_id == gone.pk]
-    if policy.blocked(ours, theirs):
+    if not policy.united(ours, theirs, active.current_model()):
         raise _stale(_CONTRADICTS)
     change.event_ids = [links.merge(scope, keep, gone, reason).pk]
 

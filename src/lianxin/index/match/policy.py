@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from lianxin.index.form import NAMED, NEWBORN, PLACEHOLDER, Form
 from lianxin.index.match.levels import FIELDS, LEVELS, POSITION, compare, number
-from lianxin.index.match.model import DEFAULT, POLICY, Model
+from lianxin.index.match.model import POLICY, Model
 from lianxin.index.match.score import CERTAIN, CERTAINLY_NOT, grade, levels_bits, parts, probability
 
 Parts = tuple[tuple[str, str, float], ...]
@@ -313,18 +313,6 @@ def _kind(vector: tuple[int, ...]) -> str:
     if vector[_NAME] in _NAME_OTHER:
         return "household"
     return "look_alike"
-
-
-def blocked(a: Sequence[Form], b: Sequence[Form], model: Model = DEFAULT) -> bool:
-    """Whether any registration of one person vetoes or contradicts any of another: A~B and B~C make no A~C."""
-    for x in a:
-        for y in b:
-            vector = compare(x, y)
-            if vetoed(vector) or (vector[_BORN] in _BORN_APART and not _numbered(vector)):
-                return True
-            if levels_bits(vector, x, y, model) < _CONTRADICTION and not _numbered(vector):
-                return True
-    return False
 
 
 def united(a: Sequence[Form], b: Sequence[Form], model: Model, bridge: Form | None = None) -> bool:
