@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -76,3 +77,19 @@ def test_nothing_inline_that_the_content_policy_would_block(path: Path) -> None:
     assert not re.search(r"<style\b|\sstyle=|\son(click|change|submit|load|input|key\w+)=", text)
     for attributes, body in re.findall(r"<script\b([^>]*)>(.*?)</script>", text, flags=re.S):
         assert "src=" in attributes, f"inline script: {body[:40]!r}"
+
+
+def test_chinese_is_written_with_chinese_commas() -> None:
+    half = re.compile(r"[\u3400-\u9fff”）][,;](?=[\u3400-\u9fff“（])|[\u3400-\u9fff]:(?=[\u3400-\u9fff“{]|$)")
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Name)
+                and call.func.id in ("T", "Text")
+            ):
+                zh = next((a.value for a in call.args[:1] if isinstance(a, ast.Constant)), "")
+                if half.search(zh):
+                    found.append(f"{path.relative_to(SOURCE)}:{call.lineno} {zh}")
+    assert found == []

@@ -65,7 +65,7 @@ def sign_in(username: str, password: str) -> SignIn:
         _note(account, "login_failed", "inactive", "refused")
         return SignIn(
             None,
-            T("账号已停用,请联系安全管理员。", "The account is disabled; ask the security administrator."),
+            T("账号已停用，请联系安全管理员。", "The account is disabled; ask the security administrator."),
         )
     if account.failed_count or account.locked_until:
         Account.objects.filter(pk=account.pk).update(failed_count=0, locked_until=None)
@@ -94,7 +94,7 @@ def _wrong(left: int | None) -> Text:
     if left is None or left > 2:
         return T("用户名或密码不正确。", "The user name or password is not right.")
     return T(
-        "用户名或密码不正确,再错{left}次账号将锁定15分钟。",
+        "用户名或密码不正确，再错{left}次账号将锁定15分钟。",
         "The user name or password is not right; {left} more and the account is locked for 15 minutes.",
     ).format(left=left)
 
@@ -102,7 +102,7 @@ def _wrong(left: int | None) -> Text:
 def _locked(until: dt.datetime, now: dt.datetime) -> Text:
     minutes = max(1, -(-int((until - now).total_seconds()) // 60))
     return T(
-        "密码连续输错{n}次,账号已锁定,请{m}分钟后再试,或联系安全管理员解锁。",
+        "密码连续输错{n}次，账号已锁定，请{m}分钟后再试，或联系安全管理员解锁。",
         "Locked after {n} wrong passwords; try again in {m} minutes, or ask the security administrator.",
     ).format(n=MAX_FAILURES, m=minutes)
 
@@ -164,7 +164,7 @@ def change_password(account: Account, old: str, new: str) -> None:
         raise Invalid(
             {
                 "old_password": T(
-                    "原密码不正确,请重新输入。", "The present password is not right; enter it again."
+                    "原密码不正确，请重新输入。", "The present password is not right; enter it again."
                 )
             }
         )
@@ -213,13 +213,15 @@ def create(
         raise Invalid(
             {
                 "username": T(
-                    "用户名不能为空或含空格,最多60字。",
+                    "用户名不能为空或含空格，最多60字。",
                     "A user name of 1-60 characters without blanks is needed.",
                 )
             }
         )
     if Account.objects.filter(username__iexact=username).exists():
-        raise Invalid({"username": T("用户名已被使用,请换一个。", "The user name is taken; choose another.")})
+        raise Invalid(
+            {"username": T("用户名已被使用，请换一个。", "The user name is taken; choose another.")}
+        )
     first = password or first_password()
     with transaction.atomic():
         account = Account(username=username, name=name, practitioner=practitioner)

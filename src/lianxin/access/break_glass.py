@@ -49,7 +49,7 @@ def open(scope: Scope, person_id: int, reason: str, hours: float = 4.0) -> Break
     errors = {}
     if len(reason) < MIN_REASON:
         errors["reason"] = T(
-            "请写明紧急调阅理由,至少{n}个字(例:昏迷患者急诊抢救,需了解用药史)。",
+            "请写明紧急调阅理由，至少{n}个字(例：昏迷患者急诊抢救，需了解用药史)。",
             "Say why in at least {n} characters (e.g. unconscious patient, medicines must be known).",
         ).format(n=MIN_REASON)
     if not 0 < hours <= MAX_HOURS:
@@ -111,7 +111,7 @@ def review(scope: Scope, row_id: int, verdict: str, note: str = "") -> BreakGlas
         raise Invalid({"id": T("没有这条紧急调阅记录。", "There is no such emergency opening.")})
     if row.reviewed_at is not None:
         errors["id"] = T(
-            "该记录已复核,请刷新列表。", "This opening has been reviewed already; refresh the list."
+            "该记录已复核，请刷新列表。", "This opening has been reviewed already; refresh the list."
         )
     elif row.account_id == scope.account_id:
         errors["id"] = T("不能复核本人的紧急调阅。", "You cannot review your own opening.")

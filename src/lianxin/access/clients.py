@@ -64,7 +64,9 @@ def save(scope: Scope, draft: Draft, client: Client | None = None) -> Client:
     if not values["name"]:
         errors["name"] = T("请填写名称。", "Give a name.")
     elif (taken.exclude(pk=client.pk) if client else taken).exists():
-        errors["name"] = T("已有同名客户端,请换一个名称。", "There is a client of this name; choose another.")
+        errors["name"] = T(
+            "已有同名客户端，请换一个名称。", "There is a client of this name; choose another."
+        )
     if draft.validation in Client.VALIDATIONS:
         values["validation"] = draft.validation
     else:
@@ -184,7 +186,7 @@ def key_set(text: str) -> dict[str, Any] | None:
         if _PRIVATE & one.keys():
             raise _Refused(
                 T(
-                    "只能登记公钥;所给密钥含私钥部分,请立即更换该密钥。",
+                    "只能登记公钥；所给密钥含私钥部分，请立即更换该密钥。",
                     "Public keys only: this one has its private part; replace that key now.",
                 )
             )
@@ -218,7 +220,7 @@ def usable_keys(given: dict[str, Any], *, strict: bool = False) -> KeySet:
     if not found:
         raise _Refused(
             T(
-                "没有可用的签名公钥:须为 RSA 2048 位以上(RS384)或 P-384(ES384)。",
+                "没有可用的签名公钥：须为 RSA 2048 位以上(RS384)或 P-384(ES384)。",
                 "No usable signing key: RSA of 2048 bits and more (RS384) or P-384 (ES384) is wanted.",
             )
         )
@@ -276,7 +278,7 @@ def _redirects(urls: list[str]) -> list[str]:
         elif not _OWN_SCHEME.fullmatch(parts.scheme):
             raise _Refused(
                 T(
-                    "回调地址“{url}”的协议不允许;移动应用请用反写域名作协议。",
+                    "回调地址“{url}”的协议不允许；移动应用请用反写域名作协议。",
                     "The scheme of “{url}” is not allowed; a native app uses its reversed domain name.",
                 ).format(url=url[:100])
             )

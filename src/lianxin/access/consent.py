@@ -101,7 +101,7 @@ def refuse(
         raise Invalid(
             {
                 "institution": T(
-                    "来源机构始终可见自己的数据,请选择另一机构。",
+                    "来源机构始终可见自己的数据，请选择另一机构。",
                     "A source always sees what it sent; choose another institution.",
                 )
             }

@@ -27,7 +27,7 @@ class NoRelationship(AccessError):
     def __init__(self, person_id: int | None = None) -> None:
         super().__init__(
             T(
-                "您所在机构目前与该居民没有诊疗关系,不能查看其健康记录。可由居民出示证件登记就诊,或在紧急情况下说明理由后临时调阅。",
+                "您所在机构目前与该居民没有诊疗关系，不能查看其健康记录。可由居民出示证件登记就诊，或在紧急情况下说明理由后临时调阅。",
                 "Your institution has no care relationship with this resident now, so the record stays closed. "
                 "Check the resident in with a card or identity document, or in an emergency open it with a reason.",
             )

@@ -79,6 +79,6 @@ def refusal(permission: str) -> Text:
     """Why somebody without ``permission`` is refused and who to turn to."""
     entry = PERMISSIONS[permission]
     return T(
-        "“{what}”由{who}办理,您当前岗位没有此权限。请切换岗位或联系上述人员。",
+        "“{what}”由{who}办理，您当前岗位没有此权限。请切换岗位或联系上述人员。",
         "“{what}” belongs to: {who}. Your present post does not include it; switch post or ask one of them.",
     ).format(what=entry.label, who=labels(entry.roles))

@@ -126,7 +126,7 @@ def scope_for_account(
         if post is not None:
             raise NotPermitted(
                 T(
-                    "该岗位不属于您或已到期,请重新选择岗位。",
+                    "该岗位不属于您或已到期，请重新选择岗位。",
                     "This post is not yours or has ended; choose another post.",
                 )
             )

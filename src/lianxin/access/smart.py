@@ -78,7 +78,7 @@ def parse(text: str, levels: Iterable[str] = LEVELS, *, context: bool = False) -
     allowed = tuple(levels)
     out = []
     if len(text) > MAX_LENGTH:
-        raise Invalid({"scope": T("授权范围过长,请精简。", "The scope is too long; shorten it.")})
+        raise Invalid({"scope": T("授权范围过长，请精简。", "The scope is too long; shorten it.")})
     for part in text.split():
         if context and part in CONTEXT:
             out.append(part)
@@ -88,14 +88,14 @@ def parse(text: str, levels: Iterable[str] = LEVELS, *, context: bool = False) -
             raise Invalid(
                 {
                     "scope": T(
-                        "授权范围“{part}”无法识别,应形如 {level}/*.rs 或 {level}/Patient.read。",
+                        "授权范围“{part}”无法识别，应形如 {level}/*.rs 或 {level}/Patient.read。",
                         "The scope “{part}” is not understood; write it like {level}/*.rs or {level}/Patient.read.",
                     ).format(part=part[:100], level=allowed[0])
                 }
             )
         out.append(found[0])
     if not out:
-        raise Invalid({"scope": T("请给出授权范围,如 system/*.rs。", "Give a scope, such as system/*.rs.")})
+        raise Invalid({"scope": T("请给出授权范围，如 system/*.rs。", "Give a scope, such as system/*.rs.")})
     return tuple(dict.fromkeys(out))
 
 

@@ -77,7 +77,7 @@ def issue(
             raise Invalid(
                 {
                     "institution": T(
-                        "没有代码为“{code}”的机构,请核对机构代码。",
+                        "没有代码为“{code}”的机构，请核对机构代码。",
                         "No institution has the code “{code}”; check it.",
                     ).format(code=institution_code)
                 }
@@ -87,7 +87,7 @@ def issue(
         raise Invalid(
             {
                 "client": T(
-                    "客户端“{name}”已属于另一机构,请换一个名称。",
+                    "客户端“{name}”已属于另一机构，请换一个名称。",
                     "The client “{name}” already belongs to another institution; choose another name.",
                 ).format(name=client_name)
             }

@@ -104,7 +104,7 @@ def _check(scope: Scope, roles: tuple[str, ...], clinical: bool, may: str | None
     if scope.post_id is None and not unready and not scope.everything:
         raise NotPermitted(
             T(
-                "您的账号目前没有有效岗位,请联系系统管理员为您设置岗位。",
+                "您的账号目前没有有效岗位，请联系系统管理员为您设置岗位。",
                 "Your account has no current post; ask the system administrator to give you one.",
             )
         )
@@ -113,14 +113,14 @@ def _check(scope: Scope, roles: tuple[str, ...], clinical: bool, may: str | None
     if roles and not scope.has(*roles) and not scope.everything:
         raise NotPermitted(
             T(
-                "此页面供{who}使用,您当前岗位不在其中。请切换岗位后再试。",
+                "此页面供{who}使用，您当前岗位不在其中。请切换岗位后再试。",
                 "This page is for: {who}. Your present post is not among them; switch post and try again.",
             ).format(who=policies.labels(frozenset(roles)))
         )
     if clinical and not scope.clinical:
         raise NotPermitted(
             T(
-                "查看健康记录须为临床岗位,您当前岗位不能打开。",
+                "查看健康记录须为临床岗位，您当前岗位不能打开。",
                 "Health records open to clinical posts only; your present post is not one.",
             )
         )
@@ -179,7 +179,7 @@ def switch_post(request: HttpRequest) -> HttpResponse:
     if chosen is None:
         raise NotPermitted(
             T(
-                "该岗位不属于您或已到期,请重新选择岗位。",
+                "该岗位不属于您或已到期，请重新选择岗位。",
                 "This post is not yours or has ended; choose another post.",
             )
         )

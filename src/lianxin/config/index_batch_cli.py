@@ -42,7 +42,7 @@ def _refused(error: Any) -> None:
 )
 @click.option("--memory", default="8GB", show_default=True, help="Memory of the link · 关联内存上限")
 def load(file: Path, code: str | None, maps: tuple[str, ...], processes: int, memory: str) -> None:
-    """Load a CSV file of registrations; the same file again changes nothing · 批量导入 CSV 登记,可重复执行."""
+    """Load a CSV file of registrations; the same file again changes nothing · 批量导入 CSV 登记，可重复执行."""
     scope = _boot()
     from lianxin.access.errors import AccessError
     from lianxin.index.batch import load as loading
@@ -68,10 +68,10 @@ def load(file: Path, code: str | None, maps: tuple[str, ...], processes: int, me
     except (ValueError, OSError) as error:
         fail(str(error), str(error))
     for place, why in done.bad[:20]:
-        say(f"  第 {place} 条:{why}", f"  {place}: {why}")
+        say(f"  第 {place} 条：{why}", f"  {place}: {why}")
     say(
-        f"登记 {done.registrations:,},新建 {done.created:,} 人,已有且未变 {done.same:,},更新 {done.updated:,},"
-        f"待复核 {done.reviews:,},未收 {done.refused:,}",
+        f"登记 {done.registrations:,}，新建 {done.created:,} 人，已有且未变 {done.same:,}，更新 {done.updated:,}，"
+        f"待复核 {done.reviews:,}，未收 {done.refused:,}",
         f"{done.registrations:,} registrations: {done.created:,} new people, {done.same:,} known and unchanged,"
         f" {done.updated:,} updated, {done.reviews:,} to review, {done.refused:,} refused",
     )
@@ -109,7 +109,7 @@ def train(version: str, engine: str, processes: int) -> None:
     "--processes", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes · 进程数"
 )
 def relink(version: str, engine: str, processes: int) -> None:
-    """Link everybody with other weights; differences wait for a person · 以另一模型重新关联,差异待人审批."""
+    """Link everybody with other weights; differences wait for a person · 以另一模型重新关联，差异待人审批."""
     scope = _boot()
     from lianxin.access.errors import AccessError
     from lianxin.index.batch import propose, versions
@@ -186,7 +186,7 @@ def export(version: str, splink: bool) -> None:
     "--start", default="shipped", show_default=True, help="Where missing weights come from · 其余权重取自"
 )
 def import_model(file: Path, version: str, splink: bool, start: str) -> None:
-    """Keep a model from a file, not active · 导入模型,不自动启用."""
+    """Keep a model from a file, not active · 导入模型，不自动启用."""
     scope = _boot()
     from dataclasses import replace
 
@@ -203,4 +203,4 @@ def import_model(file: Path, version: str, splink: bool, start: str) -> None:
     except AccessError as error:
         _refused(error)
     except (ValueError, KeyError, TypeError) as error:
-        fail(f"不是模型文件:{error}", f"not a model file: {error}")
+        fail(f"不是模型文件：{error}", f"not a model file: {error}")

@@ -91,7 +91,7 @@ def generate(
             count = kit.write_csv(file, people, seed, county, per_person, rates)
     except (ValueError, OSError) as failure:
         fail(str(failure), str(failure))
-    say(f"已写 {count:,} 条登记:{out}", f"{count:,} registrations of {people:,} people: {out}")
+    say(f"已写 {count:,} 条登记：{out}", f"{count:,} registrations of {people:,} people: {out}")
 
 
 @index.command(short_help="Precision, recall, reviews on a labelled file · 评测")

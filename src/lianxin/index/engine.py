@@ -138,7 +138,7 @@ def permit(scope: Scope, regs: Sequence[Registration]) -> None:
         if not scope.everything and reg.institution_id not in scope.institution_ids:
             raise NotPermitted(
                 T(
-                    "只能以本机构名义登记居民,请切换到该机构的岗位。",
+                    "只能以本机构名义登记居民，请切换到该机构的岗位。",
                     "Residents are registered for one's own institution; switch to a post there.",
                 )
             )
@@ -173,7 +173,7 @@ def item_of(at: int, reg: Registration, held: active.Held) -> Item:
         raise Invalid(
             {
                 "local_id": T(
-                    "第{n}条含有无法保存的字符,或院内号、系统名过长。",
+                    "第{n}条含有无法保存的字符，或院内号、系统名过长。",
                     "Registration {n} has characters that cannot be kept, or too long a local number or system name.",
                 ).format(n=at + 1)
             }
@@ -240,7 +240,7 @@ def _round(
                 out[item.at] = changing.update(cur, scope, item, known)
         return out
     raise Invalid(
-        {"person": T("此人正在被合并,请重试。", "The person is being merged at this moment; try again.")}
+        {"person": T("此人正在被合并，请重试。", "The person is being merged at this moment; try again.")}
     )
 
 

@@ -176,7 +176,7 @@ def check_in(scope: Scope, person: Person, evidence: str) -> dt.datetime:
         raise Invalid(
             {
                 "evidence": T(
-                    "证件号或健康卡号与此人不符,请核对证件后重新输入完整号码。",
+                    "证件号或健康卡号与此人不符，请核对证件后重新输入完整号码。",
                     "The number is not this person's; read the whole number from the card again.",
                 )
             }

@@ -217,5 +217,5 @@ WHY: dict[str, Text] = {
     "resident": T("居民身份证优先", "a resident number before other documents"),
     "frequency": T("更多来源这样说", "more sources say so"),
     "recency": T("最近登记", "the latest word"),
-    "place": T("最近说到的住处,取写得最全的", "the place named last, as fully as it was told"),
+    "place": T("最近说到的住处，取写得最全的", "the place named last, as fully as it was told"),
 }

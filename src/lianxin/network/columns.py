@@ -10,14 +10,15 @@ from lianxin.standards.text import T, Text
 def _values(values: dict[str, Text]) -> Text:
     """“hospital 综合医院、…”: the allowed values in both languages."""
     return Text(
-        "可填:" + "、".join(f"{label.zh}" for label in values.values()),
+        "可填：" + "、".join(f"{label.zh}" for label in values.values()),
         "One of: " + ", ".join(values),
     )
 
 
 _ROLES = {code: role.label for code, role in roles.ROLES.items() if code != roles.RESIDENT}
 _CODE = T(
-    "字母、数字和短横,最多40位;按此代码更新", "letters, digits and hyphens, up to 40; rows are matched by it"
+    "字母、数字和短横，最多40位；按此代码更新",
+    "letters, digits and hyphens, up to 40; rows are matched by it",
 )
 
 INSTITUTIONS = (
@@ -32,17 +33,17 @@ INSTITUTIONS = (
     Column("ownership", T("所有制", "Ownership"), _values(kinds.OWNERSHIPS), example="公立"),
     Column("division", T("行政区划代码", "Division"), T("GB/T 2260 六位代码", "six digits of GB/T 2260"),
            example="331023"),
-    Column("uscc", T("统一社会信用代码", "Unified social credit code"), T("18位,校验", "18 characters, checked"),
+    Column("uscc", T("统一社会信用代码", "Unified social credit code"), T("18位，校验", "18 characters, checked"),
            aliases=("信用代码",), example="12331023472000000X"),
     Column("parent", T("上级机构代码", "Parent code"),
            T("村卫生室必填其乡镇卫生院或社区卫生服务中心", "a village clinic gives its township or community centre"),
            aliases=("上级机构",), example="TT-BH"),
-    Column("lon", T("经度", "Longitude"), T("度,与纬度同填", "degrees, together with the latitude"), kind="number",
+    Column("lon", T("经度", "Longitude"), T("度，与纬度同填", "degrees, together with the latitude"), kind="number",
            example="121.034"),
     Column("lat", T("纬度", "Latitude"), T("度", "degrees"), kind="number", example="29.141"),
     Column("address", T("地址", "Address"), T("可空", "optional")),
     Column("phone", T("电话", "Telephone"), T("文本格式", "as text"), example="0576-83880000"),
-    Column("active", T("启用", "Active"), T("是或否,空为是", "yes or no; empty is yes"), example="是"),
+    Column("active", T("启用", "Active"), T("是或否，空为是", "yes or no; empty is yes"), example="是"),
 )  # fmt: skip
 
 DEPARTMENTS = (
@@ -54,7 +55,7 @@ DEPARTMENTS = (
     Column("name_en", T("英文名称", "English name"), T("可空", "optional"), example="Cardiology"),
     Column("specialty", T("诊疗科目", "Specialty"), T("诊疗科目代码或名称", "specialty code or Chinese name"),
            example="03.04"),
-    Column("active", T("启用", "Active"), T("是或否,空为是", "yes or no; empty is yes"), example="是"),
+    Column("active", T("启用", "Active"), T("是或否，空为是", "yes or no; empty is yes"), example="是"),
 )  # fmt: skip
 
 PEOPLE = (
@@ -63,13 +64,13 @@ PEOPLE = (
            example="单明远"),
     Column("name_en", T("英文姓名", "English name"), T("可空", "optional"), example="Shan Mingyuan"),
     Column("sex", T("性别", "Sex"), _values(kinds.SEXES), example="男"),
-    Column("licence_no", T("执业证书编号", "Licence number"), T("文本格式,唯一", "as text, unique"),
+    Column("licence_no", T("执业证书编号", "Licence number"), T("文本格式，唯一", "as text, unique"),
            aliases=("执业证号",), example="110330000000001"),
     Column("title", T("职称", "Title"), T("如 主任医师", "such as 主任医师"), example="主任医师"),
     Column("phone", T("电话", "Telephone"), T("文本格式", "as text"), example="0576-83880001"),
     Column("institution", T("机构代码", "Institution code"), T("任职机构", "where the post is"), aliases=("机构",),
            example="TT-RMYY"),
-    Column("department", T("科室代码", "Department code"), T("该机构的科室,可空", "of that institution, optional"),
+    Column("department", T("科室代码", "Department code"), T("该机构的科室，可空", "of that institution, optional"),
            aliases=("科室",), example="XNK"),
     Column("role", T("岗位", "Role"), _values(_ROLES), example="专科医生"),
     Column("since", T("任职开始", "Since"), T("空为今天", "empty is today"), kind="date", example="2020-01-01"),

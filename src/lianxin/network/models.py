@@ -211,7 +211,7 @@ class Institution(Named):
         ):
             errors["parent"] = str(
                 T(
-                    "村卫生室必须有上级乡镇卫生院或社区卫生服务中心,请填写上级机构。",
+                    "村卫生室必须有上级乡镇卫生院或社区卫生服务中心，请填写上级机构。",
                     "A village clinic belongs to a township or community centre; give its parent.",
                 )
             )

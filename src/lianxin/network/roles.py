@@ -89,12 +89,12 @@ def conflicts(codes: Iterable[str]) -> Text | None:
     admins = held & ADMINS
     if len(admins) > 1:
         return T(
-            "系统、安全、审计三类管理员必须由不同人员担任,请只保留其中一个。",
+            "系统、安全、审计三类管理员必须由不同人员担任，请只保留其中一个。",
             "System, security and audit administrators must be different people; keep only one of them.",
         )
     if admins and held & CLINICAL:
         return T(
-            "管理员不得兼任可查看病历的岗位,请另设账号人员。",
+            "管理员不得兼任可查看病历的岗位，请另设账号人员。",
             "An administrator may not hold a post that opens patient records; appoint another person.",
         )
     return None

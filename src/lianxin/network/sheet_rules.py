@@ -62,7 +62,7 @@ class Checker:
         elif not re.fullmatch(CODE_PATTERN, text, re.ASCII):
             self.wrong(
                 row, name,
-                T("“{v}”不是有效代码,只用字母、数字和短横,最多40位。",
+                T("“{v}”不是有效代码，只用字母、数字和短横，最多40位。",
                   "“{v}” is no valid code: letters, digits and hyphens only, up to 40.").format(v=text),
             )  # fmt: skip
             return ""
@@ -71,7 +71,7 @@ class Checker:
     def required(self, row: Row, name: str) -> None:
         """Note that a required cell is empty (once)."""
         if not any(p.row == row.number and p.field == name for p in self.problems):
-            self.wrong(row, name, T("必填,请填写。", "Required; fill it in."))
+            self.wrong(row, name, T("必填，请填写。", "Required; fill it in."))
 
     def text(self, row: Row, name: str, model: type[models.Model], required: bool = False) -> str:
         """A text that fits the model's field."""
@@ -83,7 +83,7 @@ class Checker:
             self.wrong(
                 row,
                 name,
-                T("超过{n}个字符,请缩短。", "Longer than {n} characters; shorten it.").format(n=longest),
+                T("超过{n}个字符，请缩短。", "Longer than {n} characters; shorten it.").format(n=longest),
             )
         return value
 
@@ -99,7 +99,7 @@ class Checker:
                 return code
         self.wrong(
             row, name,
-            Text(f"“{raw}”不在可填范围内,可填:" + "、".join(v.zh for v in values.values()) + "。",
+            Text(f"“{raw}”不在可填范围内，可填：" + "、".join(v.zh for v in values.values()) + "。",
                  f"“{raw}” is not one of: " + ", ".join(values) + "."),
         )  # fmt: skip
         return default or next(iter(values))
@@ -120,7 +120,7 @@ def _once(check: Checker, row: Row, key: Any, seen: dict[Any, int], name: str = 
         check.wrong(
             row,
             name,
-            T("与第{n}行重复,请删除其一。", "Stands in row {n} already; delete one.").format(n=seen[key]),
+            T("与第{n}行重复，请删除其一。", "Stands in row {n} already; delete one.").format(n=seen[key]),
         )
         return False
     seen[key] = row.number
@@ -257,13 +257,13 @@ def _depths(
         if parent and parent not in above and parent not in held:
             check.wrong(
                 row, "parent",
-                T("上级机构{p}不存在,请先建立或更正。", "There is no institution {p}; create it first or correct the code.")
+                T("上级机构{p}不存在，请先建立或更正。", "There is no institution {p}; create it first or correct the code.")
                 .format(p=parent),
             )  # fmt: skip
         while parent in above:
             if parent in path:
                 check.wrong(
-                    row, "parent", T("上级关系成环,请更正。", "The parents form a ring; correct them.")
+                    row, "parent", T("上级关系成环，请更正。", "The parents form a ring; correct them.")
                 )
                 break
             path.append(parent)
@@ -307,7 +307,7 @@ def _known_institutions(
         elif inst is None:
             check.wrong(
                 row, "institution",
-                T("机构{c}不存在,请先导入机构。", "There is no institution {c}; import institutions first.").format(c=code),
+                T("机构{c}不存在，请先导入机构。", "There is no institution {c}; import institutions first.").format(c=code),
             )  # fmt: skip
         elif within is not None and inst.pk not in within:
             check.wrong(row, "institution", T("您无权维护该机构。", "You may not maintain this institution."))
@@ -343,7 +343,7 @@ def departments(table: Table, problems: list[Problem], within: frozenset[int] | 
             if raw and specialty_codes and values["specialty"] not in specialty_codes:
                 check.wrong(
                     row, "specialty",
-                    T("“{v}”不是诊疗科目代码或名称(代码须为文本,如 03.04)。",
+                    T("“{v}”不是诊疗科目代码或名称(代码须为文本，如 03.04)。",
                       "“{v}” is no specialty code or name (codes are text, e.g. 03.04).").format(v=raw),
                 )  # fmt: skip
         if inst is None or not code or not _once(check, row, (inst.code, code), seen):
@@ -412,7 +412,7 @@ class _PeopleSheet:
                 differing = next(k for k, v in values.items() if persons[code][1].get(k) != v)
                 self.check.wrong(
                     row, differing,
-                    T("同一人员代码{c}的各行信息不一致,请统一。", "The rows of person {c} differ; make them agree.")
+                    T("同一人员代码{c}的各行信息不一致，请统一。", "The rows of person {c} differ; make them agree.")
                     .format(c=code),
                 )  # fmt: skip
             self._post(row, code, persons[code][0])
@@ -470,7 +470,7 @@ class _PeopleSheet:
         if found is None:
             self.check.wrong(
                 row, "department",
-                T("机构{i}没有科室{d},请先导入科室。", "Institution {i} has no department {d}; import departments first.")
+                T("机构{i}没有科室{d}，请先导入科室。", "Institution {i} has no department {d}; import departments first.")
                 .format(i=inst.code, d=code),
             )  # fmt: skip
         return found

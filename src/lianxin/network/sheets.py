@@ -97,7 +97,7 @@ def _import(table: Table, kind: str, dry_run: bool, within: frozenset[int] | Non
         DatabaseError
     ) as error:  # what the rules above did not foresee the database refused: nothing was written
         reason = str(error).splitlines()[0]
-        problems.append(Problem(0, "", T("数据库拒绝:{e}", "The database refused: {e}").format(e=reason)))
+        problems.append(Problem(0, "", T("数据库拒绝：{e}", "The database refused: {e}").format(e=reason)))
     report.errors = tables.in_order(problems)
     if problems:
         report.created = report.updated = report.unchanged = 0

@@ -406,7 +406,7 @@ class _Patient:
         )
         if inpatient:
             yield self.after(days=rng.randint(1, 2))
-            self.do("interim_note", clinician, text=f"目前诊断:{ailment.name}。{ailment.done}病情平稳。")
+            self.do("interim_note", clinician, text=f"目前诊断：{ailment.name}。{ailment.done}病情平稳。")
             yield self.after(days=rng.randint(2, 6))
         else:
             yield clock.now() + dt.timedelta(hours=1)

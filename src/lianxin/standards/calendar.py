@@ -38,7 +38,7 @@ class SpecError(ValueError):
 
     def __init__(self, spec: str) -> None:
         self.message: Text = T(
-            "时限“{spec}”无法识别,应为数字加单位:m 分钟、h 小时、d 天、wm 工作分钟、wh 工作小时、wd 工作日,例如 4wh。",
+            "时限“{spec}”无法识别，应为数字加单位：m 分钟、h 小时、d 天、wm 工作分钟、wh 工作小时、wd 工作日，例如 4wh。",
             "The clock “{spec}” cannot be read: give a number and a unit, m minutes, h hours, d days, wm working "
             "minutes, wh working hours, wd working days, e.g. 4wh.",
         ).format(spec=spec)

@@ -266,7 +266,7 @@ def _clash(url: str, version: str, effective_from: dt.date) -> list[Problem]:
     if other is None:
         return []
     message = T(
-        "版本{v}已从同一天起生效,请改用其他生效日期。",
+        "版本{v}已从同一天起生效，请改用其他生效日期。",
         "Version {v} holds from the same day; choose another day.",
     ).format(v=other.version)
     return [Problem(0, "effective_from", message)]
@@ -284,7 +284,7 @@ def _build(rows: Sequence[Row], problems: list[Problem]) -> dict[str, Concept]:
             problems.append(
                 Problem(
                     row.number, "code",
-                    T("代码{c}与第{n}行重复,请删除其一。", "Code {c} stands in row {n} already; delete one.").format(
+                    T("代码{c}与第{n}行重复，请删除其一。", "Code {c} stands in row {n} already; delete one.").format(
                         c=code, n=lines[code]
                     ),
                 )
@@ -294,7 +294,7 @@ def _build(rows: Sequence[Row], problems: list[Problem]) -> dict[str, Concept]:
             longest = getattr(Concept._meta.get_field(name), "max_length", 0)
             if len(row[name]) > longest:
                 problems.append(
-                    Problem(row.number, name, T("超过{n}个字符,请缩短。", "Longer than {n} characters; shorten it.")
+                    Problem(row.number, name, T("超过{n}个字符，请缩短。", "Longer than {n} characters; shorten it.")
                             .format(n=longest))
                 )  # fmt: skip
         since, until = row["since"] or None, row["until"] or None
@@ -323,7 +323,7 @@ def _build(rows: Sequence[Row], problems: list[Problem]) -> dict[str, Concept]:
             problems.append(
                 Problem(
                     lines[code], "parent",
-                    T("上级代码{p}不在本文件中,请补充该行或更正。", "The parent {p} is not in this file; add it or correct it.")
+                    T("上级代码{p}不在本文件中，请补充该行或更正。", "The parent {p} is not in this file; add it or correct it.")
                     .format(p=concept.parent),
                 )
             )  # fmt: skip

@@ -89,7 +89,7 @@ def resident_id(text: str, field: str = "id_no") -> ResidentId:
         raise IdentifierError(
             field,
             T(
-                "身份证号应为18位(前17位数字,末位数字或X)或15位旧号,请核对证件。",
+                "身份证号应为18位(前17位数字，末位数字或X)或15位旧号，请核对证件。",
                 "An identity number has 18 characters (17 digits, then a digit or X) or 15 old-style digits; "
                 "check the card.",
             ),
@@ -98,7 +98,7 @@ def resident_id(text: str, field: str = "id_no") -> ResidentId:
         raise IdentifierError(
             field,
             T(
-                "身份证号校验码不符,可能有一位录错,请对照证件重新录入。",
+                "身份证号校验码不符，可能有一位录错，请对照证件重新录入。",
                 "The check digit of the identity number does not fit: a digit may be mistyped; enter it again "
                 "from the card.",
             ),
@@ -113,7 +113,7 @@ def resident_id(text: str, field: str = "id_no") -> ResidentId:
     elif number[:2] not in PROVINCES or number[2:6] == "0000":
         warnings.append(
             T(
-                "身份证前6位({code})不在行政区划表中,请留意。",
+                "身份证前6位({code})不在行政区划表中，请留意。",
                 "The first six digits ({code}) are in no table of divisions; please note.",
             ).format(code=division)
         )
@@ -134,7 +134,7 @@ def _birth(digits: str, field: str) -> dt.date:
         raise IdentifierError(
             field,
             T(
-                "身份证号中的出生日期({digits})不可能,请对照证件重新录入。",
+                "身份证号中的出生日期({digits})不可能，请对照证件重新录入。",
                 "The birth date within the identity number ({digits}) is impossible; enter it again from the card.",
             ).format(digits=digits),
         )
@@ -170,7 +170,7 @@ def uscc(text: str, field: str = "uscc") -> OrgId:
         raise IdentifierError(
             field,
             T(
-                "统一社会信用代码校验码不符,请对照登记证书重新录入。",
+                "统一社会信用代码校验码不符，请对照登记证书重新录入。",
                 "The check character of the unified social credit code does not fit; enter it again from the "
                 "certificate.",
             ),
@@ -199,7 +199,7 @@ def org_code(text: str, field: str = "org_code") -> OrgId:
         raise IdentifierError(
             field,
             T(
-                "组织机构代码应为8位数字或大写字母加1位校验码,请核对。",
+                "组织机构代码应为8位数字或大写字母加1位校验码，请核对。",
                 "An organisation code has 8 digits or capitals and a check character; check it.",
             ),
         )
@@ -207,7 +207,7 @@ def org_code(text: str, field: str = "org_code") -> OrgId:
         raise IdentifierError(
             field,
             T(
-                "组织机构代码校验码不符,请对照证书重新录入。",
+                "组织机构代码校验码不符，请对照证书重新录入。",
                 "The check character of the organisation code does not fit; enter it again from the certificate.",
             ),
         )

@@ -36,7 +36,7 @@ class Money:
         if isinstance(text, float) or not re.fullmatch(r"-?[0-9]+(\.[0-9]{1,2})?", raw, re.ASCII):
             raise MoneyError(
                 T(
-                    "金额应为元,最多两位小数,例如 12.30。",
+                    "金额应为元，最多两位小数，例如 12.30。",
                     "Give the amount in yuan with at most two decimals, e.g. 12.30.",
                 )
             )

@@ -158,11 +158,11 @@ def _csv(data: bytes) -> list[tuple[int, list[Any]]]:
                 raise _Unreadable(_too_long())
         return rows
     except csv.Error as error:
-        raise _Unreadable(T("CSV格式有误:{e}", "The CSV is malformed: {e}").format(e=error)) from None
+        raise _Unreadable(T("CSV格式有误：{e}", "The CSV is malformed: {e}").format(e=error)) from None
 
 
 def _too_long() -> Text:
-    return T("超过20万行,请拆分后再导入。", "More than 200,000 rows; split the file.")
+    return T("超过20万行，请拆分后再导入。", "More than 200,000 rows; split the file.")
 
 
 class _Formula(str):
@@ -174,7 +174,7 @@ def _xlsx(data: bytes) -> list[tuple[int, list[Any]]]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if sum(item.file_size for item in archive.infolist()) > MAX_UNPACKED:
                 raise _Unreadable(
-                    T("工作簿展开后过大,请拆分。", "The workbook is too large when unpacked; split it.")
+                    T("工作簿展开后过大，请拆分。", "The workbook is too large when unpacked; split it.")
                 )
         sheet = load_workbook(io.BytesIO(data), read_only=True).worksheets[0]
         rows: list[tuple[int, list[Any]]] = []
@@ -210,7 +210,7 @@ def _fill(table: Table, lines: list[tuple[int, list[Any]]], columns: Sequence[Co
                 Problem(
                     lines[0][0],
                     column.name,
-                    T("缺少“{c}”列,请下载模板对照表头。", "The column “{c}” is missing; compare the headings with the template.")
+                    T("缺少“{c}”列，请下载模板对照表头。", "The column “{c}” is missing; compare the headings with the template.")
                     .format(c=column.label),
                 )
             )  # fmt: skip
@@ -219,7 +219,7 @@ def _fill(table: Table, lines: list[tuple[int, list[Any]]], columns: Sequence[Co
             Problem(
                 lines[0][0],
                 name,
-                T("该列出现了两次,请只保留一列。", "This column stands twice; keep one of them."),
+                T("该列出现了两次，请只保留一列。", "This column stands twice; keep one of them."),
             )
         )
     if table.problems:
@@ -246,7 +246,7 @@ def _fill(table: Table, lines: list[tuple[int, list[Any]]], columns: Sequence[Co
                 and not _has(table, number, column.name)
             ):
                 table.problems.append(
-                    Problem(number, column.name, T("必填,请填写。", "Required; fill it in."))
+                    Problem(number, column.name, T("必填，请填写。", "Required; fill it in."))
                 )
         table.rows.append(row)
 
@@ -259,7 +259,7 @@ def _cell(raw: Any, column: Column | None) -> tuple[Any, Text | None]:
     """The value of a cell for its column, or why it cannot be taken."""
     if isinstance(raw, _Formula) or (isinstance(raw, str) and raw.lstrip().startswith("=")):
         return "", T(
-            "不接受公式,请复制后“选择性粘贴-数值”。",
+            "不接受公式，请复制后“选择性粘贴-数值”。",
             "Formulas are not taken; copy and paste the values only.",
         )
     kind = column.kind if column else "text"
@@ -280,7 +280,7 @@ def _cell(raw: Any, column: Column | None) -> tuple[Any, Text | None]:
     if isinstance(raw, int | float):
         if raw != int(raw) or abs(raw) >= 10**15:
             return "", T(
-                "该单元格是数值,可能丢失了位数或前导零,请把格式改为“文本”后重新录入。",
+                "该单元格是数值，可能丢失了位数或前导零，请把格式改为“文本”后重新录入。",
                 "This cell is a number and may have lost digits or leading zeros; format it as text and enter it again.",
             )
         return str(int(raw)), None
@@ -301,7 +301,7 @@ def _date(raw: Any) -> tuple[dt.date | None, Text | None]:
             return dt.date(int(found[1]), int(found[2]), int(found[3])), None
     except ValueError:
         found = None
-    return None, T("应为日期,例如 2026-01-31。", "Give a date such as 2026-01-31.")
+    return None, T("应为日期，例如 2026-01-31。", "Give a date such as 2026-01-31.")
 
 
 def as_date(raw: Any) -> tuple[dt.date | None, Text | None]:

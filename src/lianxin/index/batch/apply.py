@@ -60,7 +60,7 @@ def _decide(scope: Scope, proposal_id: int, before: str, after: str, note: str) 
         raise Invalid(
             {
                 "proposal": T(
-                    "该方案的状态已变化,请刷新后重试。",
+                    "该方案的状态已变化，请刷新后重试。",
                     "The proposal's state has changed; refresh and retry.",
                 )
             }
@@ -72,7 +72,7 @@ def _decide(scope: Scope, proposal_id: int, before: str, after: str, note: str) 
         raise Invalid(
             {
                 "proposal": T(
-                    "另一方案正在执行,请待其完成。",
+                    "另一方案正在执行，请待其完成。",
                     "Another proposal is being carried out; wait until it is done.",
                 )
             }

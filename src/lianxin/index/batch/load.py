@@ -116,7 +116,7 @@ def _alone() -> Iterator[None]:
     with mending.one(mending.ONE_LOAD) as free:
         if not free:
             raise Invalid(
-                {"load": T("另一导入正在进行,请待其完成。", "Another load is running; wait for it.")}
+                {"load": T("另一导入正在进行，请待其完成。", "Another load is running; wait for it.")}
             )
         yield
 

@@ -75,7 +75,7 @@ def propose(
             raise Invalid(
                 {
                     "proposal": T(
-                        "另一重新关联正在进行,请待其完成。", "Another re-link is running; wait for it."
+                        "另一重新关联正在进行，请待其完成。", "Another re-link is running; wait for it."
                     )
                 }
             )

@@ -39,7 +39,7 @@ def train(
     count = len(rids)
     if count < 100:
         raise ValueError(
-            f"至少需要 100 条登记才能训练,现有 {count} 条 / at least 100 forms are needed, {count} given"
+            f"至少需要 100 条登记才能训练，现有 {count} 条 / at least 100 forms are needed, {count} given"
         )
     model = with_frequencies(engine, start)
     link.prepare(engine, model)

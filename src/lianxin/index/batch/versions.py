@@ -41,7 +41,7 @@ def find(version: str) -> Model:
         raise Invalid(
             {
                 "model": T(
-                    "没有模型 {v};现有:{known}。", "There is no model {v}; there are: {known}."
+                    "没有模型 {v}；现有：{known}。", "There is no model {v}; there are: {known}."
                 ).format(v=version, known=known)
             }
         )
@@ -55,7 +55,7 @@ def keep(scope: Scope, model: Model) -> IndexModel:
         raise Invalid(
             {
                 "version": T(
-                    "版本名只能用字母、数字、点、横线和下划线,至多 60 个。",
+                    "版本名只能用字母、数字、点、横线和下划线，至多 60 个。",
                     "A version is made of letters, digits, dots, dashes and underscores, at most 60.",
                 )
             }
