@@ -141,13 +141,8 @@ def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form
         mother_id = "" if mother_id in generic.ids else mother_id
         guardian_id = "" if guardian_id in generic.ids else guardian_id
     doc = documents.read(reg.id_type, reg.id_no, born, now, notes, (mother_id, guardian_id), generic)
-    if (
-        read.kind == NEWBORN
-        and not born
-        and doc.state == documents.OWN
-        and (now - doc.born) // 10000 >= documents.OWN_ID_YEARS
-    ):
-        notes.append("id_not_own")  # who is still called after the mother was not born so long ago
+    if doc.state == documents.OWN and _belied(doc, read.kind, born, born_default, now):
+        notes.append("id_not_own")
         doc = doc._replace(state=documents.OTHERS)
     card = documents.card(reg.card)
     if len(card) == 18 and documents.valid(
@@ -211,6 +206,14 @@ def form_with_notes(reg: Registration, generic: Generic = NOTHING) -> tuple[Form
         certificate,
         names.key(reg.former_name) or read.former,
     ), notes
+
+
+def _belied(doc: documents.Document, kind: int, born: int, born_default: int, now: int) -> bool:
+    """Whether a valid resident number is somebody else's by its birth date: no slip or lunar calendar leads from it to the one that was
+    told, or the bearer is a newborn and the number is not (who lends a card, or types one for a stranger, tells the stranger's date)."""
+    if not born:
+        return kind == NEWBORN and (now - doc.born) // 10000 >= documents.OWN_ID_YEARS
+    return born != doc.born and not born_default and dates.apart(born, doc.born)
 
 
 def readings(form: Form) -> tuple[str, ...]:

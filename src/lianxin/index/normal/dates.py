@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 
+from rapidfuzz.distance import Levenshtein
+
 from lianxin.index.normal import chars, tables
 from lianxin.standards import clock
 from lianxin.standards.identifiers import OLDEST_YEARS
@@ -39,6 +41,17 @@ def exists(day: int) -> bool:
     if month == 2 and date == 29:
         return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     return date <= _LENGTHS[month]
+
+
+def apart(one: int, other: int) -> bool:
+    """Whether two full dates differ in a way that no slip of typing and no lunar calendar explains."""
+    if not (one % 100 and other % 100):
+        return False
+    if one // 100 == other // 100 or one % 10000 == other % 10000 or one // 10000 == other // 10000:
+        return False
+    if Levenshtein.distance(str(one), str(other)) <= 2:
+        return False
+    return to_solar(one) != other and to_solar(other) != one
 
 
 class _Months(dict[int, tuple[int, int]]):

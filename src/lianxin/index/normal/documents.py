@@ -2,7 +2,8 @@
 
 Validity of a resident number = its check digit, a plausible date, a known first pair of digits; whether the division existed in the
 birth year is not asked (tables age, people do not). A number is the person's own unless something speaks against it: a birth year
-ten or more from the stated one, or that it is the guardian's or mother's. A number that :class:`Generic` knows says nothing at all.
+ten or more from the stated one, or that it is the guardian's or mother's (a birth date that no slip explains: :mod:`lianxin.index.form`).
+A number that :class:`Generic` knows says nothing at all.
 """
 
 from __future__ import annotations
