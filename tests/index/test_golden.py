@@ -11,7 +11,7 @@ import pytest
 from lianxin.access import seal
 from lianxin.access.errors import Invalid
 from lianxin.access.scope import Scope
-from lianxin.index import golden, survivorship
+from lianxin.index import golden, refit, survivorship
 from lianxin.index.form import Registration, form_of
 from lianxin.index.golden import Spoken, compose, golden_patient
 from lianxin.index.models import SourceRecord
@@ -132,6 +132,28 @@ def test_what_is_written_at_once_is_what_all_the_sources_give() -> None:
             assert (bytes(kept) if isinstance(kept, memoryview) else kept) == value, (n, column)
         assert seal.unseal(person.phone_sealed)[-4:] == person.phone_tail
     assert versions == [1, 2, 2, 3, 3, 4]
+
+
+def test_only_fields_whose_rule_asks_for_the_latest_word_are_written_without_the_other_sources() -> None:
+    assert refit.LAST == {"phone", "address"} == survivorship.latest_word(survivorship._RULES["fields"])
+    rules = {"phone": ["trust", "recency"], "address": ["recency"], "home": ["recency"], "sex": ["trust"]}
+    assert survivorship.latest_word(rules) == {"address", "home"}
+
+
+@pytest.mark.parametrize("by_place", [True, False])
+def test_an_address_in_other_words_is_news_unless_places_decide(
+    monkeypatch: pytest.MonkeyPatch, by_place: bool
+) -> None:
+    monkeypatch.setattr(refit, "BY_PLACE", by_place)
+    first = "大同县城关镇南街七号"
+    kept = ["", *(None if v is None else str(v) for v in compose([word(1, address=first)]).row())]
+    for text, is_news in (
+        (first, False),
+        ("大同县城关镇南街7号", not by_place),
+        ("大同县城关镇北街九号", True),
+    ):
+        said = word(2, address=text)
+        assert ("address" in refit.news(kept, said.reg, said.form)) == is_news
 
 
 @pytest.mark.django_db

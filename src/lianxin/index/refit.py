@@ -5,7 +5,7 @@ All three are pure functions of the sources that the person has, so they are wri
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from lianxin.access import relationships
@@ -16,7 +16,7 @@ from lianxin.index.golden import Spoken
 from lianxin.index.match.keys import keys_of
 from lianxin.index.normal import places
 from lianxin.index.normal.documents import OTHER_TYPE, OWN
-from lianxin.index.survivorship import Where
+from lianxin.index.survivorship import BY_PLACE, LATEST, Where
 from lianxin.standards import clock
 
 _AT = {name: k + 1 for k, name in enumerate(golden.COLUMNS)}  # after the number, as still_there() tells
@@ -33,8 +33,15 @@ def words_of(cur: Any, person_ids: Collection[int]) -> dict[int, list[Spoken]]:
     return {p: [opened(s) for s in found] for p, found in store.said(cur, sorted(person_ids)).items()}
 
 
-LAST = frozenset(("phone", "address"))
-"""Fields whose latest word stands, whoever spoke before: their rules in ``survivorship.yaml`` ask for nothing else."""
+_WRITTEN: dict[str, Callable[[Registration, Form], dict[str, Any]]] = {
+    "phone": lambda reg, form: {
+        **golden.phone_told(form.phone),
+        "phone_sealed": golden.phone_sealed(reg, form),
+    },
+    "address": lambda reg, form: golden.address_told(reg),
+}
+LAST = LATEST & _WRITTEN.keys()
+"""Fields that a newcomer's word decides by itself, by the rules of ``survivorship.yaml``."""
 
 
 def news(kept: Sequence[str | None], reg: Registration, form: Form) -> set[str]:
@@ -70,21 +77,18 @@ def news(kept: Sequence[str | None], reg: Registration, form: Form) -> set[str]:
 
 def _stands(kept: Sequence[str | None], reg: Registration, form: Form) -> bool:
     """Whether the address that is kept stands after what a newcomer says."""
-    text, division, village = (kept[_AT[column]] or "" for column in ("address", "division", "village"))
-    if not (text or division or village):
-        return False
-    stands = Where.told(text, division, village, places.read(text, division, village))
-    return stands.holds(Where.said(reg, form))
+    said = golden.address_told(reg)
+    text, division, village = stands = [kept[_AT[column]] or "" for column in said]
+    if stands == [*said.values()] or not any(stands) or not BY_PLACE:
+        return stands == [*said.values()]
+    return Where.told(text, division, village, places.read(text, division, village)).holds(
+        Where.said(reg, form)
+    )
 
 
 def latest(fields: Collection[str], reg: Registration, form: Form) -> dict[str, Any]:
     """Golden columns of some fields in :data:`LAST` when ``reg`` is the latest word."""
-    out: dict[str, Any] = {}
-    if "phone" in fields:
-        out = {**golden.phone_told(form.phone), "phone_sealed": golden.phone_sealed(reg, form)}
-    if "address" in fields:
-        out |= golden.address_told(reg)
-    return out
+    return {column: value for name in fields for column, value in _WRITTEN[name](reg, form).items()}
 
 
 def composed(kept: Sequence[str | None], words: Sequence[Spoken]) -> tuple[dict[str, Any] | None, int | None]:

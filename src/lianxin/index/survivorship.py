@@ -7,7 +7,7 @@ in which sources came: the last question is always the row's own number.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,17 @@ from lianxin.standards.text import T, Text
 
 _RULES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "survivorship.yaml").read_text("utf-8"))
 FIELDS: tuple[str, ...] = tuple(_RULES["fields"])
+_PLACE = ["place"]
+
+
+def latest_word(rules: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    """Fields whose latest word stands, whoever spoke before: their rules ask for nothing else."""
+    return frozenset(name for name, rule in rules.items() if list(rule) in (["recency"], _PLACE))
+
+
+LATEST = latest_word(_RULES["fields"])
+BY_PLACE: bool = _RULES["fields"]["address"] == _PLACE
+"""Whether an address stands until another place is named; otherwise every other wording is another address."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,7 @@ def choose(
     for _, v in said:
         counts[v] = counts.get(v, 0) + 1
     rule = _RULES["fields"][name]
-    if rule == ["place"]:
+    if rule == _PLACE:
         return _placed([w for w, _ in said], others)
     if len(counts) == 1:  # the rule tells only whose word it is: what asks about the value has one answer
         asked = [q for q in rule if q not in _OF_VALUE]

@@ -60,7 +60,7 @@ class Frequencies:
             if len(self._seen) > _CACHE:
                 self._seen.clear()
             digest = np.uint64(tf_hash(value))
-            at = int(np.searchsorted(self.hashes, digest))
+            at = int(self.hashes.searchsorted(digest))
             hit = at < len(self.hashes) and self.hashes[at] == digest
             found = self._seen[value] = float(self.values[at]) if hit else self.floor
         return found
