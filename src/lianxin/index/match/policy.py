@@ -236,7 +236,8 @@ def rule(vector: tuple[int, ...], kind_a: int, kind_b: int, total: float, model:
         demand = 0.0
     if vector[_BORN] in _BORN_APART and not _numbered(vector):
         demand = None
-    if vector[_SEX] == _SEX_OTHER and name in _NAME_HEARD and not _numbered(vector):
+    told = _numbered(vector) and vector[_BORN] != _BORN_OF_NUMBER
+    if vector[_SEX] == _SEX_OTHER and name in _NAME_HEARD and not told:
         return (REVIEW, _kind(vector)) if name not in _NAME_TWINS and total >= model.auto else (NO, "")
     if demand is not None and total >= model.auto + demand:
         return AUTO, ""
@@ -264,7 +265,8 @@ def _personal(vector: tuple[int, ...]) -> bool:
         return False
     number = vector[_ID] in _OWN_OR_SLIP and vector[_BORN] != _BORN_OF_NUMBER
     number = number and (vector[_MOTHER] == 0 or vector[_NAME] != _ONE_OFF)
-    return number or vector[_CARD] == _CARD_SAME or vector[_CERT] == _CERT_SAME
+    card = vector[_CARD] == _CARD_SAME or vector[_CERT] == _CERT_SAME
+    return number or (card and vector[_BORN] != 0)  # families lend their cards
 
 
 def _newborn(vector: tuple[int, ...], both: bool, total: float, model: Model) -> tuple[int, str]:
