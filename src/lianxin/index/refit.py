@@ -63,7 +63,9 @@ def news(kept: Sequence[str | None], reg: Registration, form: Form) -> set[str]:
     if form.id_state in (OWN, OTHER_TYPE):
         told("id", "id_blind", "\\x" + id_blind(form.id_type, form.id_no).hex())
     if form.phone:
-        told("phone", "phone_blind", "\\x" + phone_blind(form.phone).hex())
+        told("phone", "phone_tail", form.phone[-4:])
+        if "phone" not in out:  # the keyed digest is asked only where the tail cannot tell
+            told("phone", "phone_blind", "\\x" + phone_blind(form.phone).hex())
     if form.mother or reg.guardian_name:  # who is named last is who is called
         out.add("contact")
     if (reg.address or reg.village) and not _stands(kept, reg, form):

@@ -57,9 +57,10 @@ def levels_bits(vector: tuple[int, ...], a: Form, b: Form, model: Model) -> floa
     for position, kinds in _TF:
         found = kinds.get(vector[position])
         if found is not None:
-            rarity = model.tf[found[0]].bits(getattr(a, found[1]))
-            if a is not b:
-                rarity = min(rarity, model.tf[found[0]].bits(getattr(b, found[1])))
+            table, mine, other = model.tf[found[0]], getattr(a, found[1]), getattr(b, found[1])
+            rarity = table.bits(mine)
+            if mine != other:
+                rarity = min(rarity, table.bits(other))
             total += rarity
     for position, kinds in _RARER:
         found = kinds.get(vector[position])
