@@ -17,13 +17,13 @@ from tests.index.conftest import SYSTEM
 Reg = Callable[..., Registration]
 
 
-def refused(sql: str, *values: object) -> None:
+def refused(sql: str, *values: int) -> None:
     """The database itself says no."""
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cur:
         cur.execute(sql, values)
 
 
-def done(sql: str, *values: object) -> None:
+def done(sql: str, *values: int) -> None:
     """It says yes."""
     with connection.cursor() as cur:
         cur.execute(sql, values)
