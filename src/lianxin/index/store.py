@@ -31,8 +31,13 @@ from lianxin.index.form import Form, unpack
 from lianxin.index.numbers import number_of_card
 from lianxin.index.pipeline import Prepared, Step, together
 
-HITS = 2000
-"""Registrations read behind one newcomer's keys at most; more than that is a crowd, which :mod:`lianxin.index.crowds` notes."""
+HITS = 5000
+"""Registrations read behind one newcomer's keys at most; more than that is a crowd, which :mod:`lianxin.index.crowds` notes.
+
+The planner knows nothing of how rare keys are and takes each for one in two hundred: told the keys of one newcomer, it may think that so
+many hits are found soonest by reading the table, which takes seconds among millions. So the keys stand in a sub-select, which it cannot look
+into: it then plans once, for the index, up to some fifty million registrations (with 2000 hits it would be twenty).
+"""
 MEMBERS = 60
 """Registrations of one person that a newcomer is compared with at most."""
 FINE = 300
@@ -179,7 +184,7 @@ def _looking(one: bool, registering: bool) -> Prepared:
     number = "NULL::text" if registering else _NUMBER.format(person="h.person_id")
     many = "unnest(%s::bigint[], %s::text[]) AS r(n, keys),"
     given = (
-        {"n": "0::bigint", "given": "", "keys": "%s"}
+        {"n": "0::bigint", "given": "", "keys": "(SELECT %s::int4[])"}  # see HITS
         if one
         else {"n": "r.n", "given": many, "keys": "r.keys"}
     )
