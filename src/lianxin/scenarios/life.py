@@ -19,6 +19,7 @@ from lianxin.access.models import Account, Client
 from lianxin.access.scope import Scope, scope_for_account
 from lianxin.clinical.referral.models import Referral
 from lianxin.duty import kernel, outbox, periodic
+from lianxin.duty.errors import NotAllowed
 from lianxin.duty.models import Case
 from lianxin.index.models import Person
 from lianxin.network import roles
@@ -359,7 +360,15 @@ class _Patient:
             yield self.after(days=1, hours=2)
             if self.current() != "no_show":
                 break
-            again = self.book("rebook", desk)
+            try:
+                again = self.book("rebook", desk)
+            except NotAllowed:  # stayed away too often: the referrer decides
+                self.do("hand_back", desk, comment="多次预约未到。")
+                yield self.after(hours=rng.choice((3, 20)))
+                self.do(
+                    "settle_return", doctor, reason_code="keep_care", comment="与家属沟通后在本院继续治疗。"
+                )
+                return
             if again is None:
                 return
             yield again
