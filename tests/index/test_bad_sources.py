@@ -10,14 +10,14 @@ import pytest
 from django.db import connection
 
 from lianxin.access.errors import Invalid
-from lianxin.index import sources, store
+from lianxin.index import sources, store, upkeep
 from lianxin.index.kit import bad
 from lianxin.index.match.model import POLICY
 from lianxin.index.models import CrowdedKey, ReviewItem
 from lianxin.index.registry import Registration, register, register_many
 from lianxin.network.models import Institution
 from lianxin.standards import clock
-from tests.factories import make_institution
+from tests.factories import make_institution, make_resident_id
 from tests.index.conftest import SYSTEM
 
 FEW = POLICY["crowd"]
@@ -121,6 +121,22 @@ def test_the_doctors_number_on_everybody_is_noticed_and_drags_nobody_along(
         for n, reg in enumerate(bad.doctors_number(here.pk, 200, doctor.id_no, seed=6))
     )
     assert len(set(later)) == len(later)
+
+
+@pytest.mark.django_db
+def test_a_number_that_many_bear_is_asked_about_a_few_times_and_the_self_check_knows(
+    here: Institution,
+) -> None:
+    number = make_resident_id(dt.date(1980, 2, 3), 451)
+    people = registered(
+        Registration(here.pk, bad.SYSTEM, f"D{n}", name, "male", id_type="01", id_no=number)
+        for n, name in enumerate(
+            ("赵安宁", "钱文涛", "孙国强", "李建平", "周志远", "吴明德", "郑海波", "陈子轩")
+        )
+    )
+    assert len(set(people)) == 8
+    assert 1 <= open_reviews() <= 4
+    assert upkeep.check() == []
 
 
 @pytest.mark.django_db

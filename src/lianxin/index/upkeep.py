@@ -15,6 +15,7 @@ from lianxin.index.match.model import POLICY
 from lianxin.index.normal.documents import OWN
 
 CROWD: int = POLICY["crowd"]
+BEARERS: int = POLICY["number_bearers"]
 _ID, _NUMBERS_DIFFER = levels.POSITION["id"], levels.number("id", "strangers")
 
 _CHECKS = {
@@ -30,12 +31,15 @@ _CHECKS = {
     "person {} is active and has no registration": """
         SELECT p.number FROM index_person p WHERE p.status = 'active'
         AND NOT EXISTS (SELECT 1 FROM index_sourcerecord s WHERE s.person_id = p.id)""",
-    # With another name and another birth date it is a lent card, which the policy tells by itself.
-    "person {} shares an identity number and a birth date with another, and nobody has been asked": """
+    # With another name and another birth date it is a lent card, which the policy tells by itself; of a number that more bear than
+    # it asks about, nobody need have been asked.
+    "person {} shares an identity number and a birth date with another, and nobody has been asked": f"""
         SELECT p.number FROM index_person p JOIN index_person o
           ON o.id_blind = p.id_blind AND o.id_type = p.id_type AND o.id > p.id AND o.status = 'active' AND o.birth_date = p.birth_date
         WHERE p.status = 'active' AND p.id_blind IS NOT NULL AND NOT EXISTS (
-          SELECT 1 FROM index_reviewitem r WHERE (r.person_a_id, r.person_b_id) IN ((p.id, o.id), (o.id, p.id)))""",
+          SELECT 1 FROM index_reviewitem r WHERE (r.person_a_id, r.person_b_id) IN ((p.id, o.id), (o.id, p.id)))
+        AND (SELECT count(*) FROM index_person b
+          WHERE b.id_blind = p.id_blind AND b.id_type = p.id_type AND b.status = 'active') <= {BEARERS}""",
     "person {} has a home institution without its relationship": """
         SELECT p.number FROM index_person p WHERE p.status = 'active' AND p.home_institution_id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM access_relationship r WHERE r.person_id = p.id AND r.kind = 'home'
