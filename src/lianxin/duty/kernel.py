@@ -286,7 +286,7 @@ def _execute(
 
 def open_case(
     kind: str,
-    person_id: int,
+    person_id: int | None,
     by: Scope,
     form: Mapping[str, Any] | None,
     key: str,
@@ -298,6 +298,8 @@ def open_case(
 ) -> Done:
     """Open a case of ``kind`` for a person by an opening move (default: the table's first).
 
+    ``person_id`` is None only for machines that are not ``personal`` (ValueError otherwise).
+
     ``parties`` says which institution plays which part (the move's effect may add more); ``extra`` reaches the effect as
     ``ctx.extra``. The effect creates the domain row with ``case_id=ctx.case.pk`` (the case itself is inserted after it;
     foreign keys are deferred). Raises like :func:`execute`.
@@ -305,6 +307,8 @@ def open_case(
     if not key:
         raise ValueError("opening a case needs its idempotency key")
     m = machine.get(kind)
+    if (person_id is not None) != m.personal:
+        raise ValueError(f"a case of {kind} is {'about a person' if m.personal else 'about nobody'}")
     step = m.move(move) if move else m.openings()[0]
     if step is None or step.sources:
         raise NotAllowed(T("「{name}」不能开立。", "“{name}” opens no case.").format(name=move or kind))
@@ -314,7 +318,7 @@ def open_case(
 def _open(
     m: Machine,
     step: Move,
-    person_id: int,
+    person_id: int | None,
     by: Scope,
     form: Mapping[str, Any] | None,
     key: str,

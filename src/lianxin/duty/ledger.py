@@ -137,6 +137,8 @@ def access_source(case_id: int, institution_id: int) -> str:
 def _grant_access(ctx: Ctx, plan: Plan, before: set[int]) -> None:
     """Access follows the duty: given with the first part or duty, ended with the last, or some days after the case."""
     case = ctx.case
+    if case.person_id is None:
+        return
     after = ctx.machine.readers(plan.parties) | {d.institution_id for d in plan.duties.values()}
     came = after - before
     if came:

@@ -184,6 +184,8 @@ class Machine:
     ``publish``     ctx → None, writes the case's FHIR projection in the same transaction
     ``path``        the main states in order, for the journey strip
     ``onlookers``   parts that may act but owe nothing yet: playing one gives no access to the patient's record
+    ``personal``    whether every case is about a person; a machine about something else (bad data of a system) says False,
+                    and its cases give access to nobody's record
     """
 
     kind: str
@@ -202,6 +204,7 @@ class Machine:
     pause_max: str = "5wd"
     escalation: tuple[str, ...] = ("0m", "4wh", "1wd", "2wd")
     onlookers: tuple[str, ...] = ()
+    personal: bool = True
 
     def __post_init__(self) -> None:
         self.by_state: dict[str, State] = {s.code: s for s in self.states}

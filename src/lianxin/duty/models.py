@@ -6,6 +6,8 @@ per (case, version), acts and anchors cannot be changed or deleted, a key is use
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pgtrigger
 from django.conf import settings
 from django.db import models
@@ -15,17 +17,23 @@ from lianxin.access.scoped import ScopedModel
 from lianxin.duty.machine import PRIORITIES
 from lianxin.standards.text import Text
 
+if TYPE_CHECKING:
+    from lianxin.index.models import Person
+
 APPEND_ONLY = [
     pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete),
 ]
 
 
 class Case(ScopedModel):
-    """One request of an institution to another, moving through a machine's table. Changed by the kernel only."""
+    """One request of an institution to another, moving through a machine's table. Changed by the kernel only.
+
+    ``person`` is null only in cases of a machine that is not ``personal``.
+    """
 
     number = models.CharField(max_length=32, unique=True)
     kind = models.CharField(max_length=40)
-    person = models.ForeignKey("index.Person", models.PROTECT, related_name="+")
+    person = models.ForeignKey("index.Person", models.PROTECT, null=True, blank=True, related_name="+")
     state = models.CharField(max_length=40)
     facts = models.JSONField(default=dict)
     version = models.IntegerField(default=0)
@@ -72,6 +80,20 @@ class Case(ScopedModel):
 
     def __str__(self) -> str:
         return self.number
+
+    @property
+    def patient_id(self) -> int:
+        """The person the case is about; TypeError in a case about nobody."""
+        if self.person_id is None:
+            raise TypeError(f"{self.number} is about nobody")
+        return self.person_id
+
+    @property
+    def patient(self) -> Person:
+        """The person the case is about; TypeError in a case about nobody."""
+        if self.person is None:
+            raise TypeError(f"{self.number} is about nobody")
+        return self.person
 
     @property
     def priority_label(self) -> Text:
@@ -130,10 +152,10 @@ class Act(models.Model):
 
 
 class Duty(ScopedModel):
-    """Something an institution's role (or one person) owes a patient by a time, until an act ends it."""
+    """Something an institution's role (or one person) owes, mostly a patient, by a time, until an act ends it."""
 
     case = models.ForeignKey(Case, models.PROTECT, related_name="duties")
-    person = models.ForeignKey("index.Person", models.PROTECT, related_name="+")
+    person = models.ForeignKey("index.Person", models.PROTECT, null=True, blank=True, related_name="+")
     kind = models.CharField(max_length=40)
     label_zh = models.CharField(max_length=80)
     label_en = models.CharField(max_length=120)

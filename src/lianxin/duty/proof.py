@@ -113,7 +113,7 @@ def _group(rows: Iterable[Any]) -> dict[int, list[Any]]:
 
 _UNSEEN = """
 SELECT DISTINCT c.number, d.owner_institution_id FROM duty_duty d JOIN duty_case c ON c.id = d.case_id
- WHERE d.ended = '' AND NOT EXISTS (
+ WHERE d.ended = '' AND d.person_id IS NOT NULL AND NOT EXISTS (
        SELECT 1 FROM access_relationship r WHERE r.person_id = d.person_id AND r.institution_id = d.owner_institution_id
           AND r.source = 'duty:' || d.case_id || ':' || d.owner_institution_id AND r.until IS NULL)
  ORDER BY 1 LIMIT 100"""

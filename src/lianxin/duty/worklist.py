@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkItem:
-    """A line of the worklist: who owes what, for whom, how long is left, and the one button that discharges it."""
+    """A line of the worklist: who owes what, for whom, how long is left, and the one button that discharges it.
+
+    ``person_id`` is None, and the person's words are empty, when the case is about no person.
+    """
 
     duty_id: int
     kind: str
@@ -44,7 +47,7 @@ class WorkItem:
     state_label: Text
     priority: str
     version: int
-    person_id: int
+    person_id: int | None
     person_number: str
     person_name: str
     person_sex: str
@@ -68,7 +71,7 @@ SELECT {_COLUMNS}
         WHERE x.ended = '' AND x.owner_institution_id = i.id AND x.owner_role = r.code
           AND (%s OR x.owner_account_id IS NULL OR x.owner_account_id = %s) AND (%s OR x.kind = %s)
         ORDER BY x.due_at LIMIT %s) d
-  JOIN duty_case c ON c.id = d.case_id JOIN index_person p ON p.id = d.person_id
+  JOIN duty_case c ON c.id = d.case_id LEFT JOIN index_person p ON p.id = d.person_id
  ORDER BY d.due_at, d.id LIMIT %s"""
 
 _COUNTS = """
@@ -81,7 +84,7 @@ SELECT d.kind, min(d.label_zh), min(d.label_en), count(*), count(*) FILTER (WHER
 _CLIMBED = f"""
 SELECT {_COLUMNS}
   FROM duty_escalation e JOIN duty_duty d ON d.id = e.duty_id AND d.ended = ''
-  JOIN duty_case c ON c.id = d.case_id JOIN index_person p ON p.id = d.person_id
+  JOIN duty_case c ON c.id = d.case_id LEFT JOIN index_person p ON p.id = d.person_id
  WHERE e.institution_id = ANY(%s) AND e.role = ANY(%s) AND e.level >= 3
  GROUP BY d.id, c.id, p.id ORDER BY d.due_at, d.id LIMIT %s"""
 
@@ -101,7 +104,7 @@ def _item(row: tuple[Any, ...], now: dt.datetime) -> WorkItem:
         due_at=due, seconds_left=int((due - now).total_seconds()), paused=row[8] is not None, level=row[9],
         button=m.move(row[10]), case_id=row[11], case_number=row[12], case_kind=row[13], case_label=m.label,
         state=row[14], state_label=m.state(row[14]).label, priority=row[15], version=row[16], person_id=row[17],
-        person_number=row[18], person_name=row[19], person_sex=row[20], person_age=age_on(row[21], now.date()),
+        person_number=row[18] or "", person_name=row[19] or "", person_sex=row[20] or "", person_age=age_on(row[21], now.date()),
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from lianxin.standards.text import T, Text
 PAGES = {
     "referral": ("referral:show", "referral:act"),
     "followup": ("referral:followup", "referral:followup_act"),
+    "data_problem": ("feeds:problem", "feeds:problem_act"),
 }
 """Kind of case → names of its page and of the page of one of its moves."""
 
@@ -119,10 +120,14 @@ def _line(
 def of_items(items: list[WorkItem], scope: Scope, *, masked: bool = False) -> list[Line]:
     """Lines of a worklist; institutions, colleagues and (for clinical roles) what the cases are about in a query each."""
     if masked:
-        items = [replace(i, person_name=mask(i.person_name)) for i in items]
+        items = [replace(i, person_name=mask(i.person_name)) if i.person_name else i for i in items]
     me = scope.account_id
-    cases = (Case(pk=i.case_id, number=i.case_number, kind=i.case_kind) for i in items)
-    subjects = about(cases, scope) if scope.clinical else {}
+    cases = (
+        Case(pk=i.case_id, number=i.case_number, kind=i.case_kind)
+        for i in items
+        if scope.clinical or i.person_id is None
+    )
+    subjects = about(cases, scope)
     places = Institution.objects.in_bulk({i.institution_id for i in items})
     names = _names(i.account_id for i in items)
     return [
@@ -137,7 +142,7 @@ def of_duties(duties: list[Duty], scope: Scope, *, masked: bool = False) -> list
     ``masked`` hides the patient's name from those who follow cases without reading records.
     """
     now, me = clock.now(), scope.account_id
-    subjects = {} if masked else about((d.case for d in duties), scope)
+    subjects = about((d.case for d in duties if not masked or d.person_id is None), scope)
     names = _names(d.owner_account_id for d in duties)
     lines = []
     for d in duties:
@@ -147,9 +152,11 @@ def of_duties(duties: list[Duty], scope: Scope, *, masked: bool = False) -> list
             account_id=d.owner_account_id, due_at=d.due_at, seconds_left=int((d.due_at - now).total_seconds()),
             paused=d.paused_since is not None, level=d.level, button=None, case_id=d.case_id, case_number=d.case.number,
             case_kind=d.case.kind, case_label=m.label, state=d.case.state, state_label=m.state(d.case.state).label,
-            priority=d.case.priority, version=d.case.version, person_id=d.person_id, person_number=person.number,
-            person_name=mask(person.name) if masked else person.name, person_sex=person.sex,
-            person_age=age_on(person.birth_date, now.date()),
+            priority=d.case.priority, version=d.case.version, person_id=d.person_id,
+            person_number=person.number if person else "",
+            person_name=(mask(person.name) if masked else person.name) if person else "",
+            person_sex=person.sex if person else "",
+            person_age=age_on(person.birth_date, now.date()) if person else None,
         )  # fmt: skip
         lines.append(
             _line(

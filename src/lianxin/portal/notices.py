@@ -22,10 +22,11 @@ PAGE = 40
 
 def _shown(rows: list[Notice], scope: Scope) -> list[dict[str, Any]]:
     """Each notice with its address; who and what it is about only where the reader may open the person."""
-    may = relationships.seen(scope, list({n.case.person_id for n in rows})) if scope.clinical else set()
+    people = list({n.case.person_id for n in rows if n.case.person_id is not None})
+    may: set[int | None] = {None} | (relationships.seen(scope, people) if scope.clinical else set())
     cases = {n.case_id: n.case for n in rows if n.case.person_id in may}
     names = dict(Person.objects.unscoped("names of people the reader has a relationship with").filter(
-        pk__in={c.person_id for c in cases.values()}).values_list("pk", "name"))  # fmt: skip
+        pk__in={c.person_id for c in cases.values()} - {None}).values_list("pk", "name"))  # fmt: skip
     subjects = about(cases.values(), scope)
     return [
         {"line": n, "url": address(n.case.kind, n.case.number), "name": names.get(n.case.person_id, ""),

@@ -87,7 +87,7 @@ def words(ctx: Ctx) -> str:
 
 def open_draft(ctx: Ctx) -> Effect:
     """Create the referral's row with what is known; nothing leaves the referrer yet."""
-    person_id = ctx.case.person_id
+    person_id = ctx.case.patient_id
     relationships.require(ctx.by, person_id)
     ctx.subject = Referral(
         case_id=ctx.case.pk, person_id=person_id, from_institution_id=ctx.parties["referrer"],

@@ -120,7 +120,7 @@ def _future(ctx: Ctx, name: str = "next_at") -> dt.datetime | None:
 def _open(ctx: Ctx) -> Effect:
     extra = ctx.extra
     ctx.subject = Followup(
-        case_id=ctx.case.pk, person_id=ctx.case.person_id, referral_id=extra.get("referral_id"),
+        case_id=ctx.case.pk, person_id=ctx.case.patient_id, referral_id=extra.get("referral_id"),
         institution_id=ctx.parties["follower"], origin_institution_id=extra.get("origin_id"), kind=extra.get("kind", "rehab"),
         plan=extra.get("plan", {}), next_due=extra.get("first_at"),
     )  # fmt: skip

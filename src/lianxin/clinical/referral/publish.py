@@ -103,7 +103,7 @@ def task_status(state: str, facts: dict[str, str], leg_status: str) -> tuple[str
 
 def patient(subject: Referral) -> dict[str, Any]:
     """A reference to the person as the index knows them."""
-    return {"reference": f"Patient/{subject.case.person.number}"}
+    return {"reference": f"Patient/{subject.case.patient.number}"}
 
 
 def service_request(subject: Referral, case: Any) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def case_view(scope: Scope, number: str) -> CaseView:
     if referral is None:
         raise Case.DoesNotExist(number)
     why = "the case was reached within the scope"
-    sees = scope.clinical and relationships.sees(scope, case.person_id)
+    sees = scope.clinical and relationships.sees(scope, case.patient_id)
     children = (
         Referral.objects.unscoped(why)
         .filter(parent=referral)
@@ -210,7 +210,7 @@ def case_view(scope: Scope, number: str) -> CaseView:
     return CaseView(
         case=case,
         referral=referral,
-        person=case.person,
+        person=case.patient,
         legs=list(Leg.objects.unscoped(why).filter(**own).select_related("institution", "department").order_by("number")),
         letters=list(Letter.objects.unscoped(why).filter(**own).select_related("institution", "practitioner").order_by("number"))
         if sees else [],
@@ -255,7 +255,7 @@ def followup_view(scope: Scope, number: str) -> FollowupView:
         raise Case.DoesNotExist(number)
     contacts = FollowupContact.objects.unscoped(why).filter(followup=row).order_by("number")
     return FollowupView(
-        case, row, case.person, list(contacts), kernel.allowed(case, scope), journey.journey(case)
+        case, row, case.patient, list(contacts), kernel.allowed(case, scope), journey.journey(case)
     )
 
 
