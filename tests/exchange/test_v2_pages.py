@@ -8,6 +8,7 @@ from django.test import Client as Browser
 
 from lianxin.access import tokens
 from lianxin.access.models import AuditEvent, Client
+from lianxin.exchange.feeds.models import Arrival
 from lianxin.exchange.ihe.models import Domain
 from lianxin.exchange.v2 import receiving
 from lianxin.exchange.v2.models import REFUSED, SENT, WAITING, Peer, V2Message
@@ -61,16 +62,12 @@ def test_a_system_is_entered_its_messages_are_shown_and_taken_again(his):
     receiving.receive(adt("A04", pid(authority="")))
     receiving.receive(adt("A04", pid(name="", authority="")))
     page = admin.get(f"/manage/hl7v2/{peer.pk}").content.decode()
-    assert "缺少患者姓名" in page
-    assert "PID-5" in page
+    assert f"/feeds/messages?sender=peer:{peer.pk}" in page
     assert "欧阳明月" not in page
-    refused = V2Message.objects.get(state=REFUSED)
-    assert (
-        "仍被拒绝" in admin.post(f"/manage/hl7v2/messages/{refused.pk}/replay", follow=True).content.decode()
-    )
-    assert admin.get(f"/manage/hl7v2/{peer.pk}?state=refused&way=in&q=x").status_code == 200
+    assert Arrival.objects.filter(peer=peer, state="refused", error__contains="缺少患者姓名").count() == 1
+    assert admin.get(f"/manage/hl7v2/{peer.pk}?state=refused&q=x").status_code == 200
     assert admin.get("/manage/hl7v2").status_code == 200
-    assert AuditEvent.objects.filter(action="admin", what__startswith="HL7 v2").count() == 2
+    assert AuditEvent.objects.filter(action="admin", what__startswith="HL7 v2").count() == 1
 
 
 @pytest.mark.parametrize(
@@ -101,10 +98,8 @@ def test_what_is_to_be_sent_can_be_paused_set_aside_and_sent_again(his):
     )
     one = V2Message.objects.create(
         peer=peer,
-        direction="out",
         control_id="1",
         kind="ADT^A31",
-        same=b"",
         body=b"",
         state=WAITING,
         at=clock.now(),

@@ -9,9 +9,10 @@ from django.db import connection
 from lianxin.access import connections, tokens
 from lianxin.access.models import Client as System
 from lianxin.access.scope import Scope
+from lianxin.exchange.feeds.models import REFUSED, TAKEN, Arrival
 from lianxin.exchange.ihe import domains, identifiers
 from lianxin.exchange.v2 import message, receiving
-from lianxin.exchange.v2.models import REFUSED, TAKEN, Peer, V2Message
+from lianxin.exchange.v2.models import Peer
 from lianxin.exchange.v2.peers import Origin
 from lianxin.index import golden
 from lianxin.index.foreign import registration_from_patient
@@ -113,7 +114,7 @@ def test_a_patient_is_registered_answered_and_kept(world):
     person = people()[0]
     assert (person.name, str(person.birth_date), person.sex) == ("欧阳明月", "1969-05-17", "male")
     assert person.id_type == "01"
-    kept = V2Message.objects.get()
+    kept = Arrival.objects.get()
     assert (kept.state, kept.person_id, kept.kind) == (TAKEN, person.pk, "ADT^A04")
     assert "欧阳".encode() not in bytes(kept.body)
     seen = Client("reader", "V2-A")("GET", "Patient?identifier=urn:oid:2.999.1%7CA1").json
@@ -196,8 +197,8 @@ def test_a_repetition_is_answered_alike_and_stored_once(world):
     first = receiving.receive(raw)
     again = receiving.receive(raw.replace(b"20260301080000||ADT", b"20260301090000||ADT"))
     assert again == first
-    assert V2Message.objects.count() == 1
-    assert V2Message.objects.get().attempts == 2
+    assert Arrival.objects.count() == 1
+    assert Arrival.objects.get().attempts == 2
     assert SourceRecord.objects.unscoped("test").count() == 1
 
 
@@ -218,11 +219,11 @@ def test_what_was_refused_is_taken_when_it_is_sent_again_after_the_cause_is_gone
     Token.objects.update(scope="system/Observation.rs")
     raw = adt("A04", pid())
     assert send(raw).text("MSA", 1) == "AE"
-    assert V2Message.objects.get().state == REFUSED
+    assert Arrival.objects.get().state == REFUSED
     Token.objects.update(scope="system/Patient.cruds")
-    assert receiving.replay(V2Message.objects.get().pk) == "AA"
+    assert receiving.replay(Arrival.objects.get().pk) == "AA"
     ok(raw)
-    kept = V2Message.objects.get()
+    kept = Arrival.objects.get()
     assert (kept.state, kept.attempts) == (TAKEN, 3)
 
 
@@ -362,7 +363,7 @@ def test_q23_tells_the_numbers_of_the_other_institution(world):
     assert given.raw(5) == "~^^^^^^S"
     only = ok(q23(targets="^^^HISB&2.999.2&ISO"))
     assert [r[0] for r in only.first("PID").repetitions(3)] == ["B1"]
-    assert V2Message.objects.filter(kind="QBP^Q23").count() == 0
+    assert Arrival.objects.filter(kind="QBP^Q23").count() == 0
 
 
 @pytest.mark.parametrize(

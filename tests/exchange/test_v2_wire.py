@@ -16,8 +16,9 @@ from django.db import connection, transaction
 
 from lianxin.access.models import Client as System
 from lianxin.access.scope import Scope
+from lianxin.exchange.feeds.models import Arrival
 from lianxin.exchange.v2 import answers, framing, message, outbound, server
-from lianxin.exchange.v2.models import HELD, OUT, REFUSED, SENT, WAITING, Peer, V2Message
+from lianxin.exchange.v2.models import HELD, REFUSED, SENT, WAITING, Peer, V2Message
 from lianxin.index import links
 from lianxin.index.models import LinkEvent, Person, SourceRecord
 from lianxin.record import feed
@@ -116,7 +117,7 @@ def test_the_same_message_from_many_at_once_is_stored_once(world):  # noqa: F811
 
         with ThreadPoolExecutor(6) as pool:
             assert set(pool.map(one, range(12))) == {"AA"}
-    assert V2Message.objects.count() == 1
+    assert Arrival.objects.count() == 1
     assert SourceRecord.objects.unscoped("test").count() == 1
 
 
@@ -232,7 +233,7 @@ def test_a_merge_and_its_undoing_are_told_in_order(world, hospital):  # noqa: F8
     told = hospital.told()
     assert told[0][0] == "A37"
     assert ("A31", {"A1", a.number, a.card_number}, "") in told
-    assert not V2Message.objects.filter(direction=OUT).exclude(state=SENT).exists()
+    assert not V2Message.objects.exclude(state=SENT).exists()
 
 
 def test_nobody_is_told_of_people_its_institution_has_not_registered(world, hospital):  # noqa: F811
@@ -242,7 +243,7 @@ def test_nobody_is_told_of_people_its_institution_has_not_registered(world, hosp
     links.merge(Scope.system("test"), x, y, "同一人")
     settle()
     assert hospital.got == []
-    assert not V2Message.objects.filter(direction=OUT).exists()
+    assert not V2Message.objects.exists()
 
 
 def test_a_receiver_that_is_away_gets_everything_later_once_and_in_order(world, hospital, monkeypatch):  # noqa: F811
@@ -256,7 +257,7 @@ def test_a_receiver_that_is_away_gets_everything_later_once_and_in_order(world, 
     assert away.failures >= 1
     assert away.not_before is not None
     assert away.last_error
-    waiting = V2Message.objects.filter(direction=OUT, state=WAITING).count()
+    waiting = V2Message.objects.filter(state=WAITING).count()
     assert waiting == 4
     Peer.objects.filter(pk=peer.pk).update(port=peer.port, not_before=None)
     settle()
@@ -276,7 +277,7 @@ def test_a_receiver_that_never_answers_holds_nobody_back(world, hospital, monkey
         two_people()
         watch, senders = feed.Watch(sequence=outbound.SEQUENCE), outbound.Senders()
         outbound.step(watch, senders)
-        waiting = V2Message.objects.filter(direction=OUT, state=WAITING, peer__name="P-V2-B")
+        waiting = V2Message.objects.filter(state=WAITING, peer__name="P-V2-B")
         for _ in range(100):
             if len(hospital.got) == 1:
                 break
@@ -292,7 +293,7 @@ def test_what_is_refused_is_kept_shown_and_sent_again(world, hospital):  # noqa:
     hospital.codes = ["AE"]
     two_people()
     settle()
-    one = V2Message.objects.get(direction=OUT)
+    one = V2Message.objects.get()
     assert (one.state, one.code) == (REFUSED, "AE")
     outbound.replay(one.pk)
     settle()

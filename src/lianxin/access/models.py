@@ -81,7 +81,7 @@ class Client(models.Model):
     ``key`` is the ``client_id`` of OAuth. A ``backend`` asks for tokens by itself; an ``app`` is opened by a person (SMART App
     Launch). It proves itself by ``jwks`` or ``jwks_url`` (a signed assertion) or by a secret; an app with none of them is public.
     ``validation``: what it writes must keep R4's rules and the profiles it claims (``strict``), or is stored with warnings
-    (``warn``); what is not structurally R4 is refused either way.
+    (``warn``); what is not structurally R4 is refused either way.  ``vendor``: who makes the system.
     """
 
     KINDS = ("backend", "app")
@@ -101,6 +101,7 @@ class Client(models.Model):
     launch_url = models.URLField(max_length=500, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     validation = models.CharField(max_length=6, default="strict", db_default="strict")
+    vendor = models.CharField(max_length=120, blank=True, db_default="")
 
     class Meta:
         constraints = [

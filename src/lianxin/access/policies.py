@@ -41,6 +41,17 @@ PERMISSIONS: dict[str, Permission] = {
         T("审批主索引重新关联与权重", "Decide re-links and weights of the index"),
         frozenset({r.INDEX_MANAGER}),
     ),
+    "see_feeds": Permission(
+        T("查看数据汇聚与质量", "See feeds and their quality"),
+        frozenset({r.INDEX_MANAGER, r.MANAGER, r.SYSTEM_ADMIN}),
+    ),
+    "mend_feeds": Permission(
+        T("处理来件、映射与规则", "Mend feeds: replay, mappings, rules"),
+        frozenset({r.INDEX_MANAGER, r.SYSTEM_ADMIN}),
+    ),
+    "open_message": Permission(
+        T("查看消息原文", "Open the content of a message"), frozenset({r.INDEX_MANAGER})
+    ),
     "find_person": Permission(
         T("查找居民", "Find a resident"),
         _CARE | {r.REFERRAL_DESK, r.RECEPTION, r.PHARMACIST, r.INDEX_MANAGER},

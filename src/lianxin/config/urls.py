@@ -9,6 +9,7 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
     path("", include("lianxin.exchange.bulk.urls")),
+    path("", include("lianxin.exchange.feeds.urls")),
     path("auth/", include("lianxin.exchange.smart.urls")),
     path("", include("lianxin.exchange.subscriptions.pages")),
     path("", include("lianxin.exchange.v2.pages")),

@@ -15,7 +15,7 @@ class ExchangeConfig(AppConfig):
         from lianxin.exchange.smart import hooks as smart
         from lianxin.exchange.subscriptions import fhir as subscriptions
         from lianxin.exchange.subscriptions import worker
-        from lianxin.exchange.v2 import adt, outbound, query
+        from lianxin.exchange.v2 import adt, outbound, query, receiving
         from lianxin.index import sources
         from lianxin.record import reindex
 
@@ -30,6 +30,7 @@ class ExchangeConfig(AppConfig):
         feed.register()
         adt.register()
         query.register()
+        receiving.register()
         outbound.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)

@@ -11,11 +11,13 @@ from lianxin.exchange.bulk.models import (
     BulkRefusal,
     BulkUpload,
 )
+from lianxin.exchange.feeds.models import Arrival, Finding
 from lianxin.exchange.ihe.models import Domain
 from lianxin.exchange.subscriptions.models import Subscription, SubscriptionEvent
 from lianxin.exchange.v2.models import Peer, V2Message
 
 __all__ = [
+    "Arrival",
     "BulkBatch",
     "BulkFile",
     "BulkJob",
@@ -25,6 +27,7 @@ __all__ = [
     "BulkUpload",
     "DeadLetter",
     "Domain",
+    "Finding",
     "LoadRun",
     "Peer",
     "Subscription",

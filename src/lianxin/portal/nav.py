@@ -38,6 +38,7 @@ class Entry:
 
 GROUPS = {
     "work": T("工作", "Work"),
+    "feeds": T("数据汇聚", "Data collection"),
     "consortium": T("医共体", "Consortium"),
     "manage": T("管理", "Administration"),
 }
@@ -68,6 +69,17 @@ ENTRIES = (
     Entry(
         "/rosters", "list-columns", T("居民名册", "Lists of people"), may="review_links", group="consortium"
     ),
+    Entry("/feeds", "activity", T("汇聚总览", "Feeds"), may="see_feeds", group="feeds"),
+    Entry("/feeds/messages", "inbox", T("来件", "Messages received"), may="see_feeds", group="feeds"),
+    Entry("/feeds/quality", "clipboard-data", T("数据质量", "Data quality"), may="see_feeds", group="feeds"),
+    Entry("/feeds/rules", "ui-checks", T("质控规则", "Quality rules"), may="see_feeds", group="feeds"),
+    Entry(
+        "/feeds/documents", "file-earmark-medical", T("共享文档", "Documents"), may="see_feeds", group="feeds"
+    ),
+    Entry("/feeds/tables", "table", T("表格采集", "Tables"), may="see_feeds", group="feeds"),
+    Entry("/feeds/settlement", "cash-stack", T("结算明细", "Settlements"), may="see_feeds", group="feeds"),
+    Entry("/feeds/mappings", "signpost-split", T("消息映射", "Mappings"), may="see_feeds", group="feeds"),
+    Entry("/feeds/partners", "plug", T("接入方", "Partners"), may="see_feeds", group="feeds"),
     Entry("/flow", "shuffle", T("转诊流向", "Referral flow"), may="see_flow", group="consortium"),
     Entry("/network", "diagram-3", T("成员机构", "Members"), group="consortium"),
     Entry(

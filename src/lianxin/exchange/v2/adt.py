@@ -37,7 +37,7 @@ def feed(cur: Any, taken: Taken) -> Outcome:
     if pid is None:
         raise Refused(errors.SEQUENCE, T("缺少 PID 段。", "The segment PID is missing."), Place("PID"))
     result = save(cur, taken, pid)
-    return Outcome(result.person_id)
+    return Outcome(result.person_id, results=[result])
 
 
 def save(cur: Any, taken: Taken, pid: Segment) -> Result:
@@ -96,7 +96,8 @@ def merge(cur: Any, taken: Taken) -> Outcome:
     warnings: list[Text] = [text for outcome, _ in done if (text := merging.told(outcome))]
     cur.execute("SELECT person_id FROM index_sourcerecord WHERE patient_id = %s", [done[-1][1].id])
     row = cur.fetchone()
-    return Outcome(row[0] if row else done[-1][1].person_id, warnings)
+    person_id = row[0] if row else done[-1][1].person_id
+    return Outcome(person_id, warnings, results=[result for _, result in done])
 
 
 def _join(cur: Any, taken: Taken, pid: Segment, mrg: Segment) -> tuple[str, Result]:

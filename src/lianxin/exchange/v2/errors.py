@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lianxin.exchange.feeds.errors import Refusal
 from lianxin.standards.text import Text
 
 SEQUENCE, REQUIRED, DATA_TYPE, TABLE_VALUE = "100", "101", "102", "103"
@@ -46,11 +47,11 @@ class Place:
         return f"{self.segment}{tail}{f'.{self.component}' if self.component else ''}"
 
 
-class Refused(Exception):
+class Refused(Refusal):
     """A message is not taken. ``answer``: AR (it cannot be handled at all) or AE (what it says cannot be taken)."""
 
     def __init__(self, code: str, text: Text, place: Place | None = None, answer: str = FAILED) -> None:
-        super().__init__(f"{code} {place or ''} {text.en}")
+        super().__init__(code, text, str(place or ""), answer)
         self.code, self.text, self.place, self.answer = code, text, place or Place(), answer
 
 

@@ -10,6 +10,7 @@ from lianxin.access.scope import Scope
 from lianxin.exchange.v2 import errors
 from lianxin.exchange.v2.errors import REJECTED, Place, Refused
 from lianxin.exchange.v2.message import Message
+from lianxin.record.store import Result, Write
 from lianxin.standards.text import T, Text
 
 
@@ -25,7 +26,8 @@ class Taken:
 
 @dataclass
 class Outcome:
-    """What became of a message: whom it is about, warnings for the sender, and what its answer holds beside the ACK."""
+    """What became of a message: whom it is about, what is to be stored (``writes``) and what was (``results``), which mapping
+    understood it, warnings for the sender, and what its answer holds beside the ACK."""
 
     person_id: int | None = None
     warnings: list[Text] = field(default_factory=list)
@@ -33,6 +35,9 @@ class Outcome:
     kind: tuple[str, ...] = ()
     segments: Sequence[str] = ()
     errors: list[Refused] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    mapping: str = ""
 
 
 Handler = Callable[[Any, Taken], Outcome]

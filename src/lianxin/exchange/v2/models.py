@@ -1,12 +1,11 @@
-"""Systems that speak HL7 v2 with us, and every message that came from or goes to one."""
+"""Systems that speak HL7 v2 with us, and every message that goes to one (what comes in: :mod:`lianxin.exchange.feeds`)."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
-TAKEN, REFUSED, WAITING, SENT, HELD = "taken", "refused", "waiting", "sent", "held"
-STATES = (TAKEN, REFUSED, WAITING, SENT, HELD)
-IN, OUT = "in", "out"
+REFUSED, WAITING, SENT, HELD = "refused", "waiting", "sent", "held"
+STATES = (REFUSED, WAITING, SENT, HELD)
 
 
 class Peer(models.Model):
@@ -53,17 +52,15 @@ class Peer(models.Model):
 
 
 class V2Message(models.Model):
-    """One message with its answer, as they were (sealed); ``same`` is the digest by which a repetition is known.
+    """One message to a receiver with its answer, as they were (sealed).
 
-    In: ``taken`` or ``refused``.  Out: ``waiting``, ``sent`` (the receiver accepted it), ``refused`` (it answered AE or AR),
-    ``held`` (a person set it aside); ``id`` is its place in the order of its receiver.
+    ``waiting``, ``sent`` (the receiver accepted it), ``refused`` (it answered AE or AR), ``held`` (a person set it aside); ``id``
+    is its place in the order of its receiver.
     """
 
     peer = models.ForeignKey(Peer, on_delete=models.PROTECT, related_name="messages")
-    direction = models.CharField(max_length=3)
     control_id = models.CharField(max_length=199)
     kind = models.CharField(max_length=20)
-    same = models.BinaryField(max_length=16)
     body = models.BinaryField()
     answer = models.BinaryField(null=True)
     code = models.CharField(max_length=2, blank=True)
@@ -78,21 +75,17 @@ class V2Message(models.Model):
     class Meta:
         app_label = "exchange"
         constraints = [
-            models.CheckConstraint(condition=Q(direction__in=(IN, OUT)), name="v2message_direction"),
             models.CheckConstraint(condition=Q(state__in=STATES), name="v2message_state"),
             models.UniqueConstraint(
                 fields=["peer", "event_id", "kind", "person_id"],
-                condition=Q(direction=OUT, event_id__isnull=False),
+                condition=Q(event_id__isnull=False),
                 name="v2message_told_once",
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["peer", "control_id"], condition=Q(direction=IN), name="v2message_control_id"
-            ),
             models.Index(fields=["peer", "id"], condition=Q(state=WAITING), name="v2message_waiting"),
             models.Index(fields=["peer", "-at"], name="v2message_recent"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.direction} {self.kind} {self.control_id}"
+        return f"{self.kind} {self.control_id}"

@@ -28,7 +28,7 @@ from lianxin.exchange.ihe import domains, identifiers, pixm
 from lianxin.exchange.ihe.identifiers import NUMBER_SYSTEM, Held
 from lianxin.exchange.v2 import answers, charset, framing, message, peers
 from lianxin.exchange.v2.errors import Refused
-from lianxin.exchange.v2.models import HELD, OUT, REFUSED, SENT, WAITING, Peer, V2Message
+from lianxin.exchange.v2.models import HELD, REFUSED, SENT, WAITING, Peer, V2Message
 from lianxin.exchange.v2.query import NO_NAME
 from lianxin.exchange.v2.writing import instant, segment
 from lianxin.exchange.v2.writing import message as written
@@ -160,9 +160,9 @@ def _write_down(cur: Any, peer: Peer, scope: Scope, event: LinkEvent, change: _C
     )  # fmt: skip
     body = written([head, segment("EVN", change.kind, instant(event.at)), *segments], peer.codec or "utf-8")
     V2Message.objects.get_or_create(
-        peer=peer, event_id=event.pk, kind=f"ADT^{change.kind}", person_id=change.person_id, direction=OUT,
+        peer=peer, event_id=event.pk, kind=f"ADT^{change.kind}", person_id=change.person_id,
         defaults={
-            "control_id": own_id, "same": seal.blind(own_id, "v2-message"), "body": seal.seal_bytes(body), "state": WAITING,
+            "control_id": own_id, "body": seal.seal_bytes(body), "state": WAITING,
             "at": clock.now(),
         },
     )  # fmt: skip
@@ -208,7 +208,7 @@ def _cx(held: list[Held]) -> list[tuple[Any, ...]]:
 def due() -> list[int]:
     """Receivers that have something to hear and may be tried now."""
     now = clock.now()
-    waiting = V2Message.objects.filter(direction=OUT, state=WAITING).values("peer_id").distinct()
+    waiting = V2Message.objects.filter(state=WAITING).values("peer_id").distinct()
     peers_due = Peer.objects.filter(pk__in=waiting, active=True, paused=False).exclude(host="")
     return [p.pk for p in peers_due.order_by("failures", "pk") if p.not_before is None or p.not_before <= now]
 
@@ -231,9 +231,7 @@ def _send(pk: int, stop: threading.Event | None) -> int:
     try:
         with closing(_connect(peer)) as wire:
             for _ in range(TURNS):
-                one = (
-                    V2Message.objects.filter(peer_id=pk, direction=OUT, state=WAITING).order_by("pk").first()
-                )
+                one = V2Message.objects.filter(peer_id=pk, state=WAITING).order_by("pk").first()
                 if one is None or (stop is not None and stop.is_set()):
                     break
                 V2Message.objects.filter(pk=one.pk).update(attempts=one.attempts + 1)
@@ -311,14 +309,14 @@ def _failed(peer: Peer, failure: Exception) -> None:
 
 def replay(pk: int) -> None:
     """Send one message again, whatever became of it; it goes before those that came after it."""
-    V2Message.objects.filter(pk=pk, direction=OUT).update(state=WAITING, error="", code="", done_at=None)
+    V2Message.objects.filter(pk=pk).update(state=WAITING, error="", code="", done_at=None)
     peer_id = V2Message.objects.values_list("peer_id", flat=True).get(pk=pk)
     Peer.objects.filter(pk=peer_id).update(not_before=None)
 
 
 def hold(pk: int) -> None:
     """Set a waiting message aside, so that the next ones can go."""
-    V2Message.objects.filter(pk=pk, direction=OUT, state=WAITING).update(state=HELD, done_at=clock.now())
+    V2Message.objects.filter(pk=pk, state=WAITING).update(state=HELD, done_at=clock.now())
 
 
 class Senders:

@@ -22,16 +22,16 @@ from django.views.decorators.http import require_POST
 from lianxin.access import audit
 from lianxin.access.models import Client
 from lianxin.access.web import page
+from lianxin.exchange.feeds import errors
 from lianxin.exchange.ihe import pixm
-from lianxin.exchange.v2 import charset, kinds, outbound, receiving
-from lianxin.exchange.v2.models import HELD, IN, OUT, REFUSED, SENT, TAKEN, WAITING, Peer, V2Message
+from lianxin.exchange.v2 import charset, kinds, outbound
+from lianxin.exchange.v2.models import HELD, REFUSED, SENT, WAITING, Peer, V2Message
 from lianxin.network.roles import SYSTEM_ADMIN
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
 PAGE = 50
 STATES = {
-    TAKEN: T("已受理", "Taken"),
     REFUSED: T("被拒", "Refused"),
     WAITING: T("待发送", "Waiting"),
     SENT: T("已送达", "Sent"),
@@ -201,29 +201,20 @@ def edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
 
 @page(SYSTEM_ADMIN)
 def one(request: HttpRequest, pk: int) -> HttpResponse:
-    """One system with its messages, newest first."""
+    """One system with the messages it was sent, newest first."""
     row = get_object_or_404(Peer.objects.select_related("client__institution"), pk=pk)
-    asked = {k: request.GET.get(k, "") for k in ("state", "way", "q")}
+    asked = {k: request.GET.get(k, "") for k in ("state", "q")}
     rows = V2Message.objects.filter(peer=row)
     if asked["state"] in STATES:
         rows = rows.filter(state=asked["state"])
-    if asked["way"] in (IN, OUT):
-        rows = rows.filter(direction=asked["way"])
     if asked["q"].strip():
         rows = rows.filter(control_id=asked["q"].strip()[:199].replace("\x00", ""))
     lines = Paginator(rows.defer("body", "answer").order_by("-at", "-pk"), PAGE).get_page(
         request.GET.get("page")
     )
-    shown = [(line, STATES[line.state], *_reason(line.error)) for line in lines]
+    shown = [(line, STATES[line.state], *errors.read(line.error)) for line in lines]
     context = {"row": row, "lines": lines, "shown": shown, "asked": asked, "states": STATES.items()}
     return render(request, "v2/one.html", context)
-
-
-def _reason(kept: str) -> tuple[str, Text]:
-    """Place and words of a kept refusal: ours (code and place, Chinese, English), or a receiver's in one line."""
-    place, _, words = kept.partition("\n")
-    zh, _, en = words.partition("\n")
-    return (place, T(zh, en or zh)) if words else ("", T(kept, kept))
 
 
 @require_POST
@@ -247,18 +238,12 @@ def act(request: HttpRequest, pk: int, what: str) -> HttpResponse:
 @require_POST
 @page(SYSTEM_ADMIN)
 def again(request: HttpRequest, pk: int, what: str) -> HttpResponse:
-    """Take a refused message again, send one again, or set one aside."""
+    """Send a message again, or set one aside."""
     kept = get_object_or_404(V2Message.objects.select_related("peer"), pk=pk)
-    if what == "replay" and kept.direction == IN and kept.state == REFUSED:
-        code = receiving.replay(pk)
-        if code == "AA":
-            messages.success(request, T("已受理。", "It was taken."))
-        else:
-            messages.error(request, T("仍被拒绝，原因见列表。", "It was refused again; the list says why."))
-    elif what == "replay" and kept.direction == OUT:
+    if what == "replay":
         outbound.replay(pk)
         messages.success(request, T("将重新发送。", "It will be sent again."))
-    elif what == "hold" and kept.direction == OUT and kept.state == WAITING:
+    elif what == "hold" and kept.state == WAITING:
         outbound.hold(pk)
         messages.success(
             request, T("已搁置，后面的消息可以继续发送。", "It was set aside; the next ones can go.")

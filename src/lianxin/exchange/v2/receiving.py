@@ -1,37 +1,42 @@
 """The way of a message from its bytes to its answer.
 
-Read, find the sender, find who takes it, then one transaction: known already? (answered as before) – handle – keep message and
-answer.  The answer leaves after the commit.  Whatever goes wrong becomes AR or AE with a reason; nothing raises.
+Read, find the sender, find who takes it, then through the common inbox (:mod:`lianxin.exchange.feeds.inbox`): known already?
+(answered as before) – handle – keep message and answer.  The answer leaves after the commit.  Whatever goes wrong becomes AR
+or AE with a reason and is kept; nothing raises.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import logging
+import re
+from dataclasses import replace
 from typing import Any
 
 import psycopg
-from django.db import DataError, Error, transaction
-from django.db.models import F
+from django.db import Error, connection
 
 from lianxin.access import audit, seal, tokens
-from lianxin.access.errors import AccessError, Invalid
+from lianxin.access.errors import AccessError
+from lianxin.access.scope import Scope
+from lianxin.exchange.feeds import inbox
+from lianxin.exchange.feeds.errors import INTERNAL, reason_of
+from lianxin.exchange.feeds.inbox import Draft, Piece, Verdict
+from lianxin.exchange.feeds.models import HL7V2, Arrival
 from lianxin.exchange.fhir import gate
 from lianxin.exchange.v2 import answers, errors, kinds, message, peers
 from lianxin.exchange.v2.errors import REJECTED, Place, Refused
 from lianxin.exchange.v2.kinds import Kind, Outcome, Taken
 from lianxin.exchange.v2.message import Message
-from lianxin.exchange.v2.models import IN, REFUSED, TAKEN, Peer, V2Message
+from lianxin.exchange.v2.models import Peer
 from lianxin.exchange.v2.peers import Origin
-from lianxin.record import store
 from lianxin.record.problems import Problem
 from lianxin.standards import clock
 from lianxin.standards.text import T
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = dt.timedelta(days=30)
-"""For how long a control id is known again."""
+_MADE = re.compile(r"(\d{8,14})(?:\.\d+)?([+-]\d{4})?$")
 CODES = {
     "required": errors.REQUIRED, "value": errors.DATA_TYPE, "invalid": errors.DATA_TYPE, "structure": errors.DATA_TYPE,
     "code-invalid": errors.TABLE_VALUE, "not-found": errors.UNKNOWN_KEY, "duplicate": errors.DUPLICATE_KEY,
@@ -43,16 +48,17 @@ CODES = {
 def receive(data: bytes, origin: Origin | None = None) -> bytes:
     """Take one message (without its frame) and give its answer."""
     asked: Message | None = None
-    address = audit.origin.set(origin.address if origin else "")
+    origin = origin or Origin()
+    address = audit.origin.set(origin.address)
     try:
         gate.fresh()
         asked = message.parse(data)
-        peer = peers.find(asked, origin or Origin())
+        peer = peers.find(asked, origin)
         if peer.codec and asked.codec != peer.codec:
             asked = message.parse(data, peer.codec)
         return _of(asked, peer, data)
     except Refused as refused:
-        return answers.acknowledge(asked, refused.answer, [refused])
+        return _stranger(asked, origin, data, refused)
     except (Error, psycopg.Error):
         log.exception("the database failed while a message was taken")
         return answers.acknowledge(asked, "AE", [_later()])
@@ -65,20 +71,36 @@ def receive(data: bytes, origin: Origin | None = None) -> bytes:
 
 def _of(asked: Message, peer: Peer, data: bytes) -> bytes:
     try:
-        _check(asked)
-        kind = kinds.find(asked)
-        if kind.reads:
-            return gate.writing(lambda cur: _run(cur, asked, peer, kind)[1])
-        return gate.writing(lambda cur: _once(cur, asked, peer, kind, data))
-    except (Refused, Problem, AccessError) as failure:
-        return _refused(asked, peer, data, refusal(failure))
-    except (DataError, psycopg.DataError):
-        return _refused(asked, peer, data, _beyond())
+        piece = piece_of(asked, peer, data)
+    except (Refused, AccessError) as failure:
+        refused = refusal(failure)
+        kept = inbox.keep_refused(_bare(asked, peer, data), refused)
+        assert kept.answer is not None
+        return kept.answer
+    kind = kinds.find(asked)
+    if kind.reads:
+        return gate.writing(lambda cur: _asked(cur, asked, peer, kind))
+    verdict = inbox.take([piece])[0]
+    assert verdict.answer is not None
+    return verdict.answer
+
+
+def _stranger(asked: Message | None, origin: Origin, data: bytes, refused: Refused) -> bytes:
+    """What cannot be read, or comes from nobody we know, is kept too: somebody has to see it."""
+    answer = answers.acknowledge(asked, refused.answer, [refused])
+    piece = Piece(
+        HL7V2, "^".join(asked.kind) if asked else "", asked.control_id if asked else "", data, "",
+        Scope.system("an unknown sender"), _nothing, answer=lambda verdict: answer,
+    )  # fmt: skip
+    try:
+        inbox.keep_refused(piece, refused)
     except (Error, psycopg.Error):
-        raise
-    except Exception:
-        log.exception("a message could not be handled")
-        return _refused(asked, peer, data, _internal())
+        log.exception("a refused message could not be kept")
+    return answer
+
+
+def _nothing(cur: Any) -> Draft:
+    raise AssertionError("a refused message is not understood")
 
 
 def _check(asked: Message) -> None:
@@ -111,44 +133,75 @@ def same(asked: Message) -> bytes:
     return seal.blind("\x1e".join(["\x1f".join(head), *rest]), "v2-message")
 
 
-# What came under a control id, in plain SQL: asked with every message.
-_KNOWN = (
-    "SELECT id, same, state, CASE WHEN state = 'taken' THEN answer END FROM exchange_v2message"
-    " WHERE peer_id = %s AND direction = 'in' AND control_id = %s AND (at >= %s OR state = 'refused') ORDER BY id"
-)
-
-
-def _once(cur: Any, asked: Message, peer: Peer, kind: Kind, data: bytes) -> bytes:
-    """Handle a message unless it was taken before: then its answer is given again."""
-    digest = same(asked)
-    store.lock(cur, [f"v2/{peer.pk}/{asked.control_id}"])
-    cur.execute(_KNOWN, [peer.pk, asked.control_id, clock.now() - REMEMBERED])
-    again: int | None = None
-    taken_otherwise = False
-    for pk, stored, state, answered in cur.fetchall():
-        alike = bytes(stored) == digest
-        if state == REFUSED:
-            again = pk if alike and again is None else again
-        elif alike and answered is not None:
-            V2Message.objects.filter(pk=pk).update(attempts=F("attempts") + 1)
-            return seal.unseal_bytes(bytes(answered))
-        elif not alike:
-            taken_otherwise = True
-    if taken_otherwise and not peer.reuses_ids:
-        raise Refused(
-            errors.DUPLICATE_KEY,
-            T(
-                "消息控制号 MSH-10 已被另一条内容不同的消息使用，本条未受理。",
-                "The control id MSH-10 was used by another message with other content; this one was not taken.",
-            ),
-            Place("MSH", 1, 10),
+def sent_at(asked: Message) -> dt.datetime | None:
+    """When its sender says a message was made (MSH-7, in the house's zone unless it names one); None when it does not say."""
+    found = _MADE.match(asked.header.text(7).strip())
+    if found is None:
+        return None
+    try:
+        made = dt.datetime.strptime(found[1].ljust(14, "0")[:14], "%Y%m%d%H%M%S")
+        return (
+            dt.datetime.strptime(f"{made:%Y%m%d%H%M%S}{found[2]}", "%Y%m%d%H%M%S%z")
+            if found[2]
+            else made.replace(tzinfo=clock.ZONE)
         )
-    outcome, answer = _run(cur, asked, peer, kind)
-    _keep(asked, peer, data, answer, TAKEN, outcome.code, "", outcome.person_id, again)
-    return answer
+    except ValueError:
+        return None
 
 
-def _run(cur: Any, asked: Message, peer: Peer, kind: Kind) -> tuple[Outcome, bytes]:
+def _bare(asked: Message, peer: Peer, data: bytes) -> Piece:
+    """A message of a known sender as a piece, before anybody said who takes it."""
+    scope = replace(Scope.system("a message"), institution_id=peer.client.institution_id)
+    return Piece(
+        HL7V2, "^".join(asked.kind), asked.control_id, data, f"peer:{peer.pk}", scope, _nothing, same(asked), peer.client_id, peer.pk,
+        sent_at(asked), reuses_ids=peer.reuses_ids, answer=lambda verdict: _answer(asked, verdict),
+    )  # fmt: skip
+
+
+def piece_of(asked: Message, peer: Peer, data: bytes) -> Piece:
+    """A message of a known sender on its way in; Refused when nobody takes it or its sender may not send it."""
+    _check(asked)
+    kind = kinds.find(asked)
+    with connection.cursor() as own:
+        scope = _permitted(own, peer, kind)
+    piece = _bare(asked, peer, data)
+    piece.scope = scope
+
+    def understand(cur: Any) -> Draft:
+        assert scope.institution_id is not None
+        outcome = kind.fn(cur, Taken(asked, scope, scope.institution_id, peer.default_system))
+        return Draft(
+            outcome.writes, outcome.results, outcome.person_id, outcome.mapping, outcome.warnings, code=outcome.code,
+            extra=outcome,
+        )  # fmt: skip
+
+    piece.understand = understand
+    return piece
+
+
+def _answer(asked: Message, verdict: Verdict) -> bytes:
+    """The acknowledgement of what became of a message."""
+    if verdict.failure is not None:
+        refused = refusal(verdict.failure)
+        return answers.acknowledge(asked, refused.answer, [refused])
+    outcome = verdict.extra
+    warned = [Refused("0", text) for text in verdict.warnings]
+    if not isinstance(outcome, Outcome):
+        return answers.acknowledge(asked, verdict.code, warned)
+    told = [*outcome.errors, *warned]
+    return answers.acknowledge(asked, verdict.code, told, extra=outcome.segments, kind=outcome.kind)
+
+
+def _asked(cur: Any, asked: Message, peer: Peer, kind: Kind) -> bytes:
+    """The answer to a question, which changes nothing and is not kept."""
+    scope = _permitted(cur, peer, kind)
+    assert scope.institution_id is not None
+    outcome = kind.fn(cur, Taken(asked, scope, scope.institution_id, peer.default_system))
+    told = [*outcome.errors, *(Refused("0", text) for text in outcome.warnings)]
+    return answers.acknowledge(asked, outcome.code, told, extra=outcome.segments, kind=outcome.kind)
+
+
+def _permitted(cur: Any, peer: Peer, kind: Kind) -> Scope:
     scope = peers.scope_of(cur, peer)
     if not tokens.allows(scope, "Patient", kind.letter):
         raise Refused(
@@ -158,68 +211,27 @@ def _run(cur: Any, asked: Message, peer: Peer, kind: Kind) -> tuple[Outcome, byt
                 "The permissions of this system do not include messages of this kind.",
             ),
         )
-    assert scope.institution_id is not None
-    outcome = kind.fn(cur, Taken(asked, scope, scope.institution_id, peer.default_system))
-    told = [*outcome.errors, *(Refused("0", text) for text in outcome.warnings)]
-    return outcome, answers.acknowledge(asked, outcome.code, told, extra=outcome.segments, kind=outcome.kind)
+    return scope
 
 
-def _refused(asked: Message, peer: Peer, data: bytes, refused: Refused) -> bytes:
-    """Keep a refused message with its reason (a repetition of it is one with it), and say no."""
-    answer = answers.acknowledge(asked, refused.answer, [refused])
-    digest = same(asked)
-    with transaction.atomic():
-        known = (
-            V2Message.objects.select_for_update()
-            .filter(peer=peer, direction=IN, control_id=asked.control_id, same=digest, state=REFUSED)
-            .first()
-        )
-        reason = f"{refused.code} {refused.place}\n{refused.text.zh}\n{refused.text.en}"
-        if known is None:
-            _keep(asked, peer, data, answer, REFUSED, refused.answer, reason, None)
-        else:
-            V2Message.objects.filter(pk=known.pk).update(
-                attempts=known.attempts + 1,
-                error=reason,
-                code=refused.answer,
-                answer=seal.seal_bytes(answer),
-                done_at=clock.now(),
-            )
-    return answer
-
-
-def _keep(
-    asked: Message,
-    peer: Peer,
-    data: bytes,
-    answer: bytes,
-    state: str,
-    code: str,
-    error: str,
-    person_id: int | None,
-    again: int | None = None,
-) -> None:
-    """Keep a message with its answer; ``again``: in place of the refused one that it repeats."""
-    now = clock.now()
-    digest = same(asked)
-    values: dict[str, Any] = {
-        "answer": seal.seal_bytes(answer), "code": code, "error": error, "state": state, "person_id": person_id, "done_at": now,
-    }  # fmt: skip
-    if again is not None:
-        V2Message.objects.filter(pk=again).update(**values, attempts=F("attempts") + 1)
-        return
-    V2Message.objects.create(
-        peer=peer, direction=IN, control_id=asked.control_id[:199], kind="^".join(asked.kind)[:20], same=digest,
-        body=seal.seal_bytes(data), attempts=1, at=now, **values,
-    )  # fmt: skip
+def again(kept: Arrival) -> Piece:
+    """An arrival as a message once more (for the inbox's replay); Refused when its sender is not known or it cannot be read."""
+    data = inbox.body_of(kept)
+    peer = Peer.objects.select_related("client").filter(pk=kept.peer_id).first()
+    if peer is None:
+        asked = message.parse(data)
+        peer = peers.find(asked, Origin())
+    return piece_of(message.parse(data, peer.codec), peer, data)
 
 
 def replay(pk: int) -> str:
     """Take a refused message once more, as it came; returns the code of the answer. What was taken is not taken twice."""
-    kept = V2Message.objects.select_related("peer__client").get(pk=pk, direction=IN)
-    data = seal.unseal_bytes(bytes(kept.body))
-    asked = message.parse(data, kept.peer.codec)
-    return message.parse(_of(asked, kept.peer, data)).text("MSA", 1)
+    return inbox.replay(pk).code
+
+
+def register() -> None:
+    """Let the inbox replay messages."""
+    inbox.register_door(HL7V2, again)
 
 
 def refusal(failure: Exception) -> Refused:
@@ -233,21 +245,9 @@ def refusal(failure: Exception) -> Refused:
             CODES.get(issue.code, errors.INTERNAL),
             T(f"{issue.text.zh}{where}", f"{issue.text.en} {issue.expression}".strip()),
         )
-    if isinstance(failure, Invalid):
-        text = next(iter(failure.errors.values()), failure.message)
-        return Refused(errors.DATA_TYPE, text)
-    assert isinstance(failure, AccessError)
-    return Refused(errors.INTERNAL, failure.message)
-
-
-def _beyond() -> Refused:
-    return Refused(
-        errors.DATA_TYPE,
-        T(
-            "含有数据库不接受的取值（过大的数、日期或无效字符）。",
-            "A value is out of range (a number, a date, or a character that cannot be kept).",
-        ),
-    )
+    reason = reason_of(failure)
+    code = reason.code if reason.code.isdigit() else CODES.get(reason.code, errors.INTERNAL)
+    return Refused(code, reason.text, answer=reason.answer or errors.FAILED)
 
 
 def _later() -> Refused:
@@ -258,10 +258,4 @@ def _later() -> Refused:
 
 
 def _internal() -> Refused:
-    return Refused(
-        errors.INTERNAL,
-        T(
-            "平台内部出错，已记录，请稍后重发。",
-            "An error of ours, which has been logged; send it again later.",
-        ),
-    )
+    return Refused(errors.INTERNAL, INTERNAL.text)
