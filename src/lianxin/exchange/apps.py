@@ -12,6 +12,7 @@ class ExchangeConfig(AppConfig):
         from lianxin.exchange.bulk import jobs, kickoff
         from lianxin.exchange.fhir import operations, terminology_ops
         from lianxin.exchange.ihe import feed, pdqm, pixm
+        from lianxin.exchange.partners import limits
         from lianxin.exchange.smart import hooks as smart
         from lianxin.exchange.subscriptions import fhir as subscriptions
         from lianxin.exchange.subscriptions import worker
@@ -32,6 +33,7 @@ class ExchangeConfig(AppConfig):
         query.register()
         receiving.register()
         outbound.register()
+        limits.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)
         periodic.register("audit.links", 60, audit.link_rest)

@@ -11,8 +11,19 @@ from lianxin.exchange.bulk.models import (
     BulkRefusal,
     BulkUpload,
 )
+from lianxin.exchange.cda.models import RegisteredDocument
 from lianxin.exchange.feeds.models import Arrival, Finding
 from lianxin.exchange.ihe.models import Domain
+from lianxin.exchange.partners.models import (
+    Export,
+    ExportFile,
+    ExportRun,
+    Partner,
+    PartnerClient,
+    PartnerTest,
+    PartnerUsage,
+    TrafficHour,
+)
 from lianxin.exchange.subscriptions.models import Subscription, SubscriptionEvent
 from lianxin.exchange.v2.models import Peer, V2Message
 
@@ -27,11 +38,20 @@ __all__ = [
     "BulkUpload",
     "DeadLetter",
     "Domain",
+    "Export",
+    "ExportFile",
+    "ExportRun",
     "Finding",
     "LoadRun",
+    "Partner",
+    "PartnerClient",
+    "PartnerTest",
+    "PartnerUsage",
     "Peer",
+    "RegisteredDocument",
     "Subscription",
     "SubscriptionEvent",
+    "TrafficHour",
     "V2Message",
 ]
 

@@ -16,6 +16,13 @@ from lianxin.record.problems import Problem, refuse
 from lianxin.record.store import Result
 
 TRIES = 3  # of a transaction that PostgreSQL chose to end in a deadlock
+_limits: list[Callable[[Scope], Problem | None]] = []
+
+
+def register_limit(fn: Callable[[Scope], Problem | None]) -> None:
+    """Ask ``fn(scope)`` about every request with a token: the refusal it gives is the answer. It must cost next to nothing."""
+    if fn not in _limits:
+        _limits.append(fn)
 
 
 def authenticate(request: Incoming) -> Scope:
@@ -32,6 +39,10 @@ def authenticate(request: Incoming) -> Scope:
             "请在 Authorization 头中提供有效的 Bearer 令牌",
             "send a valid Bearer token in the Authorization header",
         )
+    for limit in _limits:
+        refusal = limit(scope)
+        if refusal is not None:
+            raise refusal
     return scope
 
 

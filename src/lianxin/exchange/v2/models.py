@@ -13,7 +13,8 @@ class Peer(models.Model):
 
     ``addresses``: networks it may call from; ``fingerprint``: SHA-256 of the certificate it must show.  ``default_system``: the
     system of patient numbers it sends without an assigning authority.  ``reuses_ids``: its MSH-10 begin anew now and then.
-    Outbound: ``host`` (none: nothing is sent), what it wants to hear (``wants``), and up to which LinkEvent it was told.
+    Outbound: ``host`` (none: nothing is sent), what it wants to hear (``wants``), and up to which LinkEvent and which
+    change of the record (``told_rid``) it was told; ``enhanced``: it answers twice, CA and then AA.
     """
 
     name = models.CharField(max_length=120, unique=True)
@@ -34,6 +35,8 @@ class Peer(models.Model):
     version = models.CharField(max_length=8, default="2.5")
     wants = ArrayField(models.CharField(max_length=10), default=list)
     told_event = models.BigIntegerField(default=0)
+    told_rid = models.BigIntegerField(default=0)
+    enhanced = models.BooleanField(default=False)
     paused = models.BooleanField(default=False)
     failures = models.IntegerField(default=0)
     not_before = models.DateTimeField(null=True)
@@ -55,7 +58,9 @@ class V2Message(models.Model):
     """One message to a receiver with its answer, as they were (sealed).
 
     ``waiting``, ``sent`` (the receiver accepted it), ``refused`` (it answered AE or AR), ``held`` (a person set it aside); ``id``
-    is its place in the order of its receiver.
+    is its place in the order of its receiver.  It tells of a change of identity (``event_id``) or of the record (``rid``);
+    ``content`` is the digest of what a person's data were, so that the same is not told twice; ``again_at``: the receiver could not
+    take it just now and is asked again then.
     """
 
     peer = models.ForeignKey(Peer, on_delete=models.PROTECT, related_name="messages")
@@ -68,6 +73,9 @@ class V2Message(models.Model):
     state = models.CharField(max_length=8)
     person_id = models.BigIntegerField(null=True)
     event_id = models.BigIntegerField(null=True)
+    rid = models.BigIntegerField(null=True)
+    content = models.BinaryField(max_length=16, null=True)
+    again_at = models.DateTimeField(null=True)
     attempts = models.IntegerField(default=0)
     at = models.DateTimeField()
     done_at = models.DateTimeField(null=True)
@@ -81,10 +89,16 @@ class V2Message(models.Model):
                 condition=Q(event_id__isnull=False),
                 name="v2message_told_once",
             ),
+            models.UniqueConstraint(
+                fields=["peer", "rid", "kind"], condition=Q(rid__isnull=False), name="v2message_change_once"
+            ),
         ]
         indexes = [
             models.Index(fields=["peer", "id"], condition=Q(state=WAITING), name="v2message_waiting"),
             models.Index(fields=["peer", "-at"], name="v2message_recent"),
+            models.Index(
+                fields=["peer", "person_id", "-id"], condition=Q(content__isnull=False), name="v2message_content"
+            ),
         ]
 
     def __str__(self) -> str:
