@@ -17,6 +17,12 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import pytest
+from hypothesis import settings
+
+# The gate says the same of the same commit, on a slow machine too. HYPOTHESIS_PROFILE=explore looks at new examples.
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 # Playwright's sync API keeps an event loop running in the test's thread; the ORM there is used from that thread alone.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
