@@ -167,35 +167,6 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="RegisteredDocument",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("way", models.CharField(default="in", max_length=3)),
-                ("number", models.CharField(max_length=300)),
-                ("series", models.CharField(max_length=300)),
-                ("version", models.IntegerField(default=1)),
-                ("replaces", models.CharField(blank=True, max_length=300)),
-                ("status", models.CharField(default="current", max_length=10)),
-                ("family", models.CharField(max_length=20)),
-                ("kind", models.CharField(max_length=60)),
-                ("title", models.CharField(blank=True, max_length=200)),
-                ("reference", models.CharField(max_length=64, unique=True)),
-                ("key", models.BigIntegerField(unique=True)),
-                ("binary", models.CharField(max_length=64)),
-                ("made", models.JSONField(default=list)),
-                ("digest", models.BinaryField(max_length=32)),
-                ("size", models.IntegerField()),
-                ("confidential", models.BooleanField(default=False)),
-                ("written", models.DateTimeField(null=True)),
-                ("at", models.DateTimeField()),
-            ],
-        ),
-        migrations.CreateModel(
             name="TrafficHour",
             fields=[
                 (
@@ -317,16 +288,6 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.CASCADE, related_name="usage", to="exchange.partner"
             ),
         ),
-        migrations.AddField(
-            model_name="registereddocument",
-            name="institution",
-            field=models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="network.institution",
-            ),
-        ),
         migrations.AddIndex(
             model_name="traffichour",
             index=models.Index(fields=["hour"], name="traffichour_hour"),
@@ -443,53 +404,5 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="partnerusage",
             constraint=models.UniqueConstraint(fields=("partner", "day", "door"), name="partnerusage_once"),
-        ),
-        migrations.AddIndex(
-            model_name="registereddocument",
-            index=models.Index(fields=["institution", "-at", "-id"], name="document_institution"),
-        ),
-        migrations.AddIndex(
-            model_name="registereddocument",
-            index=models.Index(fields=["-at", "-id"], name="document_recent"),
-        ),
-        migrations.AddIndex(
-            model_name="registereddocument",
-            index=models.Index(
-                condition=models.Q(("replaces", ""), _negated=True),
-                fields=["institution", "replaces"],
-                name="document_replaces",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="registereddocument",
-            constraint=models.UniqueConstraint(
-                fields=("institution", "number", "version"), name="document_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="registereddocument",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("status", "current")),
-                fields=("institution", "series"),
-                name="document_one_current",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="registereddocument",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("status__in", ("current", "superseded"))), name="document_status"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="registereddocument",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("way__in", ("in", "out"))), name="document_way"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="registereddocument",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("version__gte", 0)), name="document_version"
-            ),
         ),
     ]
