@@ -77,26 +77,27 @@ def note(cur: Any, scope: Scope, action: str, results: list[Result], what: str =
 
     What was written is audited in the writer's transaction, what was seen in the journal.
     """
-    entries = _entries(scope, action, results, what)
+    made = entries(scope, action, results, what)
     if action in ("read", "search"):
-        journal.keep(entries)
+        journal.keep(made)
     else:
-        audit.write_many(entries, cursor=cur)
+        audit.write_many(made, cursor=cur)
 
 
 def note_all(cur: Any, scope: Scope, done: list[tuple[str, Result]]) -> None:
     """Audit everything (action, result) that a transaction did, as its last statements: what it wrote gets one link of the chain."""
     wrote: list[audit.Entry] = []
     for action in ("read", "create", "update", "delete"):
-        entries = _entries(scope, action, [result for name, result in done if name == action])
+        made = entries(scope, action, [result for name, result in done if name == action])
         if action == "read":
-            journal.keep(entries)
+            journal.keep(made)
         else:
-            wrote += entries
+            wrote += made
     audit.append(cur, wrote)
 
 
-def _entries(scope: Scope, action: str, results: list[Result], what: str = "") -> list[audit.Entry]:
+def entries(scope: Scope, action: str, results: list[Result], what: str = "") -> list[audit.Entry]:
+    """The events of what was done to somebody's data: one for each person."""
     people: dict[int | None, list[Result]] = {}
     for one in results:
         if one.person_id is not None or one.rtype not in definitions.OPEN_TYPES:
