@@ -52,16 +52,12 @@ def prepare(
         after = (join or (lambda old: overlay(old, said)))(before)
         resource = {**after, "id": held.patient_id}
         same = _bare(resource) == _bare(before)
-        write = (
-            None if same else Write("update", "Patient", held.patient_id, resource, trusted=True)
-        )
+        write = None if same else Write("update", "Patient", held.patient_id, resource, trusted=True)
         return Ready(held.patient_id, resource, write, before, held.person_id)
     resource = {**said, "id": str(uuid.uuid4())}
     if tables:
         _adopt(tables[0], resource["id"])
-    return Ready(
-        resource["id"], resource, Write("create", "Patient", resource["id"], resource, trusted=True)
-    )
+    return Ready(resource["id"], resource, Write("create", "Patient", resource["id"], resource, trusted=True))
 
 
 def _find(
@@ -76,7 +72,9 @@ def _find(
             if not one.patient_id:
                 tables += [one] if system not in SHARED else []
                 continue
-            body = bodies.get(one.patient_id) or identifiers.bodies_of(cur, [one.patient_id]).get(one.patient_id)
+            body = bodies.get(one.patient_id) or identifiers.bodies_of(cur, [one.patient_id]).get(
+                one.patient_id
+            )
             if body is not None and (system not in SHARED or name_of(body) == name_of(said)):
                 return (one, body), tables
     return None, tables
