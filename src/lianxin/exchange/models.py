@@ -24,6 +24,14 @@ from lianxin.exchange.partners.models import (
     PartnerUsage,
     TrafficHour,
 )
+from lianxin.exchange.settlement.models import (
+    SettlementBatch,
+    SettlementControl,
+    SettlementFile,
+    SettlementIssue,
+    SettlementLine,
+    SettlementProvider,
+)
 from lianxin.exchange.subscriptions.models import Subscription, SubscriptionEvent
 from lianxin.exchange.v2.models import Peer, V2Message
 
@@ -49,6 +57,12 @@ __all__ = [
     "PartnerUsage",
     "Peer",
     "RegisteredDocument",
+    "SettlementBatch",
+    "SettlementControl",
+    "SettlementFile",
+    "SettlementIssue",
+    "SettlementLine",
+    "SettlementProvider",
     "Subscription",
     "SubscriptionEvent",
     "TrafficHour",
