@@ -14,6 +14,7 @@ from lianxin.exchange.cda.kinds import plain, rows
 
 SYSTEM = "2.16.156.10011.2.2.1"
 """OID of WS/T 363 (卫生信息数据元目录)."""
+LOINC = "2.16.840.1.113883.6.1"
 DE = re.compile(r"DE\d{2,3}\.\d{1,2}\.\d{3}\.\d{2}(?:\.\d+)?")
 
 
@@ -32,7 +33,12 @@ class Element:
     @property
     def key(self) -> str:
         """The section as it is looked up."""
-        return self.section_code or plain(self.section)
+        return self.section_code or titled(self.section)
+
+
+def titled(name: str) -> str:
+    """The key of a section that has no code: its title, without what every title ends with."""
+    return plain(name).removesuffix("章节")
 
 
 ALIASES = {row["written"]: row["meant"] for row in rows("aliases.tsv")}
@@ -48,6 +54,7 @@ for _table in ("elements_500.tsv", "elements_483.tsv"):
 
 TITLES: dict[str, str] = {row["code"]: row["zh"] for row in rows("sections.tsv")}
 """Chinese titles of the sections known by a LOINC code."""
+_CODES = {plain(zh): code for code, zh in TITLES.items()}
 _NAMES: dict[str, set[str]] = defaultdict(set)
 _IN_KIND: dict[tuple[str, str], list[Element]] = defaultdict(list)
 _UNITS = re.compile(r"[(（][^()（）]*[)）]$")
@@ -58,10 +65,27 @@ def bare(name: str) -> str:
     return plain(_UNITS.sub("", name.strip()))
 
 
+_SECTIONS: dict[str, str] = {}
+"""Section names in use to their codes: the Chinese titles and LOINC's names."""
+
 for _elements in BY_KIND.values():
     for _one in _elements:
+        _SECTIONS.setdefault(titled(_one.section), _one.key)
         _NAMES[bare(_one.name)].add(_one.code)
         _IN_KIND[_one.kind, bare(_one.name)].append(_one)
+
+
+_SECTIONS.update(_CODES)
+
+
+def section_key(code: str, system: str, *names: str) -> str:
+    """What a section is known by: its LOINC code, else that of a section of this name, else the name, else the code."""
+    if code in TITLES or (code and system == LOINC):
+        return code
+    for name in names:
+        if name and (found := _SECTIONS.get(titled(name))):
+            return found
+    return next((titled(name) for name in names if name and titled(name)), "") or code
 
 
 def canonical(code: str) -> str:
@@ -79,7 +103,7 @@ def understand(kind: str, section: str, code: str, system: str, name: str) -> st
     """
     if code and (found := canonical(code)):
         return found
-    if not name or system in ("2.16.840.1.113883.6.1", "2.16.840.1.113883.6.96"):
+    if not name or system in (LOINC, "2.16.840.1.113883.6.96"):
         return ""
     wanted = bare(name)
     here = _IN_KIND.get((kind, wanted))
