@@ -13,6 +13,15 @@ from lianxin.exchange.bulk.models import (
 )
 from lianxin.exchange.cda.models import RegisteredDocument
 from lianxin.exchange.feeds.models import Arrival, Finding
+from lianxin.exchange.feeds.quality.models import (
+    ContentMark,
+    DataProblem,
+    QualityDay,
+    QualityMark,
+    Replay,
+    RuleSetting,
+    WeeklyReport,
+)
 from lianxin.exchange.ihe.models import Domain
 from lianxin.exchange.partners.models import (
     Export,
@@ -44,6 +53,8 @@ __all__ = [
     "BulkPerson",
     "BulkRefusal",
     "BulkUpload",
+    "ContentMark",
+    "DataProblem",
     "DeadLetter",
     "Domain",
     "Export",
@@ -56,7 +67,11 @@ __all__ = [
     "PartnerTest",
     "PartnerUsage",
     "Peer",
+    "QualityDay",
+    "QualityMark",
     "RegisteredDocument",
+    "Replay",
+    "RuleSetting",
     "SettlementBatch",
     "SettlementControl",
     "SettlementFile",
@@ -67,6 +82,7 @@ __all__ = [
     "SubscriptionEvent",
     "TrafficHour",
     "V2Message",
+    "WeeklyReport",
 ]
 
 

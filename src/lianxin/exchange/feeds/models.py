@@ -73,6 +73,7 @@ class Arrival(models.Model):
             models.Index(fields=["-at", "-id"], name="arrival_recent"),
             models.Index(fields=["peer", "-at"], condition=Q(peer__isnull=False), name="arrival_peer"),
             models.Index(fields=["state", "-at"], condition=~Q(state="taken"), name="arrival_not_taken"),
+            models.Index(fields=["done_at"], condition=Q(attempts__gt=1), name="arrival_tried_again"),
             GinIndex(fields=["resources"], name="arrival_resources"),
         ]
 
