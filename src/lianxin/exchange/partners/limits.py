@@ -19,8 +19,8 @@ from typing import Any
 import psycopg
 
 from lianxin.access import connections
-from lianxin.exchange.fhir import gate
 from lianxin.access.scope import Scope
+from lianxin.exchange.fhir import gate
 from lianxin.record.problems import Problem, refuse
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
@@ -91,9 +91,9 @@ def admit(sender: str, n: int = 1, now: float | None = None) -> Denied | None:
 def _ask(bucket: _Bucket, n: int, moment: float) -> Denied | None:
     if not bucket.open:
         return Denied(CLOSED, 3600, CLOSED_TEXT.format(name=bucket.name))
-    if bucket.per_day is not None:
-        if bucket.today + sum(one[0] for one in bucket.mine.values()) + n > bucket.per_day:
-            return Denied(QUOTA, _till_midnight(), QUOTA_TEXT.format(n=bucket.per_day))
+    today = bucket.today + sum(one[0] for one in bucket.mine.values())
+    if bucket.per_day is not None and today + n > bucket.per_day:
+        return Denied(QUOTA, _till_midnight(), QUOTA_TEXT.format(n=bucket.per_day))
     if bucket.per_minute is None:
         return None
     most, rate = float(bucket.per_minute), bucket.per_minute / 60.0

@@ -1,8 +1,10 @@
-"""Telling other systems of changes of identity by HL7 v2: stored before it is sent, in order for each receiver, until it is taken.
+"""Telling other systems by HL7 v2: stored before it is sent, in order for each receiver, until it is taken.
 
-Changes are read from the index's log (LinkEvent) up to the number that every transaction has decided, so that a late commit is
-not passed by.  A receiver is told of people its own institution has registered: of their numbers as it may see them (A31), of
-two person numbers that became one (A40), of two that are linked (A24) or no longer (A37).  No demographics are sent.
+What is told is composed by ``outbound_identity`` (changes of identity) and ``outbound_changes`` (changes of the record), each up to the
+number that every transaction has decided, so that a late commit is not passed by.  Here it is sent: one sender for each receiver,
+oldest first.  What a receiver refuses is kept for people and the next goes on; what it cannot take just now is asked again later,
+and only messages about the same person wait for it.  Killed at any moment, a sender loses nothing: what was not written down as
+answered goes again, with the same control id.
 """
 
 from __future__ import annotations
@@ -15,201 +17,57 @@ import ssl
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import psycopg
-from django.db import Error, close_old_connections, connection, transaction
+from django.db import Error, close_old_connections, connection
+from django.db.models import F, Q
 
-from lianxin.access import audit, seal
-from lianxin.access.scope import Scope
+from lianxin.access import seal
 from lianxin.duty import periodic
-from lianxin.exchange.ihe import domains, identifiers, pixm
-from lianxin.exchange.ihe.identifiers import NUMBER_SYSTEM, Held
-from lianxin.exchange.v2 import answers, charset, framing, message, peers
+from lianxin.exchange.v2 import errors, framing, message, outbound_changes
 from lianxin.exchange.v2.errors import Refused
+from lianxin.exchange.v2.message import Message
 from lianxin.exchange.v2.models import HELD, REFUSED, SENT, WAITING, Peer, V2Message
-from lianxin.exchange.v2.query import NO_NAME
-from lianxin.exchange.v2.writing import instant, segment
-from lianxin.exchange.v2.writing import message as written
-from lianxin.index.models import LinkEvent, Person, SourceRecord
-from lianxin.record import feed, rows
+from lianxin.exchange.v2.outbound_changes import begin_record
+from lianxin.exchange.v2.outbound_identity import KINDS, SEQUENCE, begin_now, changes, compose
+from lianxin.record import feed
 from lianxin.standards import clock
 
 log = logging.getLogger(__name__)
 
-KINDS = ("A24", "A31", "A40")
-"""What a receiver may want to hear; whoever wants A24 hears A37 too."""
-TOLD = ("created", "linked", "merged", "unmerged", "moved", "split")
-SLICE = 200  # events composed in one transaction
-TURNS = 50  # messages for one receiver by one connection
+TURNS = 50  # messages for one receiver by one connection, written down together
 AT_ONCE = 16  # receivers that are sent to at the same time; those that failed least come first
 POLL, SOON, IDLE = 1.0, 0.05, 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 600.0
 TIMEOUT = 15.0
 MOST_ANSWER = 1024 * 1024
+MOST_TRIES = 6  # of a message that its receiver cannot take just now
+TEMPORARY = frozenset({errors.LOCKED, errors.INTERNAL})
+"""Codes of HL7 table 0357 that say: not now (206 locked, 207 an error of the receiver's)."""
 _SPACE = 0x76327870
-SEQUENCE = "index_linkevent_id_seq"
-_WHY = "receivers are told of changes of identity"
 
-
-@dataclass(frozen=True)
-class _Change:
-    """What a receiver is to hear: the kind of message, about whom, and the person that was given up or joined."""
-
-    kind: str
-    person_id: int
-    other_id: int | None = None
-
-
-def changes(event: LinkEvent) -> list[_Change]:
-    """What an event of the index means to those outside."""
-    before, after = event.before or {}, event.after or {}
-    if event.kind == "merged":
-        gone = before["gone"]
-        return [
-            _Change("A40", event.person_id, gone),
-            _Change("A24", event.person_id, gone),
-            _Change("A31", event.person_id),
-        ]
-    if event.kind == "unmerged":
-        back = after["person"]
-        return [_Change("A37", event.person_id, back), _Change("A31", event.person_id), _Change("A31", back)]
-    if event.kind in ("moved", "split"):
-        people = dict.fromkeys(p for p in (before.get("person"), event.person_id, after.get("person")) if p)
-        return [_Change("A31", p) for p in people]
-    return [_Change("A31", event.person_id)] if event.kind in TOLD else []
-
-
-def wanted(peer: Peer, kind: str) -> bool:
-    """Whether a receiver hears of this kind."""
-    return kind in peer.wants or (kind == "A37" and "A24" in peer.wants)
-
-
-def compose(watch: feed.Watch) -> int:
-    """Write down what is to be told, for every receiver; returns how many events were looked at."""
-    with connection.cursor() as own:
-        upto = watch.look(own)
-    seen = 0
-    for pk in (
-        Peer.objects.filter(active=True, told_event__lt=upto).exclude(host="").values_list("pk", flat=True)
-    ):
-        seen += _compose_for(pk, upto)
-    return seen
-
-
-def _compose_for(pk: int, upto: int) -> int:
-    with transaction.atomic(), connection.cursor() as own:
-        peer = (
-            Peer.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("client")
-            .filter(pk=pk)
-            .first()
-        )
-        if peer is None:
-            return 0
-        events = list(LinkEvent.objects.filter(pk__gt=peer.told_event, pk__lte=upto).order_by("pk")[:SLICE])
-        cur = rows.server_cursor(own)
-        try:
-            scope = peers.scope_of(cur, peer)
-        except Refused:  # its client was switched off: what happens meanwhile is told when it is on again
-            return 0
-        told = [(event, change) for event in events for change in changes(event) if wanted(peer, change.kind)]
-        mine = _registered(scope, {p for _, c in told for p in (c.person_id, c.other_id) if p})
-        for event, change in told:
-            if change.person_id in mine or change.other_id in mine:
-                _write_down(cur, peer, scope, event, change)
-        Peer.objects.filter(pk=pk).update(told_event=events[-1].pk if len(events) == SLICE else upto)
-        return len(events)
-
-
-def _registered(scope: Scope, person_ids: set[int]) -> set[int]:
-    """Those people (or whoever they were merged into) that the receiver's institution has registered."""
-    living = {p: _living(p) for p in person_ids}
-    held = set(
-        SourceRecord.objects.unscoped(_WHY)
-        .filter(person_id__in=set(living.values()), institution_id__in=scope.institution_ids)
-        .values_list("person_id", flat=True)
-    )
-    return {p for p, alive in living.items() if alive in held}
-
-
-def _living(person_id: int) -> int:
-    with connection.cursor() as cur:
-        cur.execute(
-            "WITH RECURSIVE up AS (SELECT id, merged_into_id FROM index_person WHERE id = %s UNION ALL"
-            " SELECT p.id, p.merged_into_id FROM up JOIN index_person p ON p.id = up.merged_into_id)"
-            " SELECT id FROM up WHERE merged_into_id IS NULL",
-            [person_id],
-        )
-        row = cur.fetchone()
-    return row[0] if row else person_id
-
-
-def _write_down(cur: Any, peer: Peer, scope: Scope, event: LinkEvent, change: _Change) -> None:
-    """Keep one message for a receiver; what there is nothing to say about any more is left out."""
-    segments = _segments(cur, scope, change)
-    if not segments:
-        return
-    own_id = answers.control_id()
-    structure = {"A31": "ADT_A05", "A40": "ADT_A39", "A24": "ADT_A24", "A37": "ADT_A37"}[change.kind]
-    kind = ("ADT", change.kind) if answers.old(peer.version) else ("ADT", change.kind, structure)
-    head = segment(
-        "MSH", answers.APPLICATION, answers.FACILITY, peer.application, peer.facility, instant(clock.now()), "", kind, own_id, "P",
-        peer.version, "", "", "", "", "", charset.name_of(peer.codec or "utf-8"),
-    )  # fmt: skip
-    body = written([head, segment("EVN", change.kind, instant(event.at)), *segments], peer.codec or "utf-8")
-    V2Message.objects.get_or_create(
-        peer=peer, event_id=event.pk, kind=f"ADT^{change.kind}", person_id=change.person_id,
-        defaults={
-            "control_id": own_id, "body": seal.seal_bytes(body), "state": WAITING,
-            "at": clock.now(),
-        },
-    )  # fmt: skip
-    audit.write_many(
-        [
-            audit.entry(
-                scope,
-                "export",
-                person_id=change.person_id,
-                what=f"HL7 v2 ADT^{change.kind}",
-                detail={"event": event.pk},
-            )
-        ],
-        cursor=cur,
-    )
-
-
-def _segments(cur: Any, scope: Scope, change: _Change) -> list[str]:
-    living = _living(change.person_id)
-    numbers = _cx(pixm.visible_to(cur, scope, identifiers.of_person(cur, living), set()))
-    if not numbers:
-        return []
-    one = segment("PID", "", "", numbers, "", NO_NAME)
-    if change.kind == "A31":
-        return [one, segment("PV1", "", "N")]
-    assert change.other_id is not None
-    other = Person.objects.unscoped(_WHY).get(pk=change.other_id)
-    number = _cx([Held(NUMBER_SYSTEM, other.number, other.pk, 0)])
-    if change.kind == "A40":
-        return [one, segment("MRG", number)]
-    if change.kind == "A37" and other.status == "active":
-        number = _cx(pixm.visible_to(cur, scope, identifiers.of_person(cur, other.pk), set())) or number
-    return [one, segment("PID", "", "", number, "", NO_NAME)]
-
-
-def _cx(held: list[Held]) -> list[tuple[Any, ...]]:
-    return [(h.value, "", "", domains.authority_of(h.system, h.institution_id), "PI") for h in held]
-
-
-# ------------------------------------------------------------------------------------------------------------- sending
+__all__ = [
+    "KINDS",
+    "SEQUENCE",
+    "Senders",
+    "begin_now",
+    "begin_record",
+    "changes",
+    "compose",
+    "hold",
+    "replay",
+    "run",
+    "step",
+]
 
 
 def due() -> list[int]:
     """Receivers that have something to hear and may be tried now."""
     now = clock.now()
-    waiting = V2Message.objects.filter(state=WAITING).values("peer_id").distinct()
-    peers_due = Peer.objects.filter(pk__in=waiting, active=True, paused=False).exclude(host="")
+    waiting = V2Message.objects.filter(state=WAITING).values("peer_id")
+    waiting = waiting.filter(Q(again_at__isnull=True) | Q(again_at__lte=now))
+    peers_due = Peer.objects.filter(pk__in=waiting.distinct(), active=True, paused=False).exclude(host="")
     return [p.pk for p in peers_due.order_by("failures", "pk") if p.not_before is None or p.not_before <= now]
 
 
@@ -225,69 +83,148 @@ def send_waiting(pk: int, stop: threading.Event | None = None) -> int:
             cur.execute("SELECT pg_advisory_unlock(%s, %s)", [_SPACE, pk])
 
 
+@dataclass
+class _Line:
+    """A connection to a receiver: what was sent on it, and answers that came late."""
+
+    wire: socket.socket
+    enhanced: bool
+    frames: framing.Frames = field(default_factory=lambda: framing.Frames(MOST_ANSWER))
+    sent: dict[str, int] = field(default_factory=dict)  # control id -> message
+    got: list[bytes] = field(default_factory=list)
+    answers: list[_Answer] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a receiver said about one message: its code, why not, whether it may take it later, and the bytes."""
+
+    pk: int
+    code: str
+    reason: str
+    later: bool
+    raw: bytes
+
+
 def _send(pk: int, stop: threading.Event | None) -> int:
+    """One connection: a number of messages, then what became of them in one statement."""
     peer = Peer.objects.get(pk=pk)
-    answered = 0
+    waiting = _next(pk)
+    if not waiting:
+        return 0
+    line: _Line | None = None
+    failure: Exception | None = None
+    held: set[int] = set()  # people whose earlier message the receiver could not take just now
     try:
         with closing(_connect(peer)) as wire:
-            for _ in range(TURNS):
-                one = V2Message.objects.filter(peer_id=pk, state=WAITING).order_by("pk").first()
-                if one is None or (stop is not None and stop.is_set()):
+            line = _Line(wire, peer.enhanced)
+            for one in waiting:
+                if stop is not None and stop.is_set():
                     break
-                V2Message.objects.filter(pk=one.pk).update(attempts=one.attempts + 1)
-                answer = _exchange(wire, seal.unseal_bytes(bytes(one.body)))
-                _answered(one, answer)
-                answered += 1
-    except (OSError, Refused) as failure:
+                if one.person_id is not None and one.person_id in held:
+                    continue
+                V2Message.objects.filter(pk=one.pk).update(attempts=F("attempts") + 1)
+                answer = _exchange(line, one)
+                line.answers.append(answer)
+                if answer.later and one.attempts + 1 < MOST_TRIES and one.person_id is not None:
+                    held.add(one.person_id)
+    except (OSError, Refused) as caught:
+        failure = caught
+    answered = len(line.answers) if line is not None else 0
+    if line is not None:
+        _written_down(line.answers, {one.pk: one.attempts + 1 for one in waiting})
+    if failure is not None:
         _failed(peer, failure)
-        return answered
+        return 0
     Peer.objects.filter(pk=pk).update(failures=0, not_before=None, last_error="", heard_at=clock.now())
     return answered
 
 
+def _next(pk: int) -> list[V2Message]:
+    """The oldest that wait, without those of people of whom an earlier one waits for its next attempt."""
+    now = clock.now()
+    waiting = V2Message.objects.filter(peer_id=pk, state=WAITING)
+    resting = waiting.filter(again_at__gt=now)
+    people = resting.filter(person_id__isnull=False).values("person_id")
+    return list(
+        waiting.exclude(pk__in=resting.values("pk")).exclude(person_id__in=people).order_by("pk")[:TURNS]
+    )
+
+
 def _connect(peer: Peer) -> socket.socket:
     wire = socket.create_connection((peer.host, peer.port), timeout=TIMEOUT)
+    wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if not peer.tls:
         return wire
     return ssl.create_default_context().wrap_socket(wire, server_hostname=peer.host)
 
 
-def _exchange(wire: socket.socket, body: bytes) -> bytes:
-    """Send one message and wait for its answer."""
+def _exchange(line: _Line, one: V2Message) -> _Answer:
+    """Send one message and wait for its answer; in enhanced mode CA is followed by what the application says."""
     until = time.monotonic() + TIMEOUT
-    wire.settimeout(TIMEOUT)
-    wire.sendall(framing.wrap(body))
-    frames = framing.Frames(MOST_ANSWER)
+    line.wire.settimeout(TIMEOUT)
+    line.sent[one.control_id] = one.pk
+    line.wire.sendall(framing.wrap(seal.unseal_bytes(bytes(one.body))))
+    accepted: _Answer | None = None
     while True:
-        wire.settimeout(max(0.01, until - time.monotonic()))  # for the whole answer, however it trickles
-        data = wire.recv(65536)
+        try:
+            answer = _heard(line, until)
+        except TimeoutError:
+            if accepted is None:
+                raise
+            return accepted  # it has taken responsibility for the message, whatever its application will say
+        if answer.pk != one.pk:  # the application's word on an earlier one, after its CA
+            line.answers.append(answer)
+            continue
+        if answer.code == "CA" and line.enhanced:
+            accepted = answer
+            continue
+        return answer
+
+
+def _heard(line: _Line, until: float) -> _Answer:
+    """The next answer on a line; ConnectionError when it is to nothing that was sent on it."""
+    while not line.got:
+        line.wire.settimeout(max(0.01, until - time.monotonic()))  # for the whole answer, however it trickles
+        data = line.wire.recv(65536)
         if not data:
             raise ConnectionError("the receiver closed the connection without an answer")
-        if got := frames.feed(data):
-            return got[0].data
+        line.got += [frame.data for frame in line.frames.feed(data)]
+    raw = line.got.pop(0)
+    asked = message.parse(raw)
+    pk = line.sent.get(asked.text("MSA", 2))
+    if pk is None:
+        raise ConnectionError("the answer is to no message that was sent")
+    code = asked.text("MSA", 1)
+    return _Answer(pk, code, "" if code in ("AA", "CA") else _reason(asked), _later(asked), raw)
 
 
-def _answered(one: V2Message, answer: bytes) -> None:
-    """What the receiver said: accepted, or refused (kept for people; the next ones go on)."""
-    asked = message.parse(answer)
-    code, about = asked.text("MSA", 1), asked.text("MSA", 2)
-    if about != one.control_id:
-        raise ConnectionError("the answer is not to this message")
-    good = code in ("AA", "CA")
-    reason = (
-        ""
-        if good
-        else " ".join(
-            x for x in (code, asked.text("MSA", 3), asked.text("ERR", 7), asked.text("ERR", 8)) if x
-        )[:2000]
-    )
-    V2Message.objects.filter(pk=one.pk, state=WAITING).update(
-        state=SENT if good else REFUSED,
-        code=code[:2],
-        error=reason,
-        answer=seal.seal_bytes(answer),
-        done_at=clock.now(),
-    )
+def _reason(asked: Message) -> str:
+    parts = (asked.text("MSA", 1), asked.text("MSA", 3), asked.text("ERR", 7), asked.text("ERR", 8))
+    return " ".join(x for x in parts if x)[:2000]
+
+
+def _later(asked: Message) -> bool:
+    """Whether a refusal says: not now (ERR-3, before 2.5 ERR-1.4; MSA-6 of the oldest)."""
+    if asked.text("MSA", 1) in ("AA", "CA"):
+        return False
+    return bool({asked.text("ERR", 3), asked.text("ERR", 1, 4), asked.text("MSA", 6)} & TEMPORARY)
+
+
+def _written_down(given: list[_Answer], tries: dict[int, int]) -> None:
+    """What the receiver said: accepted, refused (kept for people; the next ones go on), or asked again later."""
+    now = clock.now()
+    for answer in given:
+        good = answer.code in ("AA", "CA")
+        tried = tries.get(answer.pk, MOST_TRIES)
+        rows = V2Message.objects.filter(pk=answer.pk, state__in=(WAITING, SENT))
+        if not good and answer.later and tried < MOST_TRIES:
+            rows.update(again_at=now + back_off(tried), error=answer.reason, code=answer.code[:2])
+            continue
+        rows.update(
+            state=SENT if good else REFUSED, code=answer.code[:2], error=answer.reason, again_at=None,
+            answer=seal.seal_bytes(answer.raw), done_at=now,
+        )  # fmt: skip
 
 
 def back_off(failures: int) -> dt.timedelta:
@@ -309,7 +246,7 @@ def _failed(peer: Peer, failure: Exception) -> None:
 
 def replay(pk: int) -> None:
     """Send one message again, whatever became of it; it goes before those that came after it."""
-    V2Message.objects.filter(pk=pk).update(state=WAITING, error="", code="", done_at=None)
+    V2Message.objects.filter(pk=pk).update(state=WAITING, error="", code="", done_at=None, again_at=None)
     peer_id = V2Message.objects.values_list("peer_id", flat=True).get(pk=pk)
     Peer.objects.filter(pk=peer_id).update(not_before=None)
 
@@ -351,24 +288,26 @@ class Senders:
             connection.close()
 
 
-def step(watch: feed.Watch, senders: Senders) -> float:
-    """Compose what there is and have it sent; returns the seconds one may wait."""
+def step(watch: feed.Watch, senders: Senders, record: feed.Watch | None = None) -> float:
+    """Compose what there is and have it sent; returns the seconds one may wait. ``watch`` follows the index, ``record`` the record."""
     if not Peer.objects.filter(active=True).exclude(host="").exists():
         return IDLE
-    composed = compose(watch)
+    record = record or feed.Watch()
+    composed = compose(watch) + outbound_changes.compose(record)
     for pk in due():
         senders.start(pk)
-    return SOON if composed or watch.waiting else POLL
+    return SOON if composed or watch.waiting or record.waiting else POLL
 
 
 def run(stop: threading.Event) -> None:
     """Work until ``stop`` is set; failures of the database are waited out."""
-    watch, senders, pause, failed = feed.Watch(sequence=SEQUENCE), Senders(stop), SOON, 0
+    watch, record, senders = feed.Watch(sequence=SEQUENCE), feed.Watch(), Senders(stop)
+    pause, failed = SOON, 0
     try:
         while not stop.wait(pause):
             try:
                 close_old_connections()
-                pause, failed = step(watch, senders), 0
+                pause, failed = step(watch, senders, record), 0
             except (Error, psycopg.Error):
                 failed += 1
                 pause = min(LONGEST_PAUSE / 20, 2.0**failed)
@@ -376,12 +315,6 @@ def run(stop: threading.Event) -> None:
                 connection.close()
     finally:
         connection.close()
-
-
-def begin_now() -> int:
-    """The event a new receiver begins after: it is not told of the past."""
-    with connection.cursor() as cur:
-        return feed.last_number(cur, SEQUENCE)
 
 
 def register() -> None:

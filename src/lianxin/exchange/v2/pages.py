@@ -24,7 +24,7 @@ from lianxin.access.models import Client
 from lianxin.access.web import page
 from lianxin.exchange.feeds import errors
 from lianxin.exchange.ihe import pixm
-from lianxin.exchange.v2 import charset, kinds, outbound
+from lianxin.exchange.v2 import charset, kinds, outbound, outbound_changes, outbound_frame
 from lianxin.exchange.v2.models import HELD, REFUSED, SENT, WAITING, Peer, V2Message
 from lianxin.network.roles import SYSTEM_ADMIN
 from lianxin.standards import clock
@@ -41,6 +41,12 @@ WANTED = {
     "A31": T("标识变化（A31）", "Changed identifiers (A31)"),
     "A40": T("主索引号合并（A40）", "Merged person numbers (A40)"),
     "A24": T("关联与取消关联（A24/A37）", "Linked and unlinked (A24, A37)"),
+    "A04": T("患者资料：首次 A04，之后 A08", "People's data: A04 first, A08 after"),
+    "A08": T("患者资料：一律 A08", "People's data: always A08"),
+    "A31P": T("患者资料：一律 A31", "People's data: always A31"),
+    "ORU": T("他院报告（ORU^R01）", "Reports of others (ORU^R01)"),
+    "REF": T("转诊进展（REF/RRI I12–I15）", "Steps of referrals (REF, RRI I12–I15)"),
+    "SIU": T("预约变化（SIU S12–S15、S26）", "Bookings (SIU S12–S15, S26)"),
 }
 VERSIONS = ("2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8")
 
@@ -68,7 +74,7 @@ class PeerForm(forms.ModelForm):
         model = Peer
         fields = (
             "name", "application", "facility", "client", "default_system", "addresses", "fingerprint", "codec", "reuses_ids", "active",
-            "host", "port", "tls", "version", "wants",
+            "host", "port", "tls", "version", "enhanced", "wants",
         )  # fmt: skip
         labels: ClassVar[dict[str, Text]] = {
             "name": T("名称", "Name"),
@@ -84,6 +90,7 @@ class PeerForm(forms.ModelForm):
             "port": T("接收端口", "Port"),
             "tls": T("用 TLS 发送", "Send by TLS"),
             "version": T("发送的版本", "Version to send"),
+            "enhanced": T("两步应答（先 CA，后 AA）", "Answers twice (CA, then AA)"),
         }
         help_texts: ClassVar[dict[str, Text]] = {
             "client": T(
@@ -148,6 +155,15 @@ class PeerForm(forms.ModelForm):
             raise forms.ValidationError(T("不认识的字符集。", "An unknown character set."))
         return codec
 
+    def clean_wants(self) -> list[str]:
+        """One way to tell people's data at most."""
+        given: list[str] = self.cleaned_data["wants"]
+        if len(set(given) & set(outbound_changes.PATIENT_EVENTS)) > 1:
+            raise forms.ValidationError(
+                T("患者资料的通知方式只选一种。", "Choose one way in which people's data are told.")
+            )
+        return given
+
     def clean_version(self) -> str:
         """One of the versions that are written."""
         given: str = self.cleaned_data["version"]
@@ -171,11 +187,14 @@ def peers(request: HttpRequest) -> HttpResponse:
 def edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     """Enter a system, or change its settings."""
     one = get_object_or_404(Peer, pk=pk) if pk else Peer(created_at=clock.now())
+    before = list(one.wants)
     form = PeerForm(request.POST or None, instance=one)
     if request.method == "POST" and form.is_valid():
         saved = form.save(commit=False)
         if not pk:
             saved.told_event = outbound.begin_now()
+        if not (pk and outbound_changes.follows(before)):
+            saved.told_rid = outbound.begin_record()
         try:
             with transaction.atomic():
                 saved.save()
@@ -213,7 +232,13 @@ def one(request: HttpRequest, pk: int) -> HttpResponse:
         request.GET.get("page")
     )
     shown = [(line, STATES[line.state], *errors.read(line.error)) for line in lines]
-    context = {"row": row, "lines": lines, "shown": shown, "asked": asked, "states": STATES.items()}
+    unread = outbound.begin_record() - row.told_rid if outbound_changes.follows(row.wants) else 0
+    context = {
+        "row": row, "lines": lines, "shown": shown, "asked": asked, "states": STATES.items(),
+        "hears": [WANTED[w] for w in WANTED if w in row.wants], "full": outbound_frame.full(pk),
+        "waiting": V2Message.objects.filter(peer=row, state=WAITING).count(),
+        "behind": T("档案变更还有 {n} 号未读", "{n} numbers of the record are unread").format(n=unread) if unread > 0 else None,
+    }  # fmt: skip
     return render(request, "v2/one.html", context)
 
 
