@@ -42,6 +42,7 @@ from lianxin.exchange.settlement.models import (
     SettlementProvider,
 )
 from lianxin.exchange.subscriptions.models import Subscription, SubscriptionEvent
+from lianxin.exchange.tables.models import TableChunk, TableMapping, TableRefusal, TableRun, TableSource
 from lianxin.exchange.v2.models import Peer, V2Message
 
 __all__ = [
@@ -80,6 +81,11 @@ __all__ = [
     "SettlementProvider",
     "Subscription",
     "SubscriptionEvent",
+    "TableChunk",
+    "TableMapping",
+    "TableRefusal",
+    "TableRun",
+    "TableSource",
     "TrafficHour",
     "V2Message",
     "WeeklyReport",

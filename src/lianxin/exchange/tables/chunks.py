@@ -1,0 +1,528 @@
+"""Some rows in one transaction: whose they are, what they become, the gate, the record, what came and what was refused.
+
+A row is known by its source, its key and what it says: the ids of its resources follow from source and key, so that the same row again
+finds them; what says the same is left alone, what says something else is the next version.  A row that cannot be taken is kept as an
+arrival of its own, which can be mended and tried again; the others are one arrival (docs/decisions/0030-tables.md).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any
+
+import psycopg
+from django.db import DataError, transaction
+
+from lianxin.access import audit, seal
+from lianxin.access.errors import AccessError
+from lianxin.access.scope import Scope
+from lianxin.exchange.feeds import errors, keeping, quality
+from lianxin.exchange.feeds.errors import Reason
+from lianxin.exchange.feeds.inbox import QUARANTINE_TOLD, Draft, Piece, Verdict
+from lianxin.exchange.feeds.models import QUARANTINE, QUARANTINED, REFUSE, REFUSED, TAKEN
+from lianxin.exchange.feeds.quality import Found
+from lianxin.exchange.fhir import gate
+from lianxin.exchange.ihe import domains
+from lianxin.exchange.tables import building
+from lianxin.exchange.tables.building import Builder
+from lianxin.exchange.tables.convert import Converted, Converter, Values
+from lianxin.exchange.tables.models import TableMapping, TableSource
+from lianxin.exchange.tables.people import People
+from lianxin.exchange.tables.reading import Row
+from lianxin.exchange.tables.targets import Build, target
+from lianxin.record import store, validate
+from lianxin.record.keys import ref_key
+from lianxin.record.problems import Problem
+from lianxin.record.store import Result, Write
+from lianxin.standards.text import T, Text
+
+DOOR = "table"
+OTHERS = T(
+    "该编号的记录已登记在另一患者名下，请核对。",
+    "What bears this number stands in another patient's record; check it.",
+)
+NO_KEY = T("缺少识别该行的编号。", "The number that tells this row from others is missing.")
+
+
+@dataclass
+class Item:
+    """One resource of a row (or of a group of rows)."""
+
+    at: int
+    build: Build
+    id: str
+    key: int
+    resource: dict[str, Any]
+    values: Values
+    raw: bytes = b""
+    write: Write | None = None
+
+
+@dataclass
+class Figures:
+    """What became of rows."""
+
+    rows: int = 0
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    refused: int = 0
+    held: int = 0
+    resources: int = 0
+
+
+@dataclass
+class Refused:
+    """A row that was not taken: where, why, and how the gate called it."""
+
+    row: Row
+    cells: list[tuple[str, Text]]
+    values: Values
+    found: list[Found] = field(default_factory=list)
+    held: bool = False
+
+    @property
+    def reason(self) -> Reason:
+        """As the inbox keeps it."""
+        if self.held:
+            return Reason("quarantine", QUARANTINE_TOLD)
+        column, text = self.cells[0]
+        if len(self.cells) > 1:
+            rest = [f"{c} {t.zh}" for c, t in self.cells[1:6]], [f"{c}: {t.en}" for c, t in self.cells[1:6]]
+            text = T("；".join([text.zh.rstrip("。"), *rest[0]]), " ".join([text.en, *rest[1]]))
+        return Reason("value", text, column)
+
+
+@dataclass
+class Taken:
+    """What a chunk did: figures, the rows refused (with their arrivals once kept), what is certain only after the commit."""
+
+    figures: Figures
+    refused: list[Refused]
+    arrivals: list[int | None]
+    results: list[Result]
+    people: Any = None
+
+
+class Taker:
+    """Takes rows of one source with one version of its mapping. Keep one per run: it remembers people and checked shapes."""
+
+    def __init__(
+        self, source: TableSource, mapping: TableMapping, names: Sequence[str], scope: Scope
+    ) -> None:
+        self.source, self.mapping, self.scope = source, mapping, scope
+        self.target = target(source.target)
+        self.names = list(names)
+        self.converter = Converter(self.target, mapping.rules, names)
+        self.builder = Builder(self.target, source.institution.code)
+        system = source.system or domains.own_system(source.institution_id)
+        self.people = People(source.institution_id, system, full=self.target.person == "full")
+        self.organization = f"Organization/{source.institution.code}"
+        self._key = seal.key("table-rows")
+        self._sound: set[tuple[Any, ...]] = set()
+        self.label = f"{source.target}@{mapping.version}"
+
+    # ---------------------------------------------------------------------------------------------------------------- asking
+
+    def check(self, cur: Any, rows: Sequence[Row]) -> tuple[Figures, list[Refused], list[Converted]]:
+        """What would become of rows: nothing is locked or written."""
+        converted = [self.converter.convert(row) for row in rows]
+        found = self.people.resolve(cur, converted, dry=True)
+        self.people.commit(replace(found, learned={n: k for n, k in found.learned.items() if k.patient_id}))
+        items = self._items(converted)
+        self._sound_shapes(items, converted)
+        figures = Figures(rows=len(rows), resources=len(items))
+        refused = _refused(converted)
+        figures.refused = len(refused)
+        figures.new = figures.rows - figures.refused
+        return figures, refused, converted
+
+    def built(self, one: Converted) -> list[dict[str, Any]]:
+        """The resources of a converted row, as they would be stored (for the preview)."""
+        if self.target.person == "full":
+            from lianxin.exchange.tables.people import patient_of
+
+            return [patient_of(one.values, self.people.system)]
+        mine = self._items([one])
+        made = [i.resource for i in mine]
+        for build, node in self.builder.grouped:
+            ids = self._ids(one.values, build.group)
+            resource = node(one.values)
+            for member, name in build.collect.items():
+                resource[member] = [
+                    {"reference": f"{i.build.type}/{i.id}"} for i in mine if i.build.name == name
+                ]
+            made.append({**resource, "id": ids})
+        return made
+
+    def control_id(self, values: Values, row: Row) -> str:
+        """The key values by which a row is known to its sender (identity numbers as a digest)."""
+        for names in self.target.key:
+            if all(n in values for n in names):
+                shown = [
+                    seal.blind(values[n], "table-id").hex()[:16] if n == "id_no" else str(values[n])
+                    for n in names
+                ]
+                return " ".join(shown)[:199]
+        return f"row {blake2b(repr(row.cells).encode() + row.raw, digest_size=12, key=self._key).hexdigest()}"
+
+    # ---------------------------------------------------------------------------------------------------------------- taking
+
+    def take(self, cur: Any, rows: Sequence[Row], name: str) -> Taken:
+        """Take rows in the caller's transaction; ``name`` is the control id of what they are kept as."""
+        converted = [self.converter.convert(row) for row in rows]
+        people = self.people.resolve(cur, converted)
+        items = self._items(converted)
+        self._sound_shapes(items, converted)
+        items = [i for i in items if not converted[i.at].wrong]
+        held: dict[int, list[Found]] = {}
+        while True:
+            items, statuses = self._against_record(cur, items, converted)
+            items += self._groups(cur, items, converted, statuses)
+            writes = [*people.writes, *(i.write for i in items if i.write is not None)]
+            piece = self._piece(rows, converted, name)
+            found = quality.check(piece, Draft(writes=writes, mapping=self.label), cur)
+            bad = self._gate(cur, found, items, converted, held)
+            if not bad:
+                break
+            items = [i for i in items if i.at not in bad and not i.build.group]
+            found = []
+        results = self._store(cur, people.writes, items, converted)
+        return self._keep(cur, rows, converted, items, results, statuses, piece, found, held, people)
+
+    def _items(self, converted: Sequence[Converted]) -> list[Item]:
+        """The resources of every good row that are made of it alone; a key that comes twice counts as its last row says."""
+        made: dict[int, Item] = {}
+        single = self.builder.single
+        for at, one in enumerate(converted):
+            if one.wrong:
+                continue
+            values = one.values
+            values["organization"] = self.organization
+            ids = self._ids(values)
+            if not ids:
+                one.wrong.append(("", NO_KEY))
+                continue
+            wanted = [(b, node) for b, node in single if not b.when or any(n in values for n in b.when)]
+            for build, _ in wanted:
+                values[f"ref.{build.name}"] = f"{build.type}/{ids}{build.name}"[: 64 + len(build.type) + 1]
+            for build, node in wanted:
+                whole = values[f"ref.{build.name}"]
+                resource = node(values)
+                rid = whole[len(build.type) + 1 :]
+                key = ref_key(whole)
+                earlier = made.get(key)
+                if earlier is not None and earlier.values.get("patient") != values.get("patient"):
+                    one.wrong.append(("", OTHERS))
+                    break
+                made[key] = Item(at, build, rid, key, resource, values)
+        return [i for i in made.values() if not converted[i.at].wrong]
+
+    def _ids(self, values: Values, names: Sequence[str] = ()) -> str:
+        """What ids of a row's resources begin with: a keyed digest of source and key ("" when there is no key)."""
+        for place, alternative in enumerate([tuple(names)] if names else self.target.key):
+            try:
+                said = "\0".join([values[n] for n in alternative])
+            except KeyError:
+                continue
+            text = f"{self.source.pk}\0{'g' if names else place}\0{said}"
+            return blake2b(text.encode(), digest_size=16, key=self._key).hexdigest() + "-"
+        return ""
+
+    def _sound_shapes(self, items: Iterable[Item], converted: Sequence[Converted]) -> None:
+        """Validate in full the first resource of every shape (which values a row has); the others differ in typed values only."""
+        for item in items:
+            shape = (item.build.name, *item.values)
+            if shape in self._sound:
+                continue
+            try:
+                validate.read(building.text_of({**item.resource, "id": item.id}))
+                self._sound.add(shape)
+            except Problem as problem:
+                issue = problem.issues[0]
+                converted[item.at].wrong.append(
+                    ("", T(f"{issue.expression} {issue.text.zh}", f"{issue.expression} {issue.text.en}"))
+                )
+
+    def _against_record(
+        self, cur: Any, items: list[Item], converted: Sequence[Converted]
+    ) -> tuple[list[Item], dict[int, str]]:
+        """Which items are new, changed, or stored so already; rows whose key stands under another patient are refused."""
+        stored = _stored(cur, [i.key for i in items])
+        statuses: dict[int, str] = {}
+        for item in items:
+            item.write = None
+            raw = item.raw = item.raw or building.text_of(item.resource)
+            old = stored.get(item.key)
+            if old is None:
+                item.write = Write("create", item.build.type, item.id, item.resource, raw, trusted=True)
+                statuses[item.at] = "new" if statuses.get(item.at, "new") == "new" else "changed"
+                continue
+            if not old.deleted and old.says(raw, item.id):
+                statuses.setdefault(item.at, "same")
+                continue
+            if not old.deleted and old.patient() not in ("", item.values["patient"]):
+                converted[item.at].wrong.append(("", OTHERS))
+                continue
+            item.write = Write(
+                "update", item.build.type, item.id, {**item.resource, "id": item.id}, raw, trusted=True
+            )
+            statuses[item.at] = "changed"
+        good = [i for i in items if not converted[i.at].wrong]
+        return good, {at: s for at, s in statuses.items() if not converted[at].wrong}
+
+    def _groups(
+        self, cur: Any, items: Sequence[Item], converted: Sequence[Converted], statuses: dict[int, str]
+    ) -> list[Item]:
+        """Resources that gather rows (a report of its results), with what they gathered before."""
+        made: list[Item] = []
+        for build, node in self.builder.grouped:
+            groups: dict[str, Item] = {}
+            gathered: dict[str, dict[str, list[str]]] = {}
+            for item in items:
+                if not all(n in item.values for n in build.group):
+                    continue
+                rid = self._ids(item.values, build.group) + build.name
+                groups[rid] = Item(item.at, build, rid, ref_key(f"{build.type}/{rid}"), {}, item.values)
+                mine = gathered.setdefault(rid, {})
+                for member, name in build.collect.items():
+                    if item.build.name == name:
+                        mine.setdefault(member, []).append(f"{item.build.type}/{item.id}")
+            stored = _stored(cur, [g.key for g in groups.values()])
+            for rid, group in groups.items():
+                old = stored.get(group.key)
+                before = old.body() if old is not None and not old.deleted else {}
+                if before and old is not None and old.patient() not in ("", group.values["patient"]):
+                    converted[group.at].wrong.append(("", OTHERS))
+                    continue
+                resource = dict(node(group.values))
+                for member, references in gathered[rid].items():
+                    kept = [r["reference"] for r in before.get(member, [])]
+                    resource[member] = [{"reference": r} for r in dict.fromkeys([*kept, *references])]
+                group.resource, group.raw = resource, building.text_of(resource)
+                method = "create" if old is None else "update"
+                if old is not None and not old.deleted and old.says(group.raw, rid):
+                    continue
+                whole = {**resource, "id": rid} if old is not None else resource
+                group.write = Write(method, build.type, rid, whole, group.raw, trusted=True)
+                made.append(group)
+        return made
+
+    def _gate(
+        self,
+        cur: Any,
+        found: Sequence[Found],
+        items: Sequence[Item],
+        converted: Sequence[Converted],
+        held: dict[int, list[Found]],
+    ) -> set[int]:
+        """Rows that the gate does not let through (asked row by row when it stopped the chunk)."""
+        if not any(f.severity in (REFUSE, QUARANTINE) for f in found):
+            return set()
+        bad: set[int] = set()
+        by_row: dict[int, list[Write]] = {}
+        for item in items:
+            if item.write is not None and not item.build.group:
+                by_row.setdefault(item.at, []).append(item.write)
+        for at, writes in by_row.items():
+            one = converted[at]
+            piece = self._piece([one.row], [one], self.control_id(one.values, one.row))
+            mine = quality.check(piece, Draft(writes=writes, mapping=self.label), cur)
+            stopping = next((f for f in mine if f.severity == REFUSE), None)
+            if stopping is not None:
+                one.wrong.append((stopping.place[:60], stopping.text))
+                held[at] = mine
+                bad.add(at)
+            elif any(f.severity == QUARANTINE for f in mine):
+                held[at] = mine
+                bad.add(at)
+        return bad or {
+            i.at for i in items if not by_row
+        }  # a finding that no row alone has: it is not about rows
+
+    def _store(
+        self, cur: Any, patients: list[Write], items: list[Item], converted: Sequence[Converted]
+    ) -> list[Result]:
+        """Store people first, then what is about them; a row that the record refuses is found and left out (of ``items`` too)."""
+        needed = {one.values.get("patient.id") for one in converted if not one.wrong}
+        results = self._people(cur, [w for w in patients if w.id in needed], converted)
+        items[:] = [i for i in items if not converted[i.at].wrong]
+        results += self._rows(cur, [i for i in items if i.write is not None], converted)
+        items[:] = [i for i in items if not converted[i.at].wrong]
+        return results
+
+    def _people(self, cur: Any, writes: list[Write], converted: Sequence[Converted]) -> list[Result]:
+        try:
+            return self._apply(cur, writes)
+        except _REFUSED as failure:
+            if len(writes) > 1:
+                half = len(writes) // 2
+                return [
+                    *self._people(cur, writes[:half], converted),
+                    *self._people(cur, writes[half:], converted),
+                ]
+            for one in converted:
+                if one.values.get("patient.id") == writes[0].id:
+                    one.wrong.append(("name", _told(failure)))
+            return []
+
+    def _rows(self, cur: Any, items: list[Item], converted: Sequence[Converted]) -> list[Result]:
+        try:
+            return self._apply(cur, [i.write for i in items if i.write is not None])
+        except _REFUSED as failure:
+            rows = sorted({i.at for i in items})
+            if len(rows) > 1:
+                first = set(rows[: len(rows) // 2])
+                return [
+                    *self._rows(cur, [i for i in items if i.at in first], converted),
+                    *self._rows(cur, [i for i in items if i.at not in first], converted),
+                ]
+            converted[rows[0]].wrong.append(("", _told(failure)))
+            return []
+
+    def _apply(self, cur: Any, writes: list[Write]) -> list[Result]:
+        if not writes:
+            return []
+        with transaction.atomic():  # a savepoint: what is refused is undone alone
+            return store.apply(cur, self.scope, writes, source_institution_id=self.source.institution_id)
+
+    # --------------------------------------------------------------------------------------------------------------- keeping
+
+    def _keep(
+        self,
+        cur: Any,
+        rows: Sequence[Row],
+        converted: Sequence[Converted],
+        items: Sequence[Item],
+        results: list[Result],
+        statuses: dict[int, str],
+        piece: Piece,
+        found: list[Found],
+        held: dict[int, list[Found]],
+        people: Any,
+    ) -> Taken:
+        """Keep what came: one arrival for the rows that were taken, one for each that was not; audit what was done."""
+        good = [at for at, one in enumerate(converted) if not one.wrong and at not in held]
+        refused = _refused(converted, held)
+        figures = Figures(rows=len(rows), resources=len(results))
+        figures.refused = sum(not r.held for r in refused)
+        figures.held = len(refused) - figures.refused
+        written = {r.id for r in results if r.rtype == "Patient"}
+        lost = {w.id for w in people.writes} - written
+        people.learned = {n: k for n, k in people.learned.items() if k.patient_id not in lost}
+        for at in good:
+            status = statuses.get(at, "")
+            if not status:  # rows about a person
+                pid = converted[at].values.get("patient.id")
+                status = "changed" if pid in written and self.people.full else "same"
+                if any(r.id == pid and r.status == 201 for r in results):
+                    status = "new"
+            setattr(figures, status, getattr(figures, status) + 1)
+        kept: list[keeping.Row] = []
+        if results:
+            taken = replace(piece, body=body_of(self.names, [rows[at] for at in good]), same=b"")
+            taken.__post_init__()
+            kept.append(keeping.Row(taken, Verdict(TAKEN, results=results, found=found), self.label))
+        pieces = [self._piece([r.row], [], self.control_id(r.values, r.row)) for r in refused]
+        known = keeping.known(cur, [(p.door, p.sender, p.control_id) for p in pieces]) if pieces else {}
+        for one, own in zip(refused, pieces, strict=True):
+            again = next(
+                (k.id for k in known.get((own.door, own.sender, own.control_id), ()) if k.same == own.same and k.state != TAKEN), None
+            )  # fmt: skip
+            state = QUARANTINED if one.held else REFUSED
+            verdict = Verdict(state, code="AA" if one.held else "AE", reason=one.reason, found=one.found)
+            kept.append(keeping.Row(own, verdict, self.label, again))
+        ids: list[int] = keeping.keep(cur, kept) if kept else []
+        events: list[audit.Entry] = []
+        for action, status in (("create", 201), ("update", 200)):
+            events += gate.entries(self.scope, action, [r for r in results if r.status == status])
+        if events:
+            audit.append(cur, events)
+        return Taken(figures, refused, list(ids[len(ids) - len(refused) :]), results, people)
+
+    def _piece(self, rows: Sequence[Row], converted: Sequence[Converted], name: str) -> Piece:
+        """Rows as the inbox knows them."""
+        row = rows[0] if len(rows) == 1 else None
+        body = (
+            (row.raw if row is not None and row.raw else body_of(self.names, rows))
+            if row is not None
+            else name.encode()
+        )
+        return Piece(DOOR, self.source.target, name, body, f"source:{self.source.pk}", self.scope, _never)
+
+
+def _never(cur: Any) -> Draft:
+    raise AssertionError  # pieces of a chunk are understood by the chunk
+
+
+def _refused(converted: Sequence[Converted], held: dict[int, list[Found]] | None = None) -> list[Refused]:
+    out = []
+    for at, one in enumerate(converted):
+        if one.wrong:
+            out.append(Refused(one.row, one.wrong, one.values, (held or {}).get(at, [])))
+        elif held and at in held:
+            out.append(Refused(one.row, [("", held[at][0].text)], one.values, held[at], held=True))
+    return out
+
+
+_REFUSED = (Problem, AccessError, DataError, psycopg.DataError)
+
+
+def _told(failure: Exception) -> Text:
+    return errors.reason_of(DataError() if isinstance(failure, psycopg.DataError) else failure).text
+
+
+@dataclass(slots=True)
+class _Old:
+    """A resource as it is stored."""
+
+    rtype: str
+    version: int
+    updated: Any
+    packed: bytes
+    deleted: bool
+    parsed: dict[str, Any] | None = None
+
+    def says(self, raw: bytes, rid: str) -> bool:
+        """Whether it is stored in just these words."""
+        return store.text.splice(raw, rid, self.version, store.stamp(self.updated)) == store.opened(
+            self.rtype, self.packed
+        )
+
+    def body(self) -> dict[str, Any]:
+        """The resource."""
+        if self.parsed is None:
+            self.parsed = store.text.parse(store.opened(self.rtype, self.packed).encode())
+        return self.parsed
+
+    def patient(self) -> str:
+        """Whose it is, as a reference."""
+        body = self.body()
+        return str((body.get("subject") or body.get("patient") or {}).get("reference", ""))
+
+
+def _stored(cur: Any, keys: list[int]) -> dict[int, _Old]:
+    if not keys:
+        return {}
+    cur.execute(
+        "SELECT key, rtype, version, updated, body, deleted FROM record_resource WHERE key = ANY(%s::bigint[])",
+        [keys],
+        prepare=True,
+    )
+    return {row[0]: _Old(row[1], row[2], row[3], bytes(row[4]), row[5]) for row in cur.fetchall()}
+
+
+def body_of(names: Sequence[str], rows: Iterable[Row]) -> bytes:
+    """Rows as they are kept: CSV with a header, each with its number in the file."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["#", *names])
+    writer.writerows([[row.number, *row.cells] for row in rows])
+    return out.getvalue().encode("utf-8", "replace")
+
+
+__all__ = ["DOOR", "Figures", "Refused", "Taken", "Taker", "body_of"]
