@@ -1,7 +1,8 @@
-"""PIX v2: ADT feeds patients (A01, A04, A05, A08, A28, A31) and joins two numbers of a sender (A34, A40).
+"""Merges: two numbers of a sender turn out to be one patient (A18, A30, A34, A36, A39, A40, A47).
 
-A patient becomes a FHIR Patient of the sender's institution, known by its local number; the index registers it as it does every
-Patient, so that a hospital may feed by HL7 v2 today and by FHIR tomorrow without becoming two sources.
+Every other message feeds its patient on the way of mapped messages (:mod:`lianxin.exchange.v2.batch`).  A patient becomes a FHIR
+Patient of the sender's institution, known by its local number; the index registers it as it does every Patient, so that a hospital
+may feed by HL7 v2 today and by FHIR tomorrow without becoming two sources.
 """
 
 from __future__ import annotations
@@ -21,23 +22,12 @@ from lianxin.record import persons, store
 from lianxin.record.store import Result, Write
 from lianxin.standards.text import T, Text
 
-FEED = ("A01", "A04", "A05", "A08", "A28", "A31")
-MERGE = ("A34", "A40")
+MERGE = ("A18", "A30", "A34", "A36", "A39", "A40", "A47")
 
 
 def register() -> None:
     """Take these messages."""
-    kinds.register("ADT", FEED, feed)
     kinds.register("ADT", MERGE, merge)
-
-
-def feed(cur: Any, taken: Taken) -> Outcome:
-    """A patient is new or has changed."""
-    pid = taken.message.first("PID")
-    if pid is None:
-        raise Refused(errors.SEQUENCE, T("缺少 PID 段。", "The segment PID is missing."), Place("PID"))
-    result = save(cur, taken, pid)
-    return Outcome(result.person_id, results=[result])
 
 
 def save(cur: Any, taken: Taken, pid: Segment) -> Result:

@@ -1,4 +1,9 @@
-"""Acknowledgements: MSA with AA, AE or AR, and ERR in the form of the sender's version (before 2.5: ERR-1; since: ERR-2 to ERR-8)."""
+"""Acknowledgements: MSA with AA, AE or AR, and ERR in the form of the sender's version (before 2.5: ERR-1; since: ERR-2 to ERR-8).
+
+A sender that fills MSH-15 or MSH-16 speaks the enhanced mode (HL7 2.5, 2.9.3): it is told first that its message is safely kept
+(CA, CE or CR), then what became of it, each only when it wants to hear it (AL always, NE never, ER errors, SU success).  Both answers
+are one text with the end and the beginning of a frame between them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,8 @@ import time
 from collections.abc import Sequence
 
 from lianxin.exchange.v2 import charset, errors
-from lianxin.exchange.v2.errors import Refused
+from lianxin.exchange.v2.errors import REJECTED, Refused
+from lianxin.exchange.v2.framing import END, START
 from lianxin.exchange.v2.message import USUAL, Message, Separators
 from lianxin.exchange.v2.writing import instant, message, segment
 from lianxin.standards import clock
@@ -90,7 +96,54 @@ def acknowledge(
             said if old(version) else "",
             marks=marks,
         ),
-        *(err(one, version, marks, "E" if code != "AA" else "W", codec) for one in refused),
+        *(err(one, version, marks, "W" if code in ("AA", "CA") else "E", codec) for one in refused),
         *extra,
     ]
     return message(lines, codec)
+
+
+CONDITIONS = frozenset({"AL", "NE", "ER", "SU"})
+"""HL7 table 0155."""
+BETWEEN = END + b"\r" + START
+_COMMIT = {"AA": "CA", "AE": "CA", "AR": "CR"}
+"""What is said of the keeping: a message whose content cannot be taken is safely kept all the same."""
+
+
+def answer(
+    asked: Message,
+    code: str,
+    told: Sequence[Refused] = (),
+    *,
+    extra: Sequence[str] = (),
+    kind: tuple[str, ...] = (),
+) -> bytes:
+    """The answer, or the answers, in the mode that the sender speaks; empty when it wants none."""
+    accept, application = _condition(asked, 15), _condition(asked, 16)
+    if not accept and not application:
+        return acknowledge(asked, code, told, extra=extra, kind=kind)
+    commit = _COMMIT.get(code, "CA")
+    said = [one for one in told if code == REJECTED or (code == "AA" and not application)]
+    parts = []
+    if _wanted(accept, commit == "CA"):
+        parts.append(acknowledge(asked, commit, said))
+    if _wanted(application, code == "AA") and (commit == "CA" or not parts):
+        parts.append(acknowledge(asked, code, told, extra=extra, kind=kind))
+    return BETWEEN.join(parts)
+
+
+def refuse(asked: Message | None, refused: Refused) -> bytes:
+    """The answer to a message that is not taken."""
+    if asked is None:
+        return acknowledge(None, refused.answer, [refused])
+    return answer(asked, refused.answer, [refused])
+
+
+def _condition(asked: Message, field: int) -> str:
+    """MSH-15 or MSH-16; "" when it says nothing that is known: then everything is answered."""
+    said = asked.header.text(field).strip().upper()
+    return said if said in CONDITIONS else ""
+
+
+def _wanted(condition: str, well: bool) -> bool:
+    """Whether an answer is wanted in this case."""
+    return condition == "AL" or (condition == "SU" and well) or (condition == "ER" and not well)

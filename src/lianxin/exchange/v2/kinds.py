@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lianxin.access.scope import Scope
-from lianxin.exchange.v2 import errors
+from lianxin.exchange.v2 import errors, mapping
 from lianxin.exchange.v2.errors import REJECTED, Place, Refused
 from lianxin.exchange.v2.message import Message
 from lianxin.record.store import Result, Write
@@ -65,13 +65,15 @@ def register(
             raise ValueError(f"{code}^{event} is already taken")
 
 
-def find(message: Message) -> Kind:
-    """Who takes a message; AR naming the type or the event when nobody does."""
+def find(message: Message) -> Kind | None:
+    """Who takes a message; None: it is mapped (and feeds its patient); AR naming the type or the event when nobody takes it."""
     code, event = message.kind
     found = _kinds.get((code, event))
     if found is not None:
         return found
-    if any(c == code for c, _ in _kinds):
+    if (code, event) in mapping.kinds():
+        return None
+    if any(c == code for c, _ in (*_kinds, *mapping.kinds())):
         raise Refused(
             errors.EVENT,
             T("不受理 {code} 的触发事件“{event}”。", "The event {event} of {code} is not taken.").format(
@@ -90,4 +92,4 @@ def find(message: Message) -> Kind:
 
 def taken() -> list[str]:
     """Every kind that is taken, as ``ADT^A01``."""
-    return sorted(f"{code}^{event}" for code, event in _kinds)
+    return sorted(f"{code}^{event}" for code, event in {*_kinds, *mapping.kinds()})

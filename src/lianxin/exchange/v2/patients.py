@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lianxin.exchange.ihe import domains
-from lianxin.exchange.v2 import errors
+from lianxin.exchange.v2 import authorities, errors
 from lianxin.exchange.v2.errors import Place, Refused
 from lianxin.exchange.v2.message import Message, Segment
 from lianxin.index.foreign import CONTACT_NUMBER
 from lianxin.index.golden import CARD_SYSTEM, RESIDENT_ID_SYSTEM
 from lianxin.standards.text import T
+
+if TYPE_CHECKING:
+    from lianxin.exchange.v2.mapping import PatientSettings
 
 RESIDENT_TYPES = frozenset(
     {"NI", "NNCHN", "NN", "NNCN", "IDCARD", "ID", "01", "SFZ", "身份证", "居民身份证", "CZ"}
@@ -88,7 +90,7 @@ def numbers_of(segment: Segment, field: int, institution_id: int, fallback: str)
         namespace, universal, universal_type = (*hd, "", "", "")[:3]
         made = _document(kind, value)
         if made is None:
-            system = domains.of_authority(
+            system = authorities.system_of(
                 institution_id, text_of(namespace), universal.strip(), universal_type.strip(), fallback
             )
             made = {"system": system, "value": value}
@@ -200,9 +202,21 @@ def address_of(segment: Segment) -> dict[str, Any] | None:
     return None
 
 
-def patient_of(message: Message, pid: Segment, institution_id: int, fallback: str) -> dict[str, Any]:
-    """What PID (with NK1) says, as a Patient; raises Refused when it has no local number or no name."""
-    identifiers = numbers_of(pid, 3, institution_id, fallback) or numbers_of(pid, 2, institution_id, fallback)
+def patient_of(
+    message: Message,
+    pid: Segment,
+    institution_id: int,
+    fallback: str,
+    settings: PatientSettings | None = None,
+) -> dict[str, Any]:
+    """What PID (with NK1) says, as a Patient; raises Refused when it has no local number or no name.
+
+    ``settings``: where this sender writes its local number, and its codes of the sexes.
+    """
+    field = settings.number_field if settings else 3
+    identifiers = numbers_of(pid, field, institution_id, fallback)
+    for other in (3, 2):
+        identifiers = identifiers or numbers_of(pid, other, institution_id, fallback)
     identifiers += [i for i in numbers_of(pid, 4, institution_id, fallback) if i not in identifiers]
     if local_number(identifiers) is None:
         raise Refused(
@@ -226,7 +240,7 @@ def patient_of(message: Message, pid: Segment, institution_id: int, fallback: st
         "active": True,
         "name": names,
         "telecom": [*phones_of(pid, 13, "home"), *phones_of(pid, 14, "work"), *phones_of(pid, 40, "home")],
-        "gender": SEXES.get(pid.text(8).strip().upper(), "unknown") if pid.raw(8) else "",
+        "gender": _sex(pid, settings),
         "birthDate": date_of(pid.text(7), Place("PID", 1, 7)),
         **_deceased(pid),
         "address": [a for a in (address_of(pid),) if a],
@@ -235,6 +249,13 @@ def patient_of(message: Message, pid: Segment, institution_id: int, fallback: st
         "extension": [{"url": MOTHERS_NAME, "valueString": m} for m in (_mother(pid),) if m],
     }
     return {k: v for k, v in made.items() if v not in ("", [], None)}
+
+
+def _sex(pid: Segment, settings: PatientSettings | None) -> str:
+    given = pid.text(8).strip()
+    if settings is not None:
+        return settings.sex(given)
+    return SEXES.get(given.upper(), "unknown") if given else ""
 
 
 def _mother(pid: Segment) -> str:
