@@ -144,7 +144,7 @@ class Product:
         return bool(self.code or self.name or self.ids or self.lot)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One clinical statement with everything below it.
 
@@ -191,7 +191,7 @@ class Entry:
             yield from part.walk()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Section:
     """A section. ``key``: its code, or its Chinese title when it has none; ``html``: the narrative as safe XHTML."""
 
