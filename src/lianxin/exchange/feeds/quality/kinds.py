@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from lianxin.exchange.feeds.quality import ranges
@@ -44,10 +45,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
 }
 """Where a resource says when something happened."""
 
-_BEFORE_BIRTH = frozenset(
-    {"Patient", "Composition"}
-)  # of the mother, of the family: not the patient's own events
-_HAPPENED = {k: tuple(p for p in v if p != "issued") for k, v in EVENTS.items() if k not in _BEFORE_BIRTH}
+_NOT_OWN = frozenset({"Patient", "Composition"})
+"""A birth itself, and documents (of the mother, of the family): no events of the patient's own."""
 
 
 # ------------------------------------------------------------------------------------------------------------------ paths
@@ -71,14 +70,24 @@ def _filled(parts: tuple[str, ...]) -> Callable[[dict[str, Any]], bool]:
     """Whether anything stands under a path."""
     if len(parts) == 1:
         name = parts[0]
-        return lambda resource: bool(resource.get(name)) or resource.get(name) in (0, False)
-    head, rest = parts[0], parts[1:]
+        return lambda resource: bool(found := resource.get(name)) or found in (0, False)
 
     def look(resource: dict[str, Any]) -> bool:
-        inner = resource.get(head)
-        return inner is not None and next(_each(inner, rest), None) is not None
+        return bool(_straight(resource, parts)) or next(_each(resource, parts), None) is not None
 
     return look
+
+
+def _straight(resource: dict[str, Any], parts: tuple[str, ...]) -> Any:
+    """What stands under a path when the first of every list has it: nearly always."""
+    node: Any = resource
+    for part in parts:
+        if type(node) is list:
+            node = node[0] if node else None
+        if type(node) is not dict:
+            return None
+        node = node.get(part)
+    return node
 
 
 def _text(parts: tuple[str, ...]) -> Callable[[dict[str, Any]], str]:
@@ -91,13 +100,11 @@ def _text(parts: tuple[str, ...]) -> Callable[[dict[str, Any]], str]:
             return found if isinstance(found, str) else ""
 
         return plain
-    head, rest = parts[0], parts[1:]
 
     def deep(resource: dict[str, Any]) -> str:
-        inner = resource.get(head)
-        if inner is None:
-            return ""
-        found = next(_each(inner, rest), None)
+        found = _straight(resource, parts)
+        if type(found) is not str:
+            found = next(_each(resource, parts), None) if found is not None or parts[0] in resource else None
         return found if isinstance(found, str) else ""
 
     return deep
@@ -218,7 +225,9 @@ def id_agrees(row: Row, told: Told) -> dict[str, Check]:
             except IdentifierError:
                 continue
             birth, sex = resource.get("birthDate"), resource.get("gender")
-            wrong_birth = isinstance(birth, str) and len(birth) == 10 and birth != number.birth_date.isoformat()
+            wrong_birth = (
+                isinstance(birth, str) and len(birth) == 10 and birth != number.birth_date.isoformat()
+            )
             wrong_sex = sex in ("male", "female") and sex != number.sex
             if wrong_birth or wrong_sex:
                 seen.say(told, f"identifier[{n}]")
@@ -226,16 +235,29 @@ def id_agrees(row: Row, told: Told) -> dict[str, Check]:
     return _types(row, check)
 
 
-def _quantities(resource: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any], str]]:
-    """(code, quantity, place) of an observation and its components."""
-    quantity = resource.get("valueQuantity")
-    if isinstance(quantity, dict):
-        yield resource.get("code"), quantity, "valueQuantity"
-    parts = resource.get("component")
-    if isinstance(parts, list):
-        for n, part in enumerate(parts):
-            if isinstance(part, dict) and isinstance(part.get("valueQuantity"), dict):
-                yield part.get("code"), part["valueQuantity"], f"component[{n}].valueQuantity"
+def _measured(
+    resource: dict[str, Any], seen: Seen
+) -> list[tuple[ranges.Range, float | None, ranges.Limits | None, str]]:
+    """(range of its code, number, limits in its unit, place) of an observation and its components where the code is known."""
+    found = seen.measured
+    if found is None:
+        found = seen.measured = []
+        quantity = resource.get("valueQuantity")
+        if isinstance(quantity, dict):
+            _measure(found, resource.get("code"), quantity, "valueQuantity")
+        parts = resource.get("component")
+        if isinstance(parts, list):
+            for n, part in enumerate(parts):
+                if isinstance(part, dict) and isinstance(part.get("valueQuantity"), dict):
+                    _measure(found, part.get("code"), part["valueQuantity"], f"component[{n}].valueQuantity")
+    return found
+
+
+def _measure(found: list[Any], concept: Any, quantity: dict[str, Any], place: str) -> None:
+    known = ranges.of_code(concept)
+    if known is not None:
+        limits = known.of(ranges.unit_of(quantity))
+        found.append((known, ranges.number_of(quantity.get("value")), limits, place))
 
 
 def value_range(row: Row, told: Told) -> dict[str, Check]:
@@ -244,27 +266,14 @@ def value_range(row: Row, told: Told) -> dict[str, Check]:
     first, second = (2, 3) if usual else (0, 1)
 
     def check(resource: dict[str, Any], seen: Seen) -> None:
-        if "valueQuantity" not in resource and "component" not in resource:
-            return
-        for concept, quantity, place in _quantities(resource):
-            found = ranges.of_code(concept)
-            if found is None:
-                continue
-            number = ranges.number_of(quantity.get("value"))
-            limits = found.of(ranges.unit_of(quantity))
+        for found, number, limits, place in _measured(resource, seen):
             if number is None or limits is None or limits[first] <= number <= limits[second]:
                 continue
             if usual and not limits[0] <= number <= limits[1]:
                 continue  # said as impossible
             own = found.limits[found.own]
-            seen.say(
-                told,
-                place,
-                name=found.name,
-                low=f"{own[first]:g}",
-                high=f"{own[second]:g}",
-                unit=found.own,
-            )
+            low, high = f"{own[first]:g}", f"{own[second]:g}"
+            seen.say(told, place, name=found.name, low=low, high=high, unit=found.own)
 
     return _types(row, check)
 
@@ -273,11 +282,8 @@ def unit(row: Row, told: Told) -> dict[str, Check]:
     """The unit of a value with a known code measures the same as that code's unit."""
 
     def check(resource: dict[str, Any], seen: Seen) -> None:
-        if "valueQuantity" not in resource and "component" not in resource:
-            return
-        for concept, quantity, place in _quantities(resource):
-            found = ranges.of_code(concept)
-            if found is not None and found.of(ranges.unit_of(quantity)) is None:
+        for found, _number, limits, place in _measured(resource, seen):
+            if limits is None:
                 seen.say(told, place, name=found.name, unit=found.own)
 
     return _types(row, check)
@@ -294,67 +300,60 @@ def instant(text: str) -> dt.datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=clock.ZONE)
 
 
-def _times(table: dict[str, tuple[str, ...]]) -> dict[str, list[tuple[Callable[[dict[str, Any]], str], str]]]:
-    return {rtype: [(_text(_split(p)), p) for p in paths] for rtype, paths in table.items()}
+_READ = {rtype: [(_text(_split(p)), p) for p in paths] for rtype, paths in EVENTS.items()}
+
+
+def _times(resource: dict[str, Any], seen: Seen) -> list[tuple[str, str]]:
+    """(time, path) of everything a resource dates."""
+    found = seen.times
+    if found is None:
+        found = seen.times = [(at, p) for text, p in _READ[seen.rtype] if (at := text(resource))]
+    return found
 
 
 def not_future(row: Row, told: Told) -> dict[str, Check]:
     """No event lies more than ``minutes`` ahead; the newest one is remembered for the rules of timeliness."""
     ahead = dt.timedelta(minutes=float(row["thresholds"]["minutes"]))
 
-    def made(paths: list[tuple[Callable[[dict[str, Any]], str], str]]) -> Check:
-        def check(resource: dict[str, Any], seen: Seen) -> None:
-            today = seen.day
-            for text, path in paths:
-                found = text(resource)
-                if not found:
-                    continue
-                if found > seen.newest and path != "birthDate":
-                    seen.newest = found
-                if found[:10] < today[: len(found)]:
-                    continue
-                at = instant(found)
-                if (at > seen.now + ahead) if at is not None else (found[:10] > today[: len(found)]):
-                    seen.say(told, path)
+    def check(resource: dict[str, Any], seen: Seen) -> None:
+        today = seen.day
+        for found, path in _times(resource, seen):
+            if found > seen.newest and path != "birthDate":
+                seen.newest = found
+            if found[:10] < today[: len(found)]:
+                continue
+            at = instant(found)
+            if (at > seen.now + ahead) if at is not None else (found[:10] > today[: len(found)]):
+                seen.say(told, path)
 
-        return check
-
-    return {rtype: made(paths) for rtype, paths in _times(EVENTS).items()}
+    return dict.fromkeys(EVENTS, check)
 
 
 def not_before(row: Row, told: Told) -> dict[str, Check]:
     """No event lies before ``earliest``."""
     earliest = str(row["earliest"])
 
-    def made(paths: list[tuple[Callable[[dict[str, Any]], str], str]]) -> Check:
-        def check(resource: dict[str, Any], seen: Seen) -> None:
-            for text, path in paths:
-                found = text(resource)
-                if found and found < earliest:
-                    seen.say(told, path)
+    def check(resource: dict[str, Any], seen: Seen) -> None:
+        for found, path in _times(resource, seen):
+            if found < earliest:
+                seen.say(told, path)
 
-        return check
-
-    return {rtype: made(paths) for rtype, paths in _times(EVENTS).items()}
+    return dict.fromkeys(EVENTS, check)
 
 
 def not_before_birth(row: Row, told: Told) -> dict[str, Check]:
     """No event of the patient's lies more than ``days`` before the birth that the piece tells."""
     slack = dt.timedelta(days=int(row["thresholds"]["days"]))
 
-    def made(paths: list[tuple[Callable[[dict[str, Any]], str], str]]) -> Check:
-        def check(resource: dict[str, Any], seen: Seen) -> None:
-            birth = seen.birth
-            if not birth:
-                return
-            for text, path in paths:
-                found = text(resource)[:10]
-                if found and found < birth[: len(found)] and _days_before(found, birth) > slack:
+    def check(resource: dict[str, Any], seen: Seen) -> None:
+        birth = seen.birth
+        if birth:
+            for found, path in _times(resource, seen):
+                day = found[:10]
+                if day < birth[: len(day)] and path != "issued" and _days_before(day, birth) > slack:
                     seen.say(told, path)
 
-        return check
-
-    return {rtype: made(paths) for rtype, paths in _times(_HAPPENED).items()}
+    return dict.fromkeys([rtype for rtype in EVENTS if rtype not in _NOT_OWN], check)
 
 
 def _days_before(found: str, birth: str) -> dt.timedelta:
@@ -392,23 +391,19 @@ def sex_codes(row: Row, told: Told) -> dict[str, Check]:
         for sex in ("female", "male")
     ]
 
+    @lru_cache(maxsize=8192)
+    def needs(system: str, code: str) -> str:
+        icd = "icd" in system.lower() or "2.16.156.10011.2.3.3.11" in system
+        return next((sex for sex, begins, codes in shapes if code in codes or (icd and begins(code))), "")
+
     def check(resource: dict[str, Any], seen: Seen) -> None:
         concept = resource.get("code")
         codings = concept.get("coding") if isinstance(concept, dict) else None
-        if not isinstance(codings, list):
-            return
-        for coding in codings:
+        for coding in codings if isinstance(codings, list) else ():
             code = coding.get("code") if isinstance(coding, dict) else None
-            if not isinstance(code, str):
-                continue
-            icd = (
-                "icd" in (system := str(coding.get("system", "")).lower())
-                or "2.16.156.10011.2.3.3.11" in system
-            )
-            for sex, begins, codes in shapes:
-                if code in codes or (icd and begins(code)):
-                    seen.sexed.append((told, sex, f"/{seen.here}.code"))
-                    return
+            if isinstance(code, str) and (sex := needs(str(coding.get("system", "")), code)):
+                seen.sexed.append((told, sex, f"/{seen.here}.code"))
+                return
 
     return _types(row, check)
 
@@ -425,30 +420,38 @@ def references(row: Row, told: Told) -> dict[str, Check]:
     """Every relative reference names something of the piece or of the platform."""
 
     def check(resource: dict[str, Any], seen: Seen) -> None:
+        local = seen.local
         for name, value in resource.items():
-            if isinstance(value, dict):
+            kind = type(value)
+            if kind is dict:
                 found = value.get("reference")
-                if found is not None:
+                if found is not None and found not in local:
                     _want(found, seen, told, name)
-            elif isinstance(value, list):
+            elif kind is list:
                 for one in value:
-                    if isinstance(one, dict):
+                    if type(one) is dict:
                         found = one.get("reference")
-                        if found is not None:
+                        if found is not None and found not in local:
                             _want(found, seen, told, name)
 
     return {ALL: check}
 
 
 def _want(found: Any, seen: Seen, told: Told, name: str) -> None:
-    if isinstance(found, str) and found not in seen.local and not found.startswith(("#", "urn:", "Patient/")):
-        plain = found.split("/_history/")[0]
+    if isinstance(found, str) and not found.startswith(("#", "urn:", "Patient/")):
+        plain = found.partition("/_history/")[0]
         if plain not in seen.local and _REFERENCE.fullmatch(plain):
             seen.wanted.append((told, plain, f"/{seen.here}.{name}"))
 
 
-def _content(resource: dict[str, Any]) -> str:
+def _content(resource: dict[str, Any], seen: Seen) -> str:
     """What an observation says, as one text: code, time, value, status ("" when it lacks a time or a value)."""
+    if seen.said is None:
+        seen.said = _words(resource)
+    return seen.said
+
+
+def _words(resource: dict[str, Any]) -> str:
     when = resource.get("effectiveDateTime") or resource.get("issued")
     value = (
         resource.get("valueQuantity") or resource.get("valueString") or resource.get("valueCodeableConcept")
@@ -471,7 +474,7 @@ def duplicate(row: Row, told: Told) -> dict[str, Check]:
     """The same results under another number: the piece's content is compared with what came before in :mod:`.asking`."""
 
     def check(resource: dict[str, Any], seen: Seen) -> None:
-        text = _content(resource)
+        text = _content(resource, seen)
         if text:
             seen.content.append(text)
             seen.content_rule = told
@@ -488,7 +491,7 @@ def twice(row: Row, told: Told) -> dict[str, Check]:
         if resource.get("resourceType") == "Condition":
             text = f"{resource.get('code')}\0{resource.get('onsetDateTime')}\0{resource.get('category')}\0{resource.get('encounter')}"
         else:
-            text = _content(resource)
+            text = _content(resource, seen)
         if not text:
             return
         if text in seen.once:

@@ -212,6 +212,7 @@ class Plan:
         by_type, rest = self._by_type, self._rest
         for n, (rtype, resource) in enumerate(seen.resources):
             seen.rtype, seen.n = rtype, n
+            seen.measured = seen.times = seen.said = None
             for check in by_type.get(rtype, rest):
                 check(resource, seen)
         if self.late is not None:

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lianxin.exchange.feeds.quality import Found
+from lianxin.exchange.feeds.quality.ranges import Limits, Range
 from lianxin.standards import clock
 from lianxin.standards.text import Text
 
@@ -28,12 +29,13 @@ class Told(NamedTuple):
 class Seen:
     """One piece under examination. ``day``/``now`` are the house's; ``birth``/``sex``/``name`` what the piece says of its patient.
 
+    ``measured``, ``times`` and ``said`` hold what several rules ask of the same resource; they are cleared with each resource.
     ``sexed`` (rule, the sex it needs, place), ``wanted`` (rule, reference, place) and ``content`` are questions to the database.
     """
 
     __slots__ = (
-        "about", "birth", "content", "content_rule", "day", "draft", "found", "identity", "ids", "local", "n", "name", "newest",
-        "now", "once", "person_id", "piece", "resources", "rtype", "sex", "sexed", "wanted",
+        "about", "birth", "content", "content_rule", "day", "draft", "found", "identity", "ids", "local", "measured", "n", "name",
+        "newest", "now", "once", "person_id", "piece", "resources", "rtype", "said", "sex", "sexed", "times", "wanted",
     )  # fmt: skip
 
     def __init__(self, piece: Piece, draft: Draft) -> None:
@@ -43,6 +45,9 @@ class Seen:
         self.day = self.now.date().isoformat()
         self.person_id: int | None = draft.person_id
         self.rtype, self.n = "", 0
+        self.measured: list[tuple[Range, float | None, Limits | None, str]] | None = None
+        self.times: list[tuple[str, str]] | None = None
+        self.said: str | None = None
         self.birth = self.sex = self.name = self.newest = ""
         self.about: dict[str, Any] | None = None
         self.resources: list[tuple[str, dict[str, Any]]] = []
