@@ -31,7 +31,7 @@ from lianxin.exchange.tables import building
 from lianxin.exchange.tables.building import Builder
 from lianxin.exchange.tables.convert import Converted, Converter, Values
 from lianxin.exchange.tables.models import TableMapping, TableSource
-from lianxin.exchange.tables.people import People
+from lianxin.exchange.tables.people import People, patient_of
 from lianxin.exchange.tables.reading import Row
 from lianxin.exchange.tables.targets import Build, target
 from lianxin.record import store, validate
@@ -45,6 +45,11 @@ OTHERS = T(
     "该编号的记录已登记在另一患者名下，请核对。",
     "What bears this number stands in another patient's record; check it.",
 )
+TOGETHER = T(
+    "同一患者的这些行合在一起未通过质控。", "Together these rows of one person did not pass the gate."
+)
+_STOPS = (REFUSE, QUARANTINE)
+_NO_DIGEST = bytes(16)
 NO_KEY = T("缺少识别该行的编号。", "The number that tells this row from others is missing.")
 
 
@@ -144,8 +149,6 @@ class Taker:
     def built(self, one: Converted) -> list[dict[str, Any]]:
         """The resources of a converted row, as they would be stored (for the preview)."""
         if self.target.person == "full":
-            from lianxin.exchange.tables.people import patient_of
-
             return [patient_of(one.values, self.people.system)]
         mine = self._items([one])
         made = [i.resource for i in mine]
@@ -184,15 +187,12 @@ class Taker:
             items, statuses = self._against_record(cur, items, converted)
             items += self._groups(cur, items, converted, statuses)
             writes = [*people.writes, *(i.write for i in items if i.write is not None)]
-            piece = self._piece(rows, converted, name)
-            found = quality.check(piece, Draft(writes=writes, mapping=self.label), cur)
-            bad = self._gate(cur, found, items, converted, held)
-            if not bad:
+            found = self._gate(cur, writes, items, converted, held)
+            if found is not None:
                 break
-            items = [i for i in items if i.at not in bad and not i.build.group]
-            found = []
+            items = [i for i in items if i.at not in held and not converted[i.at].wrong and not i.build.group]
         results = self._store(cur, people.writes, items, converted)
-        return self._keep(cur, rows, converted, items, results, statuses, piece, found, held, people)
+        return self._keep(cur, rows, converted, results, statuses, name, found, held, people)
 
     def _items(self, converted: Sequence[Converted]) -> list[Item]:
         """The resources of every good row that are made of it alone; a key that comes twice counts as its last row says."""
@@ -315,34 +315,89 @@ class Taker:
     def _gate(
         self,
         cur: Any,
-        found: Sequence[Found],
+        writes: Sequence[Write],
         items: Sequence[Item],
         converted: Sequence[Converted],
         held: dict[int, list[Found]],
-    ) -> set[int]:
-        """Rows that the gate does not let through (asked row by row when it stopped the chunk)."""
-        if not any(f.severity in (REFUSE, QUARANTINE) for f in found):
-            return set()
-        bad: set[int] = set()
-        by_row: dict[int, list[Write]] = {}
+    ) -> list[Found] | None:
+        """Ask the gate, person by person; what it stops is asked row by row, and those rows are set aside (None: begin again without)."""
+        mine: dict[str, list[Item]] = {}
         for item in items:
-            if item.write is not None and not item.build.group:
-                by_row.setdefault(item.at, []).append(item.write)
-        for at, writes in by_row.items():
-            one = converted[at]
-            piece = self._piece([one.row], [one], self.control_id(one.values, one.row))
-            mine = quality.check(piece, Draft(writes=writes, mapping=self.label), cur)
-            stopping = next((f for f in mine if f.severity == REFUSE), None)
-            if stopping is not None:
-                one.wrong.append((stopping.place[:60], stopping.text))
-                held[at] = mine
-                bad.add(at)
-            elif any(f.severity == QUARANTINE for f in mine):
-                held[at] = mine
-                bad.add(at)
-        return bad or {
-            i.at for i in items if not by_row
-        }  # a finding that no row alone has: it is not about rows
+            if item.write is not None:
+                mine.setdefault(item.values["patient.id"], []).append(item)
+        for write in writes:
+            if write.rtype == "Patient" and write.id:
+                mine.setdefault(write.id, [])
+        own = {w.id: w for w in writes if w.rtype == "Patient"}
+        known = self._persons(cur, list(mine))
+        pairs = [self._asked(pid, some, own.get(pid), known) for pid, some in mine.items()]
+        answers = quality.check_many(pairs, cur) if pairs else []
+        found = [f for answer in answers for f in answer]
+        stopped = [
+            pid
+            for pid, answer in zip(mine, answers, strict=True)
+            if any(f.severity in _STOPS for f in answer)
+        ]
+        if not stopped:
+            return found
+        for pid in stopped:
+            self._row_by_row(cur, pid, own.get(pid), known, items, converted, held)
+        return None
+
+    def _row_by_row(
+        self,
+        cur: Any,
+        pid: str,
+        patient: Write | None,
+        known: dict[str, Result],
+        items: Sequence[Item],
+        converted: Sequence[Converted],
+        held: dict[int, list[Found]],
+    ) -> None:
+        """Which rows of a person the gate stops; all of them when no row does it alone."""
+        rows = [
+            at
+            for at, one in enumerate(converted)
+            if not one.wrong and at not in held and one.values.get("patient.id") == pid
+        ]
+        by_row: dict[int, list[Item]] = {at: [] for at in rows}
+        for item in items:
+            if item.at in by_row and item.write is not None and not item.build.group:
+                by_row[item.at].append(item)
+        answers = quality.check_many(
+            [self._asked(pid, mine, patient, known) for mine in by_row.values()], cur
+        )
+        stopped = {
+            at: a for at, a in zip(by_row, answers, strict=True) if any(f.severity in _STOPS for f in a)
+        }
+        if not stopped:
+            stopped = {at: [Found("together", QUARANTINE, "", TOGETHER, "consistency")] for at in rows}
+        for at, answer in stopped.items():
+            held[at] = answer
+            refusing = next((f for f in answer if f.severity == REFUSE), None)
+            if refusing is not None:
+                converted[at].wrong.append((refusing.place[:60], refusing.text))
+
+    def _asked(
+        self, pid: str, items: Sequence[Item], patient: Write | None, known: dict[str, Result]
+    ) -> tuple[Piece, Draft]:
+        """What is asked of the gate about (some rows of) one person: what is to be stored, who it is, and who the rows say it is."""
+        writes = [w for w in (patient, *(i.write for i in items)) if w is not None]
+        said = patient_of(items[-1].values, self.people.system) if items else None
+        results = [known[pid]] if pid in known else []
+        draft = Draft(writes=writes, results=results, mapping=self.label, extra={"patient": said})
+        name = items[-1].id if len(items) == 1 else ""
+        return self._piece(name, b"", _NO_DIGEST), draft
+
+    def _persons(self, cur: Any, patient_ids: list[str]) -> dict[str, Result]:
+        """Who stands behind Patients that are stored, as the gate takes it."""
+        cur.execute(
+            "SELECT patient_id, person_id FROM record_patient WHERE subj = ANY(%s::bigint[])",
+            [[ref_key(f"Patient/{pid}") for pid in patient_ids]],
+            prepare=True,
+        )
+        now = store.moment()
+        return {pid: Result(200, "Patient", pid, 1, now, "", person) for pid, person in cur.fetchall()}
 
     def _store(
         self, cur: Any, patients: list[Write], items: list[Item], converted: Sequence[Converted]
@@ -397,10 +452,9 @@ class Taker:
         cur: Any,
         rows: Sequence[Row],
         converted: Sequence[Converted],
-        items: Sequence[Item],
         results: list[Result],
         statuses: dict[int, str],
-        piece: Piece,
+        name: str,
         found: list[Found],
         held: dict[int, list[Found]],
         people: Any,
@@ -424,10 +478,12 @@ class Taker:
             setattr(figures, status, getattr(figures, status) + 1)
         kept: list[keeping.Row] = []
         if results:
-            taken = replace(piece, body=body_of(self.names, [rows[at] for at in good]), same=b"")
-            taken.__post_init__()
+            taken = self._piece(name, body_of(self.names, [rows[at] for at in good]))
             kept.append(keeping.Row(taken, Verdict(TAKEN, results=results, found=found), self.label))
-        pieces = [self._piece([r.row], [], self.control_id(r.values, r.row)) for r in refused]
+        pieces = [
+            self._piece(self.control_id(r.values, r.row), r.row.raw or body_of(self.names, [r.row]))
+            for r in refused
+        ]
         known = keeping.known(cur, [(p.door, p.sender, p.control_id) for p in pieces]) if pieces else {}
         for one, own in zip(refused, pieces, strict=True):
             again = next(
@@ -444,15 +500,11 @@ class Taker:
             audit.append(cur, events)
         return Taken(figures, refused, list(ids[len(ids) - len(refused) :]), results, people)
 
-    def _piece(self, rows: Sequence[Row], converted: Sequence[Converted], name: str) -> Piece:
+    def _piece(self, name: str, body: bytes, same: bytes = b"") -> Piece:
         """Rows as the inbox knows them."""
-        row = rows[0] if len(rows) == 1 else None
-        body = (
-            (row.raw if row is not None and row.raw else body_of(self.names, rows))
-            if row is not None
-            else name.encode()
+        return Piece(
+            DOOR, self.source.target, name, body, f"source:{self.source.pk}", self.scope, _never, same=same
         )
-        return Piece(DOOR, self.source.target, name, body, f"source:{self.source.pk}", self.scope, _never)
 
 
 def _never(cur: Any) -> Draft:

@@ -315,7 +315,24 @@ def _tomorrow() -> str:
     return (clock.today() + _LATER).isoformat() + "T"
 
 
-@dataclass
+REMEMBERED = 5_000
+"""Different cells of a column whose meaning is remembered."""
+_Known = tuple[Values, Text | None]
+
+
+def _taken(cell: str, take: Take, default: str) -> _Known:
+    """What a cell says, or what is wrong with it."""
+    text = tidy(cell) or default
+    out: Values = {}
+    if text:
+        try:
+            take(text, out)
+        except Wrong as why:
+            return {}, why.text
+    return out, None
+
+
+@dataclass(slots=True)
 class Converted:
     """A row as values, or what is wrong with it."""
 
@@ -333,12 +350,13 @@ class Converter:
         defaults = {n: c.default for n, c in target.columns.items() if c.default}
         defaults.update({n: v for n, v in rules.get("defaults", {}).items() if v and n in target.columns})
         self.missing = [n for n in rules["columns"].values() if n not in places]
-        self._steps: list[tuple[int, str, Take, str]] = []
+        self._steps: list[tuple[int, str, Take, str, dict[str, _Known]]] = []
         for name, column in target.columns.items():
             at = places.get(rules["columns"].get(name, ""), -1)
             default = defaults.get(name, "")
             if at >= 0 or default:
-                self._steps.append((at, name, _taker(column, rules.get("values", {}).get(name, {})), default))
+                take = _taker(column, rules.get("values", {}).get(name, {}))
+                self._steps.append((at, name, take, default, {}))
         self.used = {at for at, *_ in self._steps if at >= 0}
 
     def convert(self, row: Row) -> Converted:
@@ -347,18 +365,21 @@ class Converter:
             return Converted(row, {}, [("", row.refusal)])
         out: Values = {}
         wrong: list[Cell] = []
-        cells = row.cells
-        for at, name, take, default in self._steps:
-            text = tidy(cells[at]) if at >= 0 else ""
-            if row.bad and at in row.bad:
-                wrong.append((name, row.bad[at]))
+        cells, bad = row.cells, row.bad
+        for at, name, take, default, known in self._steps:
+            if bad is not None and at in bad:
+                wrong.append((name, bad[at]))
                 continue
-            text = text or default
-            if text:
-                try:
-                    take(text, out)
-                except Wrong as why:
-                    wrong.append((name, why.text))
+            cell = cells[at] if at >= 0 else ""
+            found = known.get(cell)
+            if found is None:  # most columns say few different things, and those next to each other
+                if len(known) > REMEMBERED:
+                    known.clear()
+                found = known[cell] = _taken(cell, take, default)
+            if found[1] is not None:
+                wrong.append((name, found[1]))
+            else:
+                out.update(found[0])
         self._whole(out, wrong)
         return Converted(row, out, wrong)
 
