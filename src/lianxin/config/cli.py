@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from lianxin.config.index_cli import index
+from lianxin.config.settlement_cli import settlement
 from lianxin.config.terminal import chinese, fail, progress, say
 
 
@@ -86,6 +87,7 @@ def main() -> None:
 
 
 main.add_command(index)
+main.add_command(settlement)
 
 
 @main.command(short_help="Build the demonstration, serve it · 演示")

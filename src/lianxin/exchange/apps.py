@@ -9,6 +9,7 @@ class ExchangeConfig(AppConfig):
         """Offer the operations at the door, and the chores to the ticker."""
         from lianxin.access import audit, journal
         from lianxin.duty import periodic
+        from lianxin.exchange.settlement import hooks as settlements
         from lianxin.exchange.bulk import jobs, kickoff
         from lianxin.exchange.fhir import operations, terminology_ops
         from lianxin.exchange.ihe import feed, pdqm, pixm
@@ -33,6 +34,7 @@ class ExchangeConfig(AppConfig):
         query.register()
         receiving.register()
         outbound.register()
+        settlements.register()
         limits.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)

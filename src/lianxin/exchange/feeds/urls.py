@@ -3,3 +3,5 @@
 from django.urls import URLPattern, URLResolver
 
 urlpatterns: list[URLPattern | URLResolver] = []
+    path("", include("lianxin.exchange.settlement.pages")),
+    path("", include("lianxin.exchange.settlement.door")),
