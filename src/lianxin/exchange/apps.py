@@ -9,11 +9,11 @@ class ExchangeConfig(AppConfig):
         """Offer the operations at the door, and the chores to the ticker."""
         from lianxin.access import audit, journal
         from lianxin.duty import periodic
-        from lianxin.exchange.settlement import hooks as settlements
         from lianxin.exchange.bulk import jobs, kickoff
         from lianxin.exchange.fhir import operations, terminology_ops
         from lianxin.exchange.ihe import feed, pdqm, pixm
         from lianxin.exchange.partners import limits
+        from lianxin.exchange.settlement import hooks as settlements
         from lianxin.exchange.smart import hooks as smart
         from lianxin.exchange.subscriptions import fhir as subscriptions
         from lianxin.exchange.subscriptions import worker

@@ -1,7 +1,8 @@
 """The pages of feeds, a room a line."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, include, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("lianxin.exchange.settlement.pages")),
     path("", include("lianxin.exchange.settlement.door")),
+]
