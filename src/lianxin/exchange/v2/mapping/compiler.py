@@ -15,7 +15,7 @@ from typing import Any
 from lianxin.exchange.v2 import errors
 from lianxin.exchange.v2.errors import Place, Refused
 from lianxin.exchange.v2.mapping import language
-from lianxin.exchange.v2.mapping.groups import Env, Group, Run
+from lianxin.exchange.v2.mapping.groups import TOP, Env, Group, Run
 from lianxin.exchange.v2.mapping.language import Call, Const, Either, Path, Test, Unreadable, Var
 from lianxin.exchange.v2.mapping.made import MERGE, ONCE, REPLACE, Manner
 from lianxin.exchange.v2.mapping.reading import Fault, Faulty, Key, Sheet
@@ -72,6 +72,7 @@ class Compiler:
         self.faults: list[Fault] = []
         self.key: Key = ()
         self.read: set[tuple[str, int]] = set()
+        self.touched: set[str] = set()
         self.settings: dict[str, str] = {
             k: str(v) for k, v in (sheet.data.get("settings") or {}).items() if v is not None
         }
@@ -89,6 +90,36 @@ class Compiler:
     def fault(self, text: Text, key: Key | None = None) -> None:
         """Remember what is wrong at the key that is being compiled."""
         self.faults.append(self.sheet.fault(key or self.key, text))
+
+    def reads(self, segment: str, field: int) -> None:
+        """Remember that the mapping reads a field."""
+        self.read.add((segment, field))
+        self.touched.add(segment)
+
+    def inside(self) -> None:
+        """What is being compiled looks at the group itself: it is not the same for all groups of an outer one."""
+        self.touched.add("*")
+
+    def shared(self, make: Callable[[], Get | None], outer: frozenset[str] | None) -> Get | None:
+        """A getter; when it reads ``outer`` segments alone it is worked out once for all the groups inside those."""
+        self.touched = set()
+        get = make()
+        if get is None or outer is None or not self.touched or not self.touched <= outer:
+            return get
+        inner: Get = get
+        number = id(inner)
+
+        def get_once(env: Env) -> Any:
+            above = env.parent
+            if above is None:
+                return inner(env)
+            memo = above.memo
+            if number in memo:
+                return memo[number]
+            made = memo[number] = inner(above)
+            return made
+
+        return get_once
 
     # -- expressions ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +141,7 @@ class Compiler:
             found = self.where(node) if moved else node
             if found is not node:
                 return self.raw(found, moved=False)
-            self.read.add((node.segment, node.field))
+            self.reads(node.segment, node.field)
             name, n, component = node.segment, node.field, node.component
             if component:
                 return self.text(node, moved=False)
@@ -156,9 +187,9 @@ class Compiler:
     def _text(self, path: Path) -> Get:
         name, n, component, sub = path.segment, path.field, path.component or 1, path.sub or 1
         if not n:
-            self.read.add((name, 0))
+            self.reads(name, 0)
             return lambda env: name if name in env.one else ""
-        self.read.add((name, n))
+        self.reads(name, n)
         simple = component == 1 and sub == 1
 
         def get(env: Env) -> str:
@@ -171,7 +202,21 @@ class Compiler:
             given = fields[n]
             if not given or given.isalnum():
                 return given if simple else ""
-            return clean(segment.text(n, component, sub))
+            if not env.run.usual or "\\" in given:
+                return clean(segment.text(n, component, sub))
+            if "~" in given:
+                given = given.split("~", 1)[0]
+            if "^" in given:
+                parts = given.split("^", component)
+                given = parts[component - 1] if component <= len(parts) else ""
+            elif component != 1:
+                return ""
+            if "&" in given:
+                parts = given.split("&", sub)
+                given = parts[sub - 1] if sub <= len(parts) else ""
+            elif sub != 1:
+                return ""
+            return "" if given == '""' else clean(given)
 
         return get
 
@@ -230,7 +275,7 @@ class Compiler:
             if isinstance(value, list):
                 made = [self.element(one, (*key, str(n))) for n, one in enumerate(value)]
                 parts = [one for one in made if one is not None]
-                return lambda env: [v for v in (part(env) for part in parts) if v]
+                return lambda env: _flat([part(env) for part in parts])
         except Unreadable as fault:
             self.fault(fault.text, key)
         return None
@@ -326,8 +371,9 @@ class Compiler:
                 said = T("不认识的键“{k}”；可用：{o}。", "Unknown key “{k}”; there are: {o}.")
                 self.fault(said.format(k=word[:40], o=", ".join(sorted(_RULE))), (*key, word))
         each = tuple(str(body.get("each") or "").replace(".", " ").split())
-        here = groups
+        here, around = groups, groups
         for step in each:
+            around = here
             found = next((g for g in here.inside if g.name == step), None)
             if found is None:
                 self.fault(
@@ -340,16 +386,10 @@ class Compiler:
             if body.get("when")
             else None
         )
-        elements = self._elements(rtype, body.get("set"), key)
-        return Rule(
-            name,
-            rtype,
-            each,
-            when,
-            self._ids(body.get("id"), (*key, "id")),
-            elements,
-            self._manner(body, key),
-        )
+        outer = TOP | frozenset(around.opens) if len(each) > 1 else None
+        elements = self._elements(rtype, body.get("set"), key, outer)
+        ids = self._ids(body.get("id"), (*key, "id"), outer)
+        return Rule(name, rtype, each, when, ids, elements, self._manner(body, key))
 
     def _try(self, make: Callable[[], Any], key: Key) -> Any:
         self.key = key
@@ -359,7 +399,9 @@ class Compiler:
             self.fault(fault.text, key)
             return None
 
-    def _elements(self, rtype: str, given: Any, key: Key) -> list[tuple[str, Get, bool, Path | None]]:
+    def _elements(
+        self, rtype: str, given: Any, key: Key, outer: frozenset[str] | None
+    ) -> list[tuple[str, Get, bool, Path | None]]:
         if not isinstance(given, dict):
             self.fault(T("缺少 set。", "“set” is missing."), key)
             return []
@@ -375,7 +417,7 @@ class Compiler:
                 continue
             if value is None:
                 continue
-            get = self.element(value, here)
+            get = self.shared(partial(self.element, value, here), outer)
             if get is not None:
                 if plain in known and known[plain][1] == 0:
                     get = _listed(get)
@@ -394,7 +436,7 @@ class Compiler:
             return next((p for p in map(self._first_path, inner) if p), None)
         return None
 
-    def _ids(self, given: Any, key: Key) -> list[list[tuple[Get, bool]]]:
+    def _ids(self, given: Any, key: Key, outer: frozenset[str] | None) -> list[list[tuple[Get, bool]]]:
         lines = given if isinstance(given, list) else [given] if given else []
         if not lines:
             self.fault(T("缺少 id。", "“id” is missing."), key)
@@ -403,7 +445,8 @@ class Compiler:
             parts = []
             for part in re.split(r",(?![^()]*\))", str(line)):
                 optional = part.strip().endswith("?")
-                get = self._try(partial(self._part, part.strip().rstrip("?")), (*key, str(n)))
+                make = partial(self._try, partial(self._part, part.strip().rstrip("?")), (*key, str(n)))
+                get = self.shared(make, outer)
                 if get is not None:
                     parts.append((get, optional))
             out.append(parts)
@@ -415,6 +458,7 @@ class Compiler:
         if text == "control":
             return lambda env: env.run.mark
         if text == "n":
+            self.inside()
             return lambda env: str(env.place)
         return self.text(language.value(text))
 
@@ -436,6 +480,17 @@ class Compiler:
             return tuple(map(str, given))
         text = str(given)
         return tuple((self.variables.get(text[1:], "") if text.startswith("$") else text).split())
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    """What is said, lists within the list laid out."""
+    out: list[Any] = []
+    for value in values:
+        if value.__class__ is list:
+            out += value
+        elif value:
+            out.append(value)
+    return out
 
 
 def _listed(get: Get) -> Get:

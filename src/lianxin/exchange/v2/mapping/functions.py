@@ -381,6 +381,7 @@ def _patient(c: Compiler, args: tuple[Any, ...]) -> Get:
 def _made(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``made(key)``: the nearest resource a rule of that name made before, in this group or around it."""
     (key,) = c.constants(args)
+    c.inside()
 
     def get(env: Env) -> Any:
         here: Env | None = env
@@ -398,6 +399,7 @@ def _made(c: Compiler, args: tuple[Any, ...]) -> Get:
 def _all(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``all(key)``: every resource a rule of that name made in this group and those inside it."""
     keys = c.constants(args)
+    c.inside()
     if len(keys) == 1:
         return lambda env: env.made.get(keys[0])
     return lambda env: [one for key in keys for one in env.made.get(key, ())]

@@ -12,9 +12,10 @@ from lianxin.exchange.v2.mapping.compiler import Compiler, Get, function
 from lianxin.exchange.v2.mapping.functions import Told, line, of_field, plain, repetitions, safe, subs
 from lianxin.exchange.v2.mapping.groups import Env, Run
 from lianxin.exchange.v2.mapping.language import Path
+from lianxin.exchange.v2.mapping.tables import Table
 
 TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
-KINDS = {"placer": "PLAC", "filler": "FILL", "visit": "VN", "account": "AN", "document": "", "member": "MB"}
+KINDS = {"placer": "PLAC", "filler": "FILL"}
 
 
 def authority(run: Run, kind: str, namespace: str, universal: str, universal_type: str = "") -> str:
@@ -177,27 +178,27 @@ def _department(c: Compiler, path: Path) -> Any:
     return make
 
 
+def place_of(run: Run, parts: list[str], departments: Table | None = None) -> dict[str, Any] | None:
+    """One PL (point of care, room, bed, facility, building, floor) as a reference to a location."""
+    ward, room, bed = (line(plain(run, parts, n)) for n in (1, 2, 3))
+    facility, building, floor, words = (line(plain(run, parts, n)) for n in (4, 7, 8, 9))
+    coding = departments.coding(ward) if departments and ward else None
+    ward_name = (coding or {}).get("display") or ward
+    shown = " ".join(p for p in (facility, building, floor, ward_name, room, bed) if p) or words
+    if not shown:
+        return None
+    made: dict[str, Any] = {"type": "Location", "display": shown}
+    if ward or bed:
+        number = "/".join(p for p in (ward, room, bed) if p)
+        made["identifier"] = {"system": authority(run, "location", "", ""), "value": number}
+    return made
+
+
 @of_field("place")
 def _place(c: Compiler, path: Path) -> Any:
-    """``place(path)``: a PL (point of care, room, bed, facility, building, floor) as a reference to a location."""
+    """``place(path)``: the first repetition as a reference to a location."""
     departments = c.tables.get("departments")
-
-    def make(run: Run, raw: str, told: Told) -> Any:
-        parts = (repetitions(run, raw) or [[""]])[0]
-        ward, room, bed = (line(plain(run, parts, n)) for n in (1, 2, 3))
-        facility, building, floor, words = (line(plain(run, parts, n)) for n in (4, 7, 8, 9))
-        coding = departments.coding(ward) if departments and ward else None
-        ward_name = (coding or {}).get("display") or ward
-        shown = " ".join(p for p in (facility, building, floor, ward_name, room, bed) if p) or words
-        if not shown:
-            return None
-        made: dict[str, Any] = {"type": "Location", "display": shown}
-        if ward or bed:
-            number = "/".join(p for p in (ward, room, bed) if p)
-            made["identifier"] = {"system": authority(run, "location", "", ""), "value": number}
-        return made
-
-    return make
+    return lambda run, raw, told: place_of(run, (repetitions(run, raw) or [[""]])[0], departments)
 
 
 @function("logical")

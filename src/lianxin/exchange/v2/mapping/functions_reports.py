@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import datetime as dt
 from typing import Any
 
-from lianxin.exchange.v2.mapping import times
 from lianxin.exchange.v2.mapping.compiler import Compiler, Get, function
 from lianxin.exchange.v2.mapping.functions import line, plain, repetitions, warn
-from lianxin.exchange.v2.mapping.functions_people import authority
-from lianxin.exchange.v2.mapping.functions_values import lines_of, number_of, text_of
+from lianxin.exchange.v2.mapping.functions_values import lines_of, text_of
 from lianxin.exchange.v2.mapping.groups import Env, Run
 from lianxin.exchange.v2.mapping.tables import Table, folded
 from lianxin.exchange.v2.message import Segment
@@ -22,8 +19,10 @@ from lianxin.standards.text import T
 def _told(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``told(group, words)``: the texts of a group's observations; ``words``: only those whose code or name is in that setting."""
     names = c.constants(args)
+    c.inside()
     wanted = frozenset(folded(w) for w in c.settings.get(names[1], "").split()) if len(names) > 1 else None
-    c.read.update({("OBX", 3), ("OBX", 5)})
+    c.reads("OBX", 3)
+    c.reads("OBX", 5)
 
     def get(env: Env) -> str:
         out = []
@@ -52,9 +51,10 @@ def _named(run: Run, raw: str, wanted: frozenset[str]) -> bool:
 def _together(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``together(group)``: the status of a report from those of its results, when it says none itself."""
     (name,) = c.constants(args)
+    c.inside()
     table = c.tables.get("observation-status")
     assert table is not None
-    c.read.add(("OBX", 11))
+    c.reads("OBX", 11)
 
     def get(env: Env) -> str:
         given = {
@@ -83,7 +83,10 @@ def _together(c: Compiler, args: tuple[Any, ...]) -> Get:
 def _observed(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``observed(group)``: a group's observations as lines of text, for resources that have no place for them."""
     (name,) = c.constants(args)
-    c.read.update({("OBX", 3), ("OBX", 5), ("OBX", 6)})
+    c.inside()
+    c.reads("OBX", 3)
+    c.reads("OBX", 5)
+    c.reads("OBX", 6)
 
     def get(env: Env) -> Any:
         out = []
@@ -106,9 +109,13 @@ def _observed(c: Compiler, args: tuple[Any, ...]) -> Get:
 def _contents(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``contents(group)``: the contents of a document: its attachments, and all its text as one text/plain."""
     (name,) = c.constants(args)
+    c.inside()
     media = c.tables.get("media")
     assert media is not None
-    c.read.update({("OBX", 2), ("OBX", 3), ("OBX", 4), ("OBX", 5)})
+    c.reads("OBX", 2)
+    c.reads("OBX", 3)
+    c.reads("OBX", 4)
+    c.reads("OBX", 5)
 
     def get(env: Env) -> Any:
         texts: list[str] = []
@@ -135,65 +142,16 @@ def _contents(c: Compiler, args: tuple[Any, ...]) -> Get:
     return get
 
 
-@function("ends")
-def _ends(c: Compiler, args: tuple[Any, ...]) -> Get:
-    """``ends(start, length, unit)``: when what begins then and takes so long is over; at once when no length is said."""
-    start, length, unit = (c.text(arg) for arg in args)
-    zone = c.settings.get("zone", "")
-
-    def get(env: Env) -> str:
-        begun = times.time_of(start(env), zone)
-        if not begun or len(begun) < 20:
-            return ""
-        said = number_of(length(env)) or 0
-        seconds = {"S": 1, "SEC": 1, "H": 3600, "HR": 3600, "HOUR": 3600, "小时": 3600, "D": 86400}.get(
-            unit(env).upper(), 60
-        )
-        over = dt.datetime.fromisoformat(begun) + dt.timedelta(
-            seconds=min(max(said, 0) * seconds, 30 * 86400)
-        )
-        return over.isoformat(timespec="seconds")
-
-    return get
-
-
-@function("providers")
-def _providers(c: Compiler, args: tuple[Any, ...]) -> Get:
-    """``providers(group, role, …)``: the people (or places) of PRD segments in one of these roles (PRD-1, table 0286)."""
-    name, *roles = c.constants(args)
-    c.read.update({("PRD", 1), ("PRD", 2), ("PRD", 4), ("PRD", 7)})
-
-    def get(env: Env) -> Any:
-        out = []
-        for kid in env.kids.get(name, ()):
-            segment = kid.one["PRD"]
-            if not {plain(env.run, r, 1).upper() for r in repetitions(env.run, segment.raw(1))} & set(roles):
-                continue
-            family, given = segment.text(2, 1), segment.text(2, 2)
-            shown = line(
-                f"{family}{given}" if not f"{family}{given}".isascii() else f"{given} {family}"
-            ) or line(segment.text(4))
-            number = line(segment.text(7))
-            one: dict[str, Any] = {
-                "type": "Practitioner" if family or given else "Organization",
-                "display": shown or number,
-            }
-            if number:
-                one["identifier"] = {"system": authority(env.run, "provider", "", ""), "value": number}
-            if one["display"]:
-                out.append(one)
-        return out
-
-    return get
-
-
 @function("attachments")
 def _attachments(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``attachments(group)``: what came as ED or RP in a group's observations (or in this OBX), as Attachments."""
     names = c.constants(args)
+    c.inside()
     media = c.tables.get("media")
     assert media is not None
-    c.read.update({("OBX", 2), ("OBX", 3), ("OBX", 5)})
+    c.reads("OBX", 2)
+    c.reads("OBX", 3)
+    c.reads("OBX", 5)
 
     def get(env: Env) -> Any:
         kids = env.kids.get(names[0], ()) if names else (env,)

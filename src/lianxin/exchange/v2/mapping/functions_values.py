@@ -388,7 +388,7 @@ def _notes(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``notes(segment, field)``: the comments of this group as one annotation."""
     path = args[0] if args else Path("NTE", 3)
     name, field = path.segment, path.field or 3
-    c.read.add((name, field))
+    c.reads(name, field)
 
     def get(env: Env) -> Any:
         if name not in env.every:
@@ -403,7 +403,7 @@ def _notes(c: Compiler, args: tuple[Any, ...]) -> Get:
 def _comments(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``comments(NTE-3)``: the comments of this group as one text."""
     path = args[0] if args else Path("NTE", 3)
-    c.read.add((path.segment, path.field))
+    c.reads(path.segment, path.field)
     return lambda env: text_of(env, path.segment, path.field) if path.segment in env.every else ""
 
 
@@ -411,6 +411,7 @@ def _comments(c: Compiler, args: tuple[Any, ...]) -> Get:
 def _first_name(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``first_name(group)``: what a group's first observation is called, for a report that has no name."""
     (name,) = c.constants(args)
+    c.inside()
 
     def get(env: Env) -> str:
         kids = env.kids.get(name)
@@ -425,7 +426,7 @@ def _lines(c: Compiler, args: tuple[Any, ...]) -> Get:
     """``lines(path, …)``: texts with their lines kept."""
     paths = [c.where(arg) for arg in args]
     for path in paths:
-        c.read.add((path.segment, path.field))
+        c.reads(path.segment, path.field)
 
     def get(env: Env) -> str:
         for path in paths:

@@ -65,13 +65,14 @@ class Run:
 class Env:
     """What an expression can see: the nearest segment of each name, and the segments and groups of this group."""
 
-    __slots__ = ("every", "kids", "last", "made", "one", "parent", "place", "run")
+    __slots__ = ("every", "kids", "last", "made", "memo", "one", "parent", "place", "run")
 
     def __init__(self, run: Run, parent: Env | None) -> None:
         self.run, self.parent = run, parent
         self.one: dict[str, Segment] = dict(parent.one) if parent is not None else {}
         self.every: dict[str, list[Segment]] = {}
         self.kids: dict[str, list[Env]] = {}
+        self.memo: dict[int, Any] = {}
         self.made: dict[str, list[dict[str, Any]]] = {}
         self.last = -1
         self.place = 0

@@ -10,6 +10,7 @@ from lianxin.exchange.v2 import errors
 from lianxin.exchange.v2.errors import Place, Refused
 from lianxin.exchange.v2.mapping import (
     functions,
+    functions_events,
     functions_people,
     functions_reports,
     functions_values,
@@ -25,7 +26,7 @@ from lianxin.exchange.v2.mapping.tables import Tables
 from lianxin.exchange.v2.message import USUAL, Message
 from lianxin.standards.text import T, Text
 
-FUNCTIONS = (functions, functions_people, functions_reports, functions_values)
+FUNCTIONS = (functions, functions_events, functions_people, functions_reports, functions_values)
 """The modules that fill the table of functions."""
 
 
@@ -144,9 +145,11 @@ def _make(rule: Rule, env: Env, out: Mapped) -> None:
         functions.warn(run, said.format(r=rule.rtype))
         return
     body: dict[str, Any] = {"resourceType": rule.rtype, "id": identity(run, rule.rtype, parts)}
+    value: Any
     for name, get, needed, path in rule.elements:
-        value: Any = get(env)
-        if value or value is False or value.__class__ is int:
+        value = get(env)
+        kind = value.__class__
+        if value or kind is bool or kind is int:  # 0 and false say something
             if name[-1] == "]":
                 body[f"{name[:-3]}{value[0]}"] = value[1]
             elif name == "+":

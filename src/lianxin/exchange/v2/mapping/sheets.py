@@ -61,9 +61,15 @@ def built_in() -> dict[str, Sheet]:
             resources.update(parts.data["resources"][name])
         data["resources"] = {**resources, **data["resources"]}
         data["settings"] = {**(parts.data.get("settings") or {}), **(data.get("settings") or {})}
-        data["ignore"] = {**(parts.data.get("ignore") or {}), **(data.get("ignore") or {})}
+        data["ignore"] = _joined(parts.data.get("ignore") or {}, data.get("ignore") or {})
         out[str(data["name"])] = Sheet(data, sheet.lines)
     return out
+
+
+def _joined(base: dict[str, Any], over: dict[str, Any]) -> dict[str, str]:
+    """Fields that are left out on purpose: what both say."""
+    names = dict.fromkeys((*base, *over))
+    return {n: f"{base.get(n) or ''} {over.get(n) or ''}".strip() for n in names}
 
 
 def by_event() -> dict[tuple[str, str], str]:
@@ -113,9 +119,10 @@ def laid(base: Sheet, over: Sheet) -> Sheet:
     if faults:
         raise Faulty(faults)
     data = dict(base.data)
-    for key in ("settings", "moved", "ignore", "events"):
+    for key in ("settings", "moved", "events"):
         if over.data.get(key):
             data[key] = {**(base.data.get(key) or {}), **over.data[key]}
+    data["ignore"] = _joined(base.data.get("ignore") or {}, over.data.get("ignore") or {})
     if over.data.get("resources"):
         data["resources"] = _resources(base.data["resources"], over)
     return Sheet(data, over.lines)
