@@ -10,9 +10,12 @@ class ExchangeConfig(AppConfig):
         from lianxin.access import audit, journal
         from lianxin.duty import periodic
         from lianxin.exchange.bulk import jobs, kickoff
+        from lianxin.exchange.cda import door as documents
+        from lianxin.exchange.cda import fhir as documents_fhir
         from lianxin.exchange.fhir import operations, terminology_ops
         from lianxin.exchange.ihe import feed, pdqm, pixm
         from lianxin.exchange.partners import limits
+        from lianxin.exchange.partners import worker as exporting
         from lianxin.exchange.settlement import hooks as settlements
         from lianxin.exchange.smart import hooks as smart
         from lianxin.exchange.subscriptions import fhir as subscriptions
@@ -36,6 +39,9 @@ class ExchangeConfig(AppConfig):
         outbound.register()
         settlements.register()
         limits.register()
+        exporting.register()
+        documents.register()
+        documents_fhir.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)
         periodic.register("audit.links", 60, audit.link_rest)

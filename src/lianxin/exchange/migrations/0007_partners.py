@@ -390,7 +390,7 @@ class Migration(migrations.Migration):
             model_name="export",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("daily__isnull", True), ("every__gte", 1)),
+                    models.Q(("daily__isnull", True), ("every__gte", 1), ("every__isnull", False)),
                     models.Q(("daily__isnull", False), ("every__isnull", True)),
                     _connector="OR",
                 ),

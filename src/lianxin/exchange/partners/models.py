@@ -158,7 +158,8 @@ class Export(models.Model):
             ),
             models.CheckConstraint(condition=Q(auth__in=(NO_AUTH, BEARER, BASIC, MTLS)), name="export_auth"),
             models.CheckConstraint(
-                condition=Q(every__gte=1, daily__isnull=True) | Q(every__isnull=True, daily__isnull=False),
+                condition=Q(every__isnull=False, every__gte=1, daily__isnull=True)
+                | Q(every__isnull=True, daily__isnull=False),
                 name="export_schedule",
             ),
         ]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -231,20 +233,28 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _Secure
 
 
-_pools: OrderedDict[tuple[str, str, int, str], HTTPConnectionPool] = OrderedDict()
+@dataclass(frozen=True)
+class Identity:
+    """A client certificate for mutual TLS: ``key`` tells it from others, ``context`` makes the TLS context that shows it."""
+
+    key: str
+    context: Callable[[], ssl.SSLContext]
+
+
+_pools: OrderedDict[tuple[str, str, int, str, str], HTTPConnectionPool] = OrderedDict()
 _guard = threading.Lock()
 
 
-def _pool(parts: SplitResult, address: str, port: int) -> HTTPConnectionPool:
+def _pool(parts: SplitResult, address: str, port: int, identity: Identity | None = None) -> HTTPConnectionPool:
     host = parts.hostname or ""
-    key = (parts.scheme, address, port, host)
+    key = (parts.scheme, address, port, host, identity.key if identity else "")
     with _guard:
         pool = _pools.get(key)
         if pool is None:
             if parts.scheme == "https":
                 pool = _SecurePool(
                     address, port, maxsize=2, cert_reqs="CERT_REQUIRED", ca_certs=settings.RECEIVERS_CA or None,
-                    assert_hostname=host, server_hostname=host,
+                    assert_hostname=host, server_hostname=host, ssl_context=identity.context() if identity else None,
                 )  # fmt: skip
             else:
                 pool = _PlainPool(address, port, maxsize=2)
@@ -266,8 +276,19 @@ def close() -> None:
 # ---------------------------------------------------------------------------------------------------------------- sending
 
 
-def send(method: str, url: str, headers: dict[str, str], body: bytes, seconds: float) -> Answer:
-    """Send one request and wait for its answer at most ``seconds`` in all; never raises for what the receiver does."""
+def send(
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    body: bytes,
+    seconds: float,
+    *,
+    identity: Identity | None = None,
+) -> Answer:
+    """Send one request and wait for its answer at most ``seconds`` in all; never raises for what the receiver does.
+
+    ``identity``: a certificate to show; what its ``context`` raises is raised.
+    """
     begun = time.monotonic()
 
     def answer(status: int | None, error: Text | None) -> Answer:
@@ -278,7 +299,7 @@ def send(method: str, url: str, headers: dict[str, str], body: bytes, seconds: f
             parts = endpoint(url)
             port = parts.port or (443 if parts.scheme == "https" else 80)
             addresses = _addresses(parts, port)
-            status = _exchange(parts, addresses, port, method, headers, body, seconds)
+            status = _exchange(parts, addresses, port, method, headers, body, seconds, identity)
         except NotAllowed as refused:
             return answer(None, refused.text)
         except (HTTPError, OSError, ValueError) as failure:
@@ -314,6 +335,7 @@ def _exchange(
     headers: dict[str, str],
     body: bytes,
     seconds: float,
+    identity: Identity | None,
 ) -> int:
     """The status of the first address that can be connected to."""
     host = parts.hostname or ""
@@ -323,7 +345,7 @@ def _exchange(
     timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
     for one in addresses:
         try:
-            response = _pool(parts, one, port).urlopen(
+            response = _pool(parts, one, port, identity).urlopen(
                 method, target, body=body, headers=sent, redirect=False, retries=False, timeout=timeout,
                 preload_content=False, assert_same_host=False,
             )  # fmt: skip
