@@ -97,6 +97,22 @@ def notes(entry: Entry, *, times: bool = False) -> list[Json]:
         said += [c.label for c in (entry.method, entry.site) if c]
     if entry.priority:
         said.append(entry.priority.label)
+    if entry.tag != "substanceAdministration":
+        slots = (
+            ("dose", entry.dose),
+            ("rate", entry.rate),
+            ("repeat", entry.repeat),
+            ("quantity", entry.quantity),
+        )
+        said += [f"{name}：{v.text} {v.unit}".strip() for name, v in slots if v and v.text]
+        if entry.product:
+            said.append(
+                "：".join(
+                    filter(
+                        None, ("product", entry.product.name or entry.product.code.label, entry.product.lot)
+                    )
+                )
+            )
     said += [f"{place}：{text}" for place, text in entry.rest]
     return [{"text": text} for text in said]
 

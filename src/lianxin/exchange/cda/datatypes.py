@@ -161,8 +161,23 @@ def _inside(el: Any, made: Value) -> None:
             made.high = value(one, "TS" if made.type in ("IVL_TS", "TS") else "PQ")
         elif name == "period" or (name == "width" and made.high is None and not made.text):
             made.text, made.unit = attribute(one, "value"), attribute(one, "unit")
+    _compared(el, made)
     if (made.low is not None or made.high is not None) and not made.type.startswith(("IVL", "RTO", "PIVL")):
         made.type = f"IVL_{made.type}" if made.type in ("TS", "PQ", "INT", "REAL", "MO") else "IVL_PQ"
+
+
+def _compared(el: Any, made: Value) -> None:
+    """One bound that says whether it is included is a comparison: less than, at most, more than, at least."""
+    if (made.low is None) == (made.high is None) or "TS" in made.type or made.type.startswith("RTO"):
+        return
+    for one in el:
+        name, said = local(one.tag), one.get("inclusive")
+        if said and name in ("low", "high"):
+            bound = made.low or made.high
+            if bound is not None and bound.text:
+                made.text = ("<" if name == "high" else ">") + ("=" if said == "true" else "") + bound.text
+                made.unit, made.type = bound.unit, "PQ"
+                made.low = made.high = None
 
 
 def time(el: Any) -> Value | None:

@@ -185,7 +185,8 @@ def _coded(*path: str) -> tuple[Put, Get]:
 
 def _dosage(made: Json) -> Json:
     name = "dosageInstruction" if made["resourceType"] == "MedicationRequest" else "dosage"
-    return made.setdefault(name, [{}])[0]  # type: ignore[no-any-return]
+    found: Json = made.setdefault(name, [{}])[0]
+    return found
 
 
 def _held_dosage(made: Json) -> Json:

@@ -245,7 +245,7 @@ class _Mapper:
             codings += values.codings(entry.code)
         for other in entry.code.others:
             if other.code:
-                codings += values.codings(other)
+                codings += [c for c in values.codings(other) if not _among(c, codings)]
         made: Json = {"coding": codings} if codings else {}
         made["text"] = entry.label or entry.code.label or entry.text[:200] or entry.tag
         return made
@@ -638,3 +638,7 @@ class _Mapper:
         if self.conclusions:
             made["conclusion"] = "\n".join(self.conclusions)
         self.add(made, "report")
+
+
+def _among(coding: Json, codings: list[Json]) -> bool:
+    return any(c.get("code") == coding["code"] and c.get("system") == coding.get("system") for c in codings)

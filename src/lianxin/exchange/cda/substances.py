@@ -36,6 +36,16 @@ def resource(
     if drug:
         made[name] = drug
     for part in entry.parts:
+        if (
+            part.tag == "supply"
+            and part.quantity
+            and not (part.product or part.parts or vaccine)
+            and rtype == "MedicationRequest"
+        ):
+            if amount := values.quantity(part.quantity.text, part.quantity.unit):
+                made.setdefault("dispenseRequest", {})["quantity"] = amount
+                rest.remove(part)
+            continue
         row = families.BY_ELEMENT.get(part.element)
         if (
             row is None
