@@ -22,7 +22,7 @@ class RegisteredDocument(models.Model):
     way = models.CharField(max_length=3, default=IN)
     number = models.CharField(max_length=300)
     series = models.CharField(max_length=300)
-    version = models.IntegerField(default=1)
+    version = models.BigIntegerField(default=1)
     replaces = models.CharField(max_length=300, blank=True)
     status = models.CharField(max_length=10, default=CURRENT)
     family = models.CharField(max_length=20)

@@ -7,7 +7,7 @@ institution (ADR 21); the index decides which person of the county that is.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,16 +37,23 @@ class Ready:
 
 
 def prepare(
-    cur: Any, institution_id: int, said: dict[str, Any], numbers: Sequence[Number], join: Join | None = None
+    cur: Any,
+    institution_id: int,
+    said: dict[str, Any],
+    numbers: Sequence[Number],
+    join: Join | None = None,
+    *,
+    weak: Collection[str] = (),
 ) -> Ready:
     """The Patient of ``institution_id`` that ``said`` is about, to be written in the caller's transaction.
 
     ``numbers``: what it may be known by, the best first; all are locked, so that two pieces cannot both make it.
     ``join(old)``: what is known with what is said now (default: :func:`overlay`).  A number that belongs to the person
-    (identity card, health card) finds a Patient only under the same name: cards are lent.
+    (identity card, health card), or of a ``weak`` system (numbers of visits, which begin anew), finds a Patient only under the
+    same name: cards are lent.
     """
     store.lock(cur, [f"Patient#{value}" for _, value in numbers])
-    found, tables = _find(cur, institution_id, said, numbers)
+    found, tables = _find(cur, institution_id, said, numbers, SHARED | set(weak))
     if found is not None:
         held, before = found
         after = (join or (lambda old: overlay(old, said)))(before)
@@ -61,7 +68,11 @@ def prepare(
 
 
 def _find(
-    cur: Any, institution_id: int, said: dict[str, Any], numbers: Sequence[Number]
+    cur: Any,
+    institution_id: int,
+    said: dict[str, Any],
+    numbers: Sequence[Number],
+    named: Collection[str],
 ) -> tuple[tuple[Held, dict[str, Any]] | None, list[Held]]:
     """The Patient known by one of the numbers as it stands, else registrations that came as a table under one."""
     tables: list[Held] = []
@@ -70,12 +81,12 @@ def _find(
         held = identifiers.holders(cur, system, value, {institution_id}, bodies)
         for one in held:
             if not one.patient_id:
-                tables += [one] if system not in SHARED else []
+                tables += [one] if system not in named else []
                 continue
             body = bodies.get(one.patient_id) or identifiers.bodies_of(cur, [one.patient_id]).get(
                 one.patient_id
             )
-            if body is not None and (system not in SHARED or name_of(body) == name_of(said)):
+            if body is not None and (system not in named or name_of(body) == name_of(said)):
                 return (one, body), tables
     return None, tables
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,16 @@ VERSION_DIGITS = 9
 
 Cursor = tuple[datetime, int, int]
 
+Reader = Callable[[Any, Scope, str, Result | None], Result | None]
+_readers: dict[str, Reader] = {}
+
+
+def register_reader(rtype: str, fn: Reader) -> None:
+    """Let ``fn(cursor, scope, id, found)`` have the last word on a read: what belongs to no patient by itself may belong to
+    something that does (a Binary to its document)."""
+    if _readers.setdefault(rtype, fn) is not fn:
+        raise ValueError(f"reads of {rtype} are already taken")
+
 
 def read(request: Incoming, scope: Scope, rtype: str, rid: str) -> Reply:
     """``GET Type/id``: 304 when the client has it, 410 when it was deleted."""
@@ -27,6 +38,8 @@ def read(request: Incoming, scope: Scope, rtype: str, rid: str) -> Reply:
 
     def work(cur: Any) -> Result | None:
         found = store.read(cur, scope, rtype, rid)
+        if rtype in _readers:
+            found = _readers[rtype](cur, scope, rid, found)
         if found is not None:
             gate.note(cur, scope, "read", [found])
         return found

@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ("way", models.CharField(default="in", max_length=3)),
                 ("number", models.CharField(max_length=300)),
                 ("series", models.CharField(max_length=300)),
-                ("version", models.IntegerField(default=1)),
+                ("version", models.BigIntegerField(default=1)),
                 ("replaces", models.CharField(blank=True, max_length=300)),
                 ("status", models.CharField(default="current", max_length=10)),
                 ("family", models.CharField(max_length=20)),

@@ -1,0 +1,166 @@
+"""The door for clinical documents: bytes in, a verdict for each out, all through the common inbox.
+
+A system sends over HTTP (:mod:`door_http`), a person uploads in the page, an operator gives files to ``lianxin documents``:
+the same here.  A document is known again by its id and version; read before the transaction, registered inside it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lianxin.access.models import Client
+from lianxin.access.scope import Scope
+from lianxin.exchange.cda import reading, registry
+from lianxin.exchange.cda import registry_reference as entry
+from lianxin.exchange.cda.door_files import Named, too_large
+from lianxin.exchange.cda.model import Document
+from lianxin.exchange.cda.registry_people import source_of
+from lianxin.exchange.feeds import errors, inbox
+from lianxin.exchange.feeds.errors import Refusal
+from lianxin.exchange.feeds.inbox import Draft, Piece, Verdict
+from lianxin.exchange.feeds.models import CDA, Arrival
+from lianxin.standards import clock
+from lianxin.standards.text import T
+
+BATCH = 20
+"""Documents of one transaction, when many come together."""
+UNREAD = "CDA"
+"""Kind of what could not be read."""
+
+
+@dataclass
+class Received:
+    """What became of one document; ``name`` is its file's."""
+
+    name: str
+    verdict: Verdict
+    document: Document | None = None
+
+    @property
+    def registered(self) -> registry.Registered | None:
+        """Its entry in the registry, when it has one now."""
+        found = self.verdict.extra
+        return found if isinstance(found, registry.Registered) else None
+
+
+def register() -> None:
+    """Say how an arrival becomes a piece once more."""
+    inbox.register_door(CDA, again)
+
+
+def take(scope: Scope, given: Iterable[Named], sender: str, client_id: int | None = None) -> list[Received]:
+    """Take documents in order, a batch a transaction; each gets its verdict, whatever the others are."""
+    out: list[Received] = []
+    waiting: list[tuple[Received, Piece]] = []
+    for one in given:
+        received = Received(one.name, Verdict("refused"))
+        out.append(received)
+        try:
+            if one.failure is not None:
+                raise one.failure
+            received.document = reading.read(one.body)
+            waiting.append((received, piece_of(scope, received.document, one.body, sender, client_id)))
+        except errors.REFUSALS as failure:
+            received.verdict = inbox.keep_refused(
+                _bare(scope, received.document, one.body, sender, client_id), failure
+            )
+        if len(waiting) >= BATCH:
+            _taken(waiting)
+            waiting = []
+    _taken(waiting)
+    return out
+
+
+def _taken(waiting: Sequence[tuple[Received, Piece]]) -> None:
+    verdicts = inbox.take([piece for _, piece in waiting])
+    for (received, _), verdict in zip(waiting, verdicts, strict=True):
+        if verdict.repeated:
+            verdict.extra = registry.of_arrival(verdict.arrival_id)
+        received.verdict = verdict
+
+
+def number_of(document: Document) -> str:
+    """What a document is known again by: root^extension and version."""
+    return f"{document.id}|{registry.version_of(document)}"
+
+
+def piece_of(
+    scope: Scope, document: Document, body: bytes, sender: str, client_id: int | None = None
+) -> Piece:
+    """A document that was read, on its way in. Refuses one without an id, and one that another institution keeps."""
+    if not document.id:
+        raise Refusal(
+            "required",
+            T(
+                "文档没有标识（ClinicalDocument/id），无法判断是否重复，未受理。",
+                "The document has no id (ClinicalDocument/id), so that it cannot be known again; it was not taken.",
+            ),
+            "/ClinicalDocument/id",
+        )
+    institution = source_of(scope, document)
+    # That a system may send documents was asked at the door; what a document becomes is of any type.
+    own = replace(scope, institution_id=institution.pk, smart=("system/*.cruds",) if scope.client_id else ())
+    piece = _bare(own, document, body, sender, client_id)
+
+    def understand(cur: Any) -> Draft:
+        return registry.register(cur, institution, document, body)
+
+    piece.understand = understand
+    piece.locks = registry.locks(institution, document)
+    return piece
+
+
+def _bare(scope: Scope, document: Document | None, body: bytes, sender: str, client_id: int | None) -> Piece:
+    """A document as a piece before anybody says what it means."""
+    made = entry.instant(document.time) if document else None
+    return Piece(
+        CDA,
+        entry.kind_of(document) if document else UNREAD,
+        number_of(document)[:199] if document and document.id else "",
+        body,
+        sender,
+        scope,
+        nothing,
+        client_id=client_id,
+        sent_at=_plausible(made),
+    )
+
+
+def _plausible(made: dt.datetime | None) -> dt.datetime | None:
+    """An instant the database can keep and people can mean."""
+    return made if made is not None and 1900 < made.year <= clock.now().year + 1 else None
+
+
+def nothing(cur: Any) -> Draft:
+    """What a refused piece would be understood as: it never is."""
+    raise AssertionError("a refused document is not understood")
+
+
+def again(arrival: Arrival) -> Piece:
+    """An arrival once more, as it came; it was let in for its institution then."""
+    body = inbox.body_of(arrival)
+    scope = Scope.system("a document is taken again")
+    if arrival.institution_id is not None:
+        scope = replace(scope, institution_id=arrival.institution_id)
+    if not body:
+        raise too_large()
+    document = reading.read(body)
+    return piece_of(scope, document, body, arrival.sender, arrival.client_id)
+
+
+def scope_of_upload(scope: Scope) -> Scope:
+    """On whose behalf a person's upload is written: the institution's, with that person in the audit.
+
+    Who keeps the feeds is no clinician and sees no record by it; what is uploaded is of the own institution all the same.
+    """
+    if scope.institution_id is None:
+        raise Refusal("forbidden", T("请先选择所在机构的岗位。", "Choose a post at an institution first."))
+    return replace(scope, everything=True, reason="documents uploaded")
+
+
+def senders() -> dict[int, str]:
+    """Names of the systems that send, by client id."""
+    return dict(Client.objects.values_list("pk", "name"))
