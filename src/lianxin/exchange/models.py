@@ -43,6 +43,7 @@ from lianxin.exchange.settlement.models import (
 )
 from lianxin.exchange.subscriptions.models import Subscription, SubscriptionEvent
 from lianxin.exchange.tables.models import TableChunk, TableMapping, TableRefusal, TableRun, TableSource
+from lianxin.exchange.v2.mapping.models import MappingSample, MappingVersion
 from lianxin.exchange.v2.models import Peer, V2Message
 
 __all__ = [
@@ -63,6 +64,8 @@ __all__ = [
     "ExportRun",
     "Finding",
     "LoadRun",
+    "MappingSample",
+    "MappingVersion",
     "Partner",
     "PartnerClient",
     "PartnerTest",
