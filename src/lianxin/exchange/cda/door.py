@@ -7,11 +7,10 @@ the same here.  A document is known again by its id and version; read before the
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lianxin.access.models import Client
 from lianxin.access.scope import Scope
 from lianxin.exchange.cda import reading, registry
 from lianxin.exchange.cda import registry_reference as entry
@@ -21,7 +20,7 @@ from lianxin.exchange.cda.registry_people import source_of
 from lianxin.exchange.feeds import errors, inbox
 from lianxin.exchange.feeds.errors import Refusal
 from lianxin.exchange.feeds.inbox import Draft, Piece, Verdict
-from lianxin.exchange.feeds.models import CDA, Arrival
+from lianxin.exchange.feeds.models import CDA, REFUSED, Arrival
 from lianxin.standards import clock
 from lianxin.standards.text import T
 
@@ -53,33 +52,46 @@ def register() -> None:
 
 def take(scope: Scope, given: Iterable[Named], sender: str, client_id: int | None = None) -> list[Received]:
     """Take documents in order, a batch a transaction; each gets its verdict, whatever the others are."""
-    out: list[Received] = []
-    waiting: list[tuple[Received, Piece]] = []
+    return list(each(scope, given, sender, client_id))
+
+
+def each(
+    scope: Scope, given: Iterable[Named], sender: str, client_id: int | None = None
+) -> Iterator[Received]:
+    """The same batch by batch, for any number of documents: no more than a batch is held."""
+    batch: list[tuple[Received, Piece | None]] = []
     for one in given:
-        received = Received(one.name, Verdict("refused"))
-        out.append(received)
-        try:
-            if one.failure is not None:
-                raise one.failure
-            received.document = reading.read(one.body)
-            waiting.append((received, piece_of(scope, received.document, one.body, sender, client_id)))
-        except errors.REFUSALS as failure:
-            received.verdict = inbox.keep_refused(
-                _bare(scope, received.document, one.body, sender, client_id), failure
-            )
-        if len(waiting) >= BATCH:
-            _taken(waiting)
-            waiting = []
-    _taken(waiting)
-    return out
+        batch.append(_understood(scope, one, sender, client_id))
+        if len(batch) >= BATCH:
+            yield from _taken(batch)
+            batch = []
+    yield from _taken(batch)
 
 
-def _taken(waiting: Sequence[tuple[Received, Piece]]) -> None:
-    verdicts = inbox.take([piece for _, piece in waiting])
-    for (received, _), verdict in zip(waiting, verdicts, strict=True):
-        if verdict.repeated:
-            verdict.extra = registry.of_arrival(verdict.arrival_id)
-        received.verdict = verdict
+def _understood(
+    scope: Scope, one: Named, sender: str, client_id: int | None
+) -> tuple[Received, Piece | None]:
+    """A document read and made a piece; one that cannot be is kept with its reason at once."""
+    received = Received(one.name, Verdict(REFUSED))
+    try:
+        if one.failure is not None:
+            raise one.failure
+        received.document = reading.read(one.body)
+        return received, piece_of(scope, received.document, one.body, sender, client_id)
+    except errors.REFUSALS as failure:
+        piece = _bare(scope, received.document, one.body, sender, client_id)
+        received.verdict = inbox.keep_refused(piece, failure)
+        return received, None
+
+
+def _taken(batch: Sequence[tuple[Received, Piece | None]]) -> Iterator[Received]:
+    verdicts = iter(inbox.take([piece for _, piece in batch if piece is not None]))
+    for received, piece in batch:
+        if piece is not None:
+            received.verdict = next(verdicts)
+            if received.verdict.repeated:
+                received.verdict.extra = registry.of_arrival(received.verdict.arrival_id)
+        yield received
 
 
 def number_of(document: Document) -> str:
@@ -159,8 +171,3 @@ def scope_of_upload(scope: Scope) -> Scope:
     if scope.institution_id is None:
         raise Refusal("forbidden", T("请先选择所在机构的岗位。", "Choose a post at an institution first."))
     return replace(scope, everything=True, reason="documents uploaded")
-
-
-def senders() -> dict[int, str]:
-    """Names of the systems that send, by client id."""
-    return dict(Client.objects.values_list("pk", "name"))

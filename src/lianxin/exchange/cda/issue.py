@@ -12,17 +12,16 @@ from typing import Any
 
 from lianxin.access import audit, relationships
 from lianxin.access.scope import Scope
-from lianxin.exchange.cda import kinds, reading, registry
+from lianxin.exchange.cda import kinds, reading, registry, writing
 from lianxin.exchange.cda.kinds import Kind
-from lianxin.exchange.cda.model import Code, Header, Id, Org, Party, Patient
+from lianxin.exchange.cda.model import Code, Header, Id
 from lianxin.exchange.cda.registry import Registered
+from lianxin.exchange.cda.registry_reference import LABELS
 from lianxin.exchange.feeds.errors import Refusal
 from lianxin.exchange.fhir import gate
-from lianxin.index.golden import CARD_SYSTEM, NUMBER_SYSTEM, RESIDENT_ID_SYSTEM
 from lianxin.network.models import Institution, Practitioner
 from lianxin.record import search, store, text
 from lianxin.record.store import Result
-from lianxin.standards import clock
 from lianxin.standards.text import T
 
 KINDS = ("500.2", "500.4", "500.5", "500.6", "500.7", "500.49", "483.20", "483.12", "483.13", "483.16")
@@ -38,8 +37,6 @@ ALL = (
     "Condition", "Observation", "DiagnosticReport", "MedicationRequest", "MedicationStatement", "Procedure", "ServiceRequest",
     "CarePlan", "Immunization",
 )  # fmt: skip
-PERSON_NUMBERS = "1.2.156.10011.99.1"
-"""Root under which the platform's person numbers stand in its own documents."""
 MOST = 400
 """Resources of one document at most."""
 
@@ -75,8 +72,6 @@ def issued_with_bytes(
     setting, else everything of the person).  Refuses an unknown kind, nobody, no relationship, and a person of whom there is
     nothing to say.  Audited as an export of that person.
     """
-    from lianxin.exchange.cda import writing
-
     known = kinds.KINDS.get(kind)
     if known is None or kind not in KINDS:
         raise Refusal(
@@ -91,8 +86,7 @@ def issued_with_bytes(
 
     def work(cur: Any) -> tuple[Registered, bytes]:
         given = _given(cur, scope, known, patient, encounter)
-        header = _header(cur, scope, institution, given)
-        body = writing.write(kind, header, given.resources)
+        body = writing.write(known, given.resources, _header(scope, institution, given))
         document = reading.read(body)
         made = registry.enter_issued(cur, institution, document, body, given.patient_id)
         results = store.apply(cur, scope, made.writes, source_institution_id=institution.pk)
@@ -184,68 +178,32 @@ def _found(cur: Any, scope: Scope, rtype: str, asked: list[tuple[str, str]]) -> 
 # ------------------------------------------------------------------------------------------------------------------ header
 
 
-def _header(cur: Any, scope: Scope, institution: Institution, given: _Given) -> Header:
-    now = clock.now().astimezone(clock.ZONE)
-    stamp = f"{now:%Y%m%d%H%M%S}"
-    where = f"{given.encounter['id']}" if given.encounter else given.kind.number
-    series = f"{institution.code}.{given.kind.number}.{given.patient_id}.{where}"
-    set_id = Id("2.16.156.10011.1.1", str(uuid.uuid5(uuid.NAMESPACE_URL, series)))
-    org = Org(ids=[Id("2.16.156.10011.1.5", institution.uscc or institution.code)], name=institution.name)
-    author = Party(role="author", time=stamp, name=scope.name, org=org)
+def _header(scope: Scope, institution: Institution, given: _Given) -> Header:
+    """A new version of this institution's document of the kind about this visit (or this person), by who asks for it."""
+    about = given.encounter["id"] if given.encounter else given.patient_id
+    series = uuid.uuid5(uuid.NAMESPACE_URL, f"{institution.code}/{given.kind.number}/{about}")
+    set_id = Id(writing.DOCUMENTS, str(series))
+    author: dict[str, Any] = {"display": scope.name or institution.name}
     if scope.practitioner_id is not None:
         doctor = Practitioner.objects.get(pk=scope.practitioner_id)
-        author.name, author.ids = doctor.name, [Id("2.16.156.10011.1.7", doctor.code)]
-    return Header(
-        id=Id("2.16.156.10011.1.1", str(uuid.uuid4())),
+        author = {"display": doctor.name, "identifier": {"value": doctor.code}}
+    header = writing.header_of(
+        given.patient,
         set_id=set_id,
-        version=str(registry.next_version(institution, str(set_id))),
-        time=stamp,
-        title=given.kind.zh,
-        code=Code(given.kind.code, kinds.CODES, given.kind.zh),
-        confidentiality=Code(_secret(given), "2.16.840.1.113883.5.25"),
-        language="zh-CN",
-        patient=patient_of(given.patient),
-        authors=[author],
-        custodian=org,
+        version=registry.next_version(institution, str(set_id)),
+        author=author,
+        organization={"identifier": [{"value": institution.code}], "name": institution.name},
+        encounter=given.encounter,
     )
-
-
-SEXES = {
-    "male": ("1", "男性"),
-    "female": ("2", "女性"),
-    "other": ("9", "未说明的性别"),
-    "unknown": ("0", "未知的性别"),
-}
-
-
-def patient_of(resource: dict[str, Any]) -> Patient:
-    """A FHIR Patient as recordTarget."""
-    made = Patient()
-    for one in resource.get("identifier", []):
-        system, value = str(one.get("system", "")), str(one.get("value", ""))
-        if system == RESIDENT_ID_SYSTEM:
-            made.resident_id = value
-            made.ids.append(Id("2.16.156.10011.1.3", value))
-        elif system == CARD_SYSTEM:
-            made.card = value
-            made.ids.append(Id("2.16.156.10011.1.19", value))
-        elif system.startswith("urn:oid:") and value:
-            made.ids.append(Id(system.removeprefix("urn:oid:"), value))
-        elif system == NUMBER_SYSTEM:
-            made.ids.append(Id(PERSON_NUMBERS, value))
-    names = resource.get("name") or [{}]
-    made.name = names[0].get("text") or f"{names[0].get('family', '')}{''.join(names[0].get('given', []))}"
-    code, words = SEXES.get(resource.get("gender", ""), SEXES["unknown"])
-    made.sex = Code(code, "2.16.156.10011.2.3.3.4", words)
-    made.birth = str(resource.get("birthDate", "")).replace("-", "")
-    made.addresses = [a["text"] for a in resource.get("address", []) if a.get("text")]
-    made.phones = [t["value"] for t in resource.get("telecom", []) if t.get("value")]
-    return made
+    header.title = given.kind.zh
+    if secret := _secret(given):
+        header.confidentiality = Code(secret, "2.16.840.1.113883.5.25", LABELS[secret], "Confidentiality")
+    return header
 
 
 def _secret(given: _Given) -> str:
-    """As confidential as the most confidential of what is in it."""
+    """As confidential as the most confidential of what is in it ("" for nothing)."""
     labels = {
         label.get("code") for one in given.resources for label in one.get("meta", {}).get("security", [])
     }
-    return "V" if "V" in labels else "R" if "R" in labels else "N"
+    return next((code for code in ("V", "R") if code in labels), "")
