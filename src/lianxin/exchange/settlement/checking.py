@@ -178,8 +178,7 @@ class Checker:
 
     # ------------------------------------------------------------------------------------------------------------ reading cells
 
-    def _texts(self, cells: list[str]) -> dict[str, str]:
-        out = {}
+    def _texts(self, cells: list[str], out: dict[str, str]) -> None:
         for name, position, most in self._text:
             value = cells[position].strip()
             if value in _NOTHING:
@@ -191,7 +190,6 @@ class Checker:
                     raise _Bad("too_long", name)
                 value = value[:most]
             out[name] = value
-        return out
 
     @staticmethod
     def _marked(name: str, value: str) -> str:
@@ -261,7 +259,7 @@ class Checker:
 
     def check(self, row: Row) -> Line | Refused:
         """The line of a row, with the rules it breaks, or a refusal."""
-        if row.refusal is not None:
+        if row.refusal is not None:  # its cells are not where the columns are
             return Refused(row.number, [Issue("broken" if len(row.cells) <= 1 else "cells")])
         issues: list[Issue] = []
         cells = row.cells
@@ -269,7 +267,7 @@ class Checker:
         try:
             if row.bad:
                 raise _Bad("formula", self._field_at(next(iter(row.bad))))
-            texts = self._texts(cells)
+            self._texts(cells, texts)
             for name in ("settlement_id", "provider"):
                 if not texts[name]:
                     raise _Bad("missing", name)
@@ -370,16 +368,20 @@ class Checker:
     def _refused(self, row: Row, texts: dict[str, str], issues: list[Issue]) -> Refused:
         """A refusal that still says whose totals it is missing from, where that can be read."""
         out = Refused(row.number, issues, texts.get("settlement_id", ""), texts.get("provider", ""))
-        out.scheme = layout.scheme_of(texts.get("scheme", "")) or "other" if texts else ""
+        if not row.cells:
+            return out
+        scheme = row.cells[self.columns.at["scheme"][0]].strip()
+        out.provider = out.provider or row.cells[self.columns.at["provider"][0]].strip()[:60]
+        out.scheme = layout.scheme_of(scheme) or "other"
         for name, places in self._money:
-            if name in ("total", "fund") and places and places[0][0] < len(row.cells):
+            if name in ("total", "fund") and places:
                 try:
                     setattr(out, name, fen(row.cells[places[0][0]], places[0][1]))
                 except ValueError:
                     continue  # that is why it is refused
         try:
-            settled = day(row.cells[self._dates["settled_on"]]) if texts else None
-        except (ValueError, IndexError):
+            settled = day(row.cells[self._dates["settled_on"]])
+        except ValueError:
             settled = None
         out.month = f"{settled:%Y-%m}" if settled else ""
         return out

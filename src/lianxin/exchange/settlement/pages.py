@@ -465,7 +465,7 @@ def _say(scope: Scope, consortium: Consortium, request: HttpRequest) -> None:
             setattr(row, name, value)
     else:
         row.place, row.institution, row.own_since, row.own_until = place, None, None, None
-    if place == OWN and row.place != OWN:
+    if place == OWN and (row.place != OWN or row.institution is None):
         raise Refusal(
             "value",
             T(
