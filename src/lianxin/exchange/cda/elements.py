@@ -118,4 +118,4 @@ def name_of(code: str, kind: str = "") -> str:
     known = BY_CODE.get(code)
     if not known:
         return ""
-    return next((one.name for one in known if one.kind == kind), known[0].name)
+    return next((one.name for one in known if one.kind == kind), min((one.name for one in known), key=len))

@@ -8,7 +8,7 @@ WS/T 363, its sub-elements components.  :mod:`lianxin.exchange.cda.restoring` is
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lianxin.exchange.cda import composing, families, laboratory, substances, values
@@ -191,7 +191,18 @@ class _Mapper:
             return self.media(entry, section)
         if entry.values or entry.element or entry.text or (entry.code and not entry.parts):
             return self.observation(entry, section)
-        return self.container(entry.parts, section, inside=True, code=entry.code) + self._left(entry, section)
+        return self.opened(entry, section)
+
+    def opened(self, entry: Entry, section: Section) -> list[Json]:
+        """An organizer or empty act as what stands in it; its times and people are those of its parts that have none."""
+        parts = entry.parts
+        if parts and (entry.times or entry.parties):
+            parts = [
+                replace(p, times=p.times or entry.times, parties=p.parties or entry.parties) for p in parts
+            ]
+            entry = replace(entry, times=[], parties=[])
+        refs = self.container(parts, section, inside=True, code=entry.code)
+        return refs + self._left(entry, section)
 
     def _named(self, entry: Entry) -> bool:
         return any(p.element == "DE06.00.094.00" and p.values for p in entry.parts)
@@ -572,9 +583,7 @@ class _Mapper:
         """A drug given or prescribed, or a vaccination."""
         made, rest = substances.resource(entry, section.key, self.kind, self.subject, REQUESTS)
         if made is None:
-            return self.container(entry.parts, section, inside=True, code=entry.code) + self._left(
-                entry, section
-            )
+            return self.opened(entry, section)
         self._visit(made)
         if made["resourceType"] == "Immunization":
             self._time(made, entry, "occurrence")

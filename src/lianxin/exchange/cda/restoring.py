@@ -12,7 +12,7 @@ from typing import Any
 from lianxin.exchange.cda import elements, families, laboratory, substances, values
 from lianxin.exchange.cda.elements import BY_KIND, Element
 from lianxin.exchange.cda.kinds import Kind
-from lianxin.exchange.cda.mapping import CATEGORIES, PART_OF_DOCUMENT, REPORTS
+from lianxin.exchange.cda.mapping import CATEGORIES, PART_OF_DOCUMENT, REPORTS, REQUESTS
 from lianxin.exchange.cda.measures import BY_LOINC, GROUPS, LOINC
 from lianxin.exchange.cda.model import Code, Entry, Id, Range, Section, Value
 from lianxin.exchange.cda.sorting import role_of
@@ -102,6 +102,8 @@ class _Restorer:
                 key = _category(one) or FALLBACK.get(one["resourceType"], "")
                 known = next((e for e in self.table if e.key == key), None)
                 target = self._into(out, known) if known else self._other(out, key)
+                for part in entry.walk():
+                    part.label = part.label or (elements.name_of(part.element) if part.element else "")
                 target.entries.append(entry)
 
     def row(self, element: str, entry: Entry, use: str) -> Element | None:
@@ -190,6 +192,8 @@ class _Restorer:
             marks
         ):
             made = substances.entry(one, marks)
+            if rtype == "MedicationRequest" and self.kind.number not in REQUESTS:
+                made.mood = "RQO"
             made.parts += below
             return [_dated(made, one)]
         if (
