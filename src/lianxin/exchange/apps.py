@@ -20,6 +20,7 @@ class ExchangeConfig(AppConfig):
         from lianxin.exchange.smart import hooks as smart
         from lianxin.exchange.subscriptions import fhir as subscriptions
         from lianxin.exchange.subscriptions import worker
+        from lianxin.exchange.tables import hooks as tables
         from lianxin.exchange.v2 import adt, outbound, query, receiving
         from lianxin.index import sources
         from lianxin.record import reindex
@@ -42,6 +43,7 @@ class ExchangeConfig(AppConfig):
         exporting.register()
         documents.register()
         documents_fhir.register()
+        tables.register()
         periodic.register("bulk.tidy", 600, jobs.tidy)
         periodic.register("audit.journals", 60, journal.adopt)
         periodic.register("audit.links", 60, audit.link_rest)

@@ -6,4 +6,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("lianxin.exchange.settlement.pages")),
     path("", include("lianxin.exchange.settlement.door")),
     path("", include("lianxin.exchange.cda.pages")),
+    path("", include("lianxin.exchange.tables.pages")),
 ]

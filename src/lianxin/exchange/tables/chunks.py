@@ -7,8 +7,6 @@ arrival of its own, which can be mended and tried again; the others are one arri
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -27,7 +25,7 @@ from lianxin.exchange.feeds.models import QUARANTINE, QUARANTINED, REFUSE, REFUS
 from lianxin.exchange.feeds.quality import Found
 from lianxin.exchange.fhir import gate
 from lianxin.exchange.ihe import domains
-from lianxin.exchange.tables import building
+from lianxin.exchange.tables import building, stored
 from lianxin.exchange.tables.building import Builder
 from lianxin.exchange.tables.convert import Converted, Converter, Values
 from lianxin.exchange.tables.models import TableMapping, TableSource
@@ -194,6 +192,17 @@ class Taker:
         results = self._store(cur, people.writes, items, converted)
         return self._keep(cur, rows, converted, results, statuses, name, found, held, people)
 
+    def alone(self, cur: Any, row: Row) -> tuple[list[tuple[str, Text]], list[Write], Values]:
+        """One row by itself in the caller's transaction: what is wrong with it, or what is to be written."""
+        converted = [self.converter.convert(row)]
+        people = self.people.resolve(cur, converted)
+        items = self._items(converted)
+        self._sound_shapes(items, converted)
+        items, statuses = self._against_record(cur, items, converted)
+        items += self._groups(cur, items, converted, statuses)
+        writes = [*people.writes, *(i.write for i in items if i.write is not None)]
+        return converted[0].wrong, writes, converted[0].values
+
     def _items(self, converted: Sequence[Converted]) -> list[Item]:
         """The resources of every good row that are made of it alone; a key that comes twice counts as its last row says."""
         made: dict[int, Item] = {}
@@ -252,12 +261,12 @@ class Taker:
         self, cur: Any, items: list[Item], converted: Sequence[Converted]
     ) -> tuple[list[Item], dict[int, str]]:
         """Which items are new, changed, or stored so already; rows whose key stands under another patient are refused."""
-        stored = _stored(cur, [i.key for i in items])
+        there = stored.found(cur, [i.key for i in items])
         statuses: dict[int, str] = {}
         for item in items:
             item.write = None
             raw = item.raw = item.raw or building.text_of(item.resource)
-            old = stored.get(item.key)
+            old = there.get(item.key)
             if old is None:
                 item.write = Write("create", item.build.type, item.id, item.resource, raw, trusted=True)
                 statuses[item.at] = "new" if statuses.get(item.at, "new") == "new" else "changed"
@@ -292,9 +301,9 @@ class Taker:
                 for member, name in build.collect.items():
                     if item.build.name == name:
                         mine.setdefault(member, []).append(f"{item.build.type}/{item.id}")
-            stored = _stored(cur, [g.key for g in groups.values()])
+            there = stored.found(cur, [g.key for g in groups.values()])
             for rid, group in groups.items():
-                old = stored.get(group.key)
+                old = there.get(group.key)
                 before = old.body() if old is not None and not old.deleted else {}
                 if before and old is not None and old.patient() not in ("", group.values["patient"]):
                     converted[group.at].wrong.append(("", OTHERS))
@@ -478,10 +487,10 @@ class Taker:
             setattr(figures, status, getattr(figures, status) + 1)
         kept: list[keeping.Row] = []
         if results:
-            taken = self._piece(name, body_of(self.names, [rows[at] for at in good]))
+            taken = self._piece(name, stored.body_of(self.names, [rows[at] for at in good]))
             kept.append(keeping.Row(taken, Verdict(TAKEN, results=results, found=found), self.label))
         pieces = [
-            self._piece(self.control_id(r.values, r.row), r.row.raw or body_of(self.names, [r.row]))
+            self._piece(self.control_id(r.values, r.row), r.row.raw or stored.body_of(self.names, [r.row]))
             for r in refused
         ]
         known = keeping.known(cur, [(p.door, p.sender, p.control_id) for p in pieces]) if pieces else {}
@@ -528,53 +537,4 @@ def _told(failure: Exception) -> Text:
     return errors.reason_of(DataError() if isinstance(failure, psycopg.DataError) else failure).text
 
 
-@dataclass(slots=True)
-class _Old:
-    """A resource as it is stored."""
-
-    rtype: str
-    version: int
-    updated: Any
-    packed: bytes
-    deleted: bool
-    parsed: dict[str, Any] | None = None
-
-    def says(self, raw: bytes, rid: str) -> bool:
-        """Whether it is stored in just these words."""
-        return store.text.splice(raw, rid, self.version, store.stamp(self.updated)) == store.opened(
-            self.rtype, self.packed
-        )
-
-    def body(self) -> dict[str, Any]:
-        """The resource."""
-        if self.parsed is None:
-            self.parsed = store.text.parse(store.opened(self.rtype, self.packed).encode())
-        return self.parsed
-
-    def patient(self) -> str:
-        """Whose it is, as a reference."""
-        body = self.body()
-        return str((body.get("subject") or body.get("patient") or {}).get("reference", ""))
-
-
-def _stored(cur: Any, keys: list[int]) -> dict[int, _Old]:
-    if not keys:
-        return {}
-    cur.execute(
-        "SELECT key, rtype, version, updated, body, deleted FROM record_resource WHERE key = ANY(%s::bigint[])",
-        [keys],
-        prepare=True,
-    )
-    return {row[0]: _Old(row[1], row[2], row[3], bytes(row[4]), row[5]) for row in cur.fetchall()}
-
-
-def body_of(names: Sequence[str], rows: Iterable[Row]) -> bytes:
-    """Rows as they are kept: CSV with a header, each with its number in the file."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["#", *names])
-    writer.writerows([[row.number, *row.cells] for row in rows])
-    return out.getvalue().encode("utf-8", "replace")
-
-
-__all__ = ["DOOR", "Figures", "Refused", "Taken", "Taker", "body_of"]
+__all__ = ["DOOR", "Figures", "Refused", "Taken", "Taker"]

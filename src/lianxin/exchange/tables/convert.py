@@ -104,8 +104,8 @@ _NO_WHOLE = T("应为整数。", "It should be a whole number.")
 _OUTSIDE = T("超出合理范围 {a}–{b}{u}。", "Outside what is plausible, {a}–{b}{u}.")
 _TOO_LONG = T("超过 {n} 个字符。", "Longer than {n} characters.")
 _UNKNOWN_CODE = T(
-    "“{v}”不在值域内（可在对应页为它指定含义）。",
-    "“{v}” is not in the value table (the mapping can say what it means).",
+    "取值不在值域内（可在对应页为它指定含义）。",
+    "Not in the value table (the mapping can say what it means).",
 )
 _NO_PHONE = T("不像电话号码。", "It does not look like a telephone number.")
 _REQUIRED = T("必填。", "Required.")
@@ -294,7 +294,7 @@ def _taker(column: Column, own: Mapping[str, str]) -> Take:
         elif column.lenient:
             out[f"{name}.label"] = value[:100]
         else:
-            raise Wrong(_UNKNOWN_CODE.format(v=value[:30]))
+            raise Wrong(_UNKNOWN_CODE)
 
     def result(value: str, out: Values) -> None:
         text(value, out)

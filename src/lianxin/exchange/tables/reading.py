@@ -239,20 +239,26 @@ def _decoded_lines(data: bytes, encoding: str) -> Iterator[str]:
         if text is not None:
             yield from text.splitlines(keepends=True) if not _odd(text) else _split(text)
             return
-    for line in data.split(b"\n"):
-        if not line:
-            yield "\n"
-            continue
-        if b"\x00" in line:
-            yield _bad(line, _NUL)
-            continue
-        one = decoded(line, plain)
-        if one is None or (
-            plain == "gb18030" and len(_HAN_UTF8.findall(line)) >= 2 and decoded(line, "utf-8") is not None
-        ):
+    whole = decoded(data, plain) if b"\x00" not in data else None
+    raw = data.split(b"\n")
+    if not raw[-1]:
+        raw.pop()
+    texts = whole.split("\n") if whole is not None else []
+    for at, line in enumerate(raw):
+        if plain == "gb18030" and not line.isascii() and _mixed(line):
             yield _bad(line, _WRONG)
+        elif texts:
+            yield texts[at] + "\n"
+        elif b"\x00" in line:
+            yield _bad(line, _NUL)
         else:
-            yield one + "\n"
+            one = decoded(line, plain)
+            yield _bad(line, _WRONG) if one is None else one + "\n"
+
+
+def _mixed(line: bytes) -> bool:
+    """Whether a line of a GB 18030 file is UTF-8: it would be read as nonsense, and nobody would notice."""
+    return len(_HAN_UTF8.findall(line)) >= 2 and decoded(line, "utf-8") is not None
 
 
 def _odd(text: str) -> bool:

@@ -339,11 +339,8 @@ def drain() -> None:
 
 def worker(stop: threading.Event, seconds: float = 2.0) -> None:
     """Do runs as they come, until told to stop (a thread of the ticker, or a process of its own)."""
-    from lianxin.exchange.tables import schedule
-
     while not stop.is_set():
         close_old_connections()
-        schedule.due()
         if not turn():
             stop.wait(seconds)
 
