@@ -194,7 +194,7 @@ def test_confidential_documents_are_marked_everywhere(county: SmallCounty) -> No
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        (b"", 400, "structure"),
+        (b" \n ", 400, "structure"),
         (b"not xml at all", 400, "structure"),
         (world.lab()[:900], 400, "structure"),
         (world.bomb(), 400, "security"),

@@ -75,6 +75,8 @@ def patient_of(document: Document, institution_id: int) -> Said:
         value = one.extension.strip() or one.root.strip()
         if value in (told.resident_id, told.card):
             continue
+        if not one.extension.strip() and not UUID.fullmatch(one.root.strip()):
+            continue  # a masked or empty number: its root alone says nobody
         if not OID.fullmatch(one.root) and not UUID.fullmatch(one.root):
             own = own or domains.own_system(institution_id)
         made = identifier(one, own)
