@@ -6,5 +6,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("lianxin.exchange.settlement.pages")),
     path("", include("lianxin.exchange.settlement.door")),
     path("", include("lianxin.exchange.cda.pages")),
+    path("", include("lianxin.exchange.v2.mapping.pages")),
     path("", include("lianxin.exchange.tables.pages")),
 ]

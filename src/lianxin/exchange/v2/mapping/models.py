@@ -71,7 +71,9 @@ class MappingSample(models.Model):
     class Meta:
         app_label = "exchange"
         constraints = [
-            models.UniqueConstraint(fields=["kind", "peer", "name"], nulls_distinct=False, name="mappingsample_name")
+            models.UniqueConstraint(
+                fields=["kind", "peer", "name"], nulls_distinct=False, name="mappingsample_name"
+            )
         ]
 
     def __str__(self) -> str:
