@@ -22,6 +22,7 @@ _XHTML = '<div xmlns="http://www.w3.org/1999/xhtml">'
 _RELATIONS = {"RPLC": "replaces", "APND": "appends", "XFRM": "transforms"}
 _CONFIDENTIALITY = frozenset("ULMNRV")
 _ACT = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+_EMPTY = "http://terminology.hl7.org/CodeSystem/list-empty-reason"
 _CLASSES = {"AMB", "EMER", "FLD", "HH", "IMP", "ACUTE", "NONAC", "OBSENC", "PRENC", "SS", "VR"}
 
 
@@ -291,11 +292,8 @@ def section(told: Section, refs: list[Json], below: list[Json]) -> Json | None:
     if not (html or refs or below):
         if not made:
             return None
-        made["emptyReason"] = {
-            "coding": [
-                {"system": "http://terminology.hl7.org/CodeSystem/list-empty-reason", "code": "unavailable"}
-            ]
-        }
+        made["text"] = {"status": "generated", "div": f"{_XHTML}<p>无内容</p></div>"}
+        made["emptyReason"] = {"coding": [{"system": _EMPTY, "code": "unavailable"}]}
     return made
 
 

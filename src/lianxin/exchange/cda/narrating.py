@@ -16,7 +16,7 @@ _TAGS = {
 }  # fmt: skip
 _SAME = frozenset({"table", "thead", "tbody", "tfoot", "tr", "td", "th", "br", "sub", "sup", "caption"})
 _BLOCKS = frozenset({"paragraph", "list", "table"})
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _YES = {"true": "是", "false": "否"}
 
 

@@ -62,7 +62,7 @@ class Group:
 
 def role_of(label: str) -> str:
     """What the name of an element speaks of, apart from saying that it is a name or a code."""
-    return plain(_TAIL.sub("", label.replace("中药病名", "中医病名")))
+    return plain(_TAIL.sub("", label.replace("中药", "中医")))
 
 
 def _place(entry: Entry, section: str, kind: str) -> tuple[str, str, str] | None:
