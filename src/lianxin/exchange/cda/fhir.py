@@ -170,8 +170,7 @@ def _read(
     piece.understand = lambda inner: registry.provided(inner, institution, document, body, known, own)
     verdict = inbox.take([piece])[0]
     if verdict.state == REFUSED:
-        failure = verdict.failure
-        raise failure if isinstance(failure, Problem) else _refused(failure)
+        raise verdict.failure if isinstance(verdict.failure, Problem) else _refused(verdict.failure)
 
 
 def _refused(failure: Exception | None) -> Problem:

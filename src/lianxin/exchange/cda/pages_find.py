@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode
 
 from django.db import connection
@@ -60,13 +61,10 @@ class Found:
 
 def asked(given: Mapping[str, str]) -> Asked:
     """The question in a query string; what cannot be meant is left out."""
-    made = Asked(
-        **{
-            n: given.get(n, "").strip()[:80].replace("\x00", "")
-            for n in Asked.__dataclass_fields__
-            if n != "wrong"
-        }
-    )
+    names = ("person", "kind", "institution", "since", "until", "status", "before")
+    made = Asked()
+    for name in names:
+        setattr(made, name, given.get(name, "").strip()[:80].replace("\x00", ""))
     for name in ("since", "until"):
         if getattr(made, name) and _day(getattr(made, name)) is None:
             made.wrong = T("日期应为 YYYY-MM-DD。", "A date is YYYY-MM-DD.")
@@ -89,7 +87,7 @@ def institutions(scope: Scope) -> list[Institution]:
 def find(scope: Scope, given: Asked) -> Found:
     """One page, newest first. Audited when it is about a person or shows what a clinician may see."""
     where: list[str] = []
-    args: list[object] = []
+    args: list[Any] = []
     person_id: int | None = None
     if given.person:
         person_id = _person(scope, given.person)

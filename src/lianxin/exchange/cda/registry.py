@@ -414,6 +414,8 @@ def _targets(coming: _Coming) -> dict[str, str]:
 
 def of_arrival(arrival_id: int | None) -> Registered | None:
     """The entry that an arrival became, told again."""
+    if arrival_id is None:
+        return None
     refs = Arrival.objects.filter(pk=arrival_id).values_list("resources", flat=True).first() or []
     ids = [r.split("/")[1] for r in refs if r.startswith("DocumentReference/")]
     row = RegisteredDocument.objects.filter(reference__in=ids).order_by("-pk").first()

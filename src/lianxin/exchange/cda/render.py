@@ -293,9 +293,15 @@ def facts(document: Document) -> Iterator[tuple[Text, str]]:
         (T("文档时间", "Written"), time_text(document.time)),
         (T("文档编号", "Document id"), str(document.id)),
         (T("版本", "Version"), document.version),
-        (T("密级", "Confidentiality"), code_of(document.confidentiality) if document.confidentiality else ""),
+        (T("密级", "Confidentiality"), _secret(document)),
     ]  # fmt: skip
     yield from ((label, value) for label, value in lines if value)
+
+
+def _secret(document: Document) -> str:
+    """The confidentiality, where it is more than the usual."""
+    code = document.confidentiality
+    return "" if code.code.strip().upper() == "N" or not code else code_of(code)
 
 
 def _sex(code: Code) -> str:
