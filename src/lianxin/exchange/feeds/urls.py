@@ -8,4 +8,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("lianxin.exchange.cda.pages")),
     path("", include("lianxin.exchange.v2.mapping.pages")),
     path("", include("lianxin.exchange.tables.pages")),
+    path("", include("lianxin.exchange.partners.pages")),
 ]

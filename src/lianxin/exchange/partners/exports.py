@@ -13,16 +13,18 @@ import datetime as dt
 import hashlib
 import io
 import json
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import connection, transaction
 
 from lianxin.access import audit, seal, tokens
 from lianxin.access.scope import Scope
-from lianxin.exchange.feeds import keeping
+from lianxin.exchange.cda import issue
+from lianxin.exchange.feeds import errors, keeping
 from lianxin.exchange.partners.models import (
     BUNDLE,
     CDA,
@@ -42,6 +44,8 @@ from lianxin.record import definitions, feed, rows, store, text, visible
 from lianxin.record.feed import Change
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
+
+log = logging.getLogger(__name__)
 
 MOST_RUNS = 5  # that wait to be sent
 SLICE = 2000  # changes of one run
@@ -65,28 +69,12 @@ class Made:
     media: str
 
 
-Issue = Callable[[Any, Scope, str, list[dict[str, Any]]], Iterable[tuple[str, bytes]]]
-_issues: dict[str, Issue] = {}
-
-
-def register_documents(name: str, types: tuple[str, ...], fn: Issue) -> None:
-    """Let ``fn(cursor, scope, kind, resources)`` make documents out of changed resources of ``types``: (name, bytes) of each."""
-    _issues[name] = fn
-    _document_types[name] = types
-
-
-_document_types: dict[str, tuple[str, ...]] = {}
-
-
-def document_kinds() -> list[str]:
-    """Kinds of documents that can be made."""
-    return sorted(_issues)
-
-
 def types_of(export: Export) -> list[str]:
     """The resource types whose changes an export follows."""
     if export.what == DOCUMENTS:
-        return sorted({t for kind in export.kinds for t in _document_types.get(kind, ())})
+        return sorted(
+            {t for kind in export.kinds if kind in issue.KINDS for t in issue.TYPES.get(kind, issue.ALL)}
+        )
     return [k for k in export.kinds if k in definitions.types()]
 
 
@@ -307,12 +295,38 @@ def _number(plain: str) -> bool:
 
 
 def _documents(cur: Any, scope: Scope, export: Export, given: list[tuple[Change, str]]) -> Iterator[Made]:
+    """One document of each wanted kind for every patient and visit that something changed of.
+
+    What a document is made of is what the client may read; that it becomes a document of the registry is the platform's own act.
+    """
+    issuing = replace(scope, smart=(SMART,))
     for kind in export.kinds:
-        fn = _issues.get(kind)
-        types = _document_types.get(kind, ())
-        changed = [text.parse(body.encode()) for c, body in given if c.rtype in types]
-        for name, body in fn(cur, scope, kind, changed) if fn is not None and changed else ():
-            yield Made(name, body, 1, MEDIA[CDA])
+        types = issue.TYPES.get(kind, issue.ALL)
+        if kind not in issue.KINDS or not all(tokens.allows(scope, t, "r") for t in (*types, "Patient")):
+            continue
+        visits: dict[tuple[str, str], None] = {}
+        for change, body in given:
+            if change.rtype in types:
+                resource = text.parse(body.encode())
+                patient, visit = (
+                    _id(resource.get("subject") or resource.get("patient")),
+                    _id(resource.get("encounter")),
+                )
+                if patient:
+                    visits[patient, visit] = None
+        for number, (patient, visit) in enumerate(visits, 1):
+            try:
+                with transaction.atomic():
+                    body_of = issue.issue(issuing, kind, patient, encounter=visit)
+            except errors.REFUSALS as failure:  # of this visit there is nothing to say in such a document
+                log.info("export %s: no document %s: %s", export.pk, kind, errors.reason_of(failure).text.en)
+                continue
+            yield Made(f"{kind}.{number}.xml", body_of, 1, MEDIA[CDA])
+
+
+def _id(reference: Any) -> str:
+    """The id a reference ends with, "" when there is none."""
+    return str(reference.get("reference", "")).rpartition("/")[2] if isinstance(reference, dict) else ""
 
 
 def _manifest(export: Export, stable: str, reached: int, made: list[Made]) -> Made:
