@@ -11,7 +11,8 @@ from lianxin.config import cli
 
 COMMANDS = {
     "index",
-    "mllp",
+    "listen",
+    "feed",
     "demo",
     "serve",
     "load",

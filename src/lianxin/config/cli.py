@@ -12,8 +12,11 @@ from pathlib import Path
 
 import click
 
+from lianxin.config.documents_cli import documents
+from lianxin.config.feeds_cli import feed, listen
 from lianxin.config.index_cli import index
 from lianxin.config.settlement_cli import settlement
+from lianxin.config.tables_cli import tables
 from lianxin.config.terminal import chinese, fail, progress, say
 
 
@@ -87,7 +90,11 @@ def main() -> None:
 
 
 main.add_command(index)
+main.add_command(documents)
 main.add_command(settlement)
+main.add_command(listen)
+main.add_command(feed)
+main.add_command(tables)
 
 
 @main.command(short_help="Build the demonstration, serve it · 演示")
@@ -352,25 +359,6 @@ def bulk_worker() -> None:
     from lianxin.config import bulk_worker as worker
 
     worker.main()
-
-
-@main.command(short_help="Listen for HL7 v2 · HL7 v2 监听")
-@click.option("--port", type=click.IntRange(1, 65535), default=2575, show_default=True, help="Port · 端口")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on · 监听地址")
-def mllp(port: int, host: str) -> None:
-    """Listen for HL7 v2 messages over MLLP (`serve` does when LIANXIN_MLLP_PORT is set) · 监听 HL7 v2（MLLP）消息."""
-    boot()
-    from lianxin.config import mllp as listener
-
-    def ready(at: int) -> None:
-        say(f"正在监听 MLLP {host}:{at}", f"listening for MLLP on {host}:{at}")
-
-    try:
-        listener.listen(host, port, ready)
-    except (OSError, ValueError) as failure:
-        fail(f"无法监听：{failure}", f"cannot listen: {failure}")
-    finally:
-        leave()
 
 
 @main.command(short_help="Build a named scenario · 场景")

@@ -12,6 +12,7 @@ import zstandard
 
 from lianxin.access import seal, statements
 from lianxin.exchange.feeds.models import TAKEN
+from lianxin.record import rows as record_rows
 from lianxin.standards import clock
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ _CAME = (
     ("kind", "text"), ("control_id", "text"), ("same", "bytea"), ("body", "bytea"), ("sent_at", "timestamptz"),
 )  # fmt: skip
 _COLUMNS = (("id", "bigint"), *_TOLD, *_CAME)
+_COPIED = [*(name for name, _ in _COLUMNS), "attempts", "at", "done_at"]
 _NAMES = ", ".join(name for name, _ in _COLUMNS)
 _INSERT = (
     f"INSERT INTO exchange_arrival ({_NAMES}, attempts, at, done_at)"
@@ -148,7 +150,9 @@ def keep(cur: Any, rows: Sequence[Row]) -> list[int]:
     ids = iter(_numbers(cur, len(fresh)))
     kept = [next(ids) if row.again is None else row.again for row in rows]
     values = [(pk, *row.told(), *row.came()) for pk, row in zip(kept, rows, strict=True) if row.again is None]
-    if values:
+    if len(values) >= record_rows.COPY_FROM:
+        record_rows.copy(cur, "exchange_arrival", _COPIED, [(*one, 1, now, now) for one in values])
+    elif values:
         cur.execute(_INSERT, [now, now, *(list(c) for c in zip(*values, strict=True))], prepare=True)
     for row in rows:
         if row.again is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import time
 from collections.abc import Sequence
 
@@ -16,10 +17,11 @@ from lianxin.exchange.v2 import charset, errors
 from lianxin.exchange.v2.errors import REJECTED, Refused
 from lianxin.exchange.v2.framing import END, START
 from lianxin.exchange.v2.message import USUAL, Message, Separators
-from lianxin.exchange.v2.writing import instant, message, segment
+from lianxin.exchange.v2.writing import escape, instant, message, segment
 from lianxin.standards import clock
 
 APPLICATION, FACILITY = "LIANXIN", "LX"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _count = itertools.count(1)
 
 
@@ -81,6 +83,8 @@ def acknowledge(
     kind: tuple[str, ...] = (),
 ) -> bytes:
     """The answer to a message: ``code`` AA, AE or AR; ``refused`` become ERR (with AA: as warnings); ``extra`` segments follow."""
+    if asked is not None and not (refused or extra or kind or asked_id) and asked.separators == USUAL:
+        return _plain(asked, code)
     marks = asked.separators if asked else USUAL
     codec = asked.codec if asked else "utf-8"
     event = asked.kind[1] if asked else ""
@@ -100,6 +104,28 @@ def acknowledge(
         *extra,
     ]
     return message(lines, codec)
+
+
+def _plain(asked: Message, code: str) -> bytes:
+    """The usual answer, which has nothing to say but its code: the sender's own words go back as they were sent."""
+    back = asked.header.raw
+    version, codec, named = asked.version or "2.5", asked.codec, _first(back(18))
+    event = escape(asked.kind[1])
+    kind = f"ACK^{event}" if event else "ACK"
+    if event and (version == "2.4" or not old(version)):
+        kind += "^ACK"
+    name = named if named and charset.codec_of(asked.header.text(18)) == codec else charset.name_of(codec)
+    own = (
+        f"MSH|^~\\&|{_first(back(5)) or APPLICATION}|{_first(back(6)) or FACILITY}|{_first(back(3))}|{_first(back(4))}|"
+        f"{instant(clock.now())}||{kind}|{control_id()}|{_first(back(11)) or 'P'}|{escape(version)}||||||{name}\r"
+        f"MSA|{code}|{escape(asked.control_id)}\r"
+    )
+    return own.encode(codec, "replace")
+
+
+def _first(raw: str) -> str:
+    """The first repetition of a field, as it was sent; control characters have no business in an answer."""
+    return _CONTROL.sub("", raw.split("~", 1)[0]) if raw != '""' else ""
 
 
 CONDITIONS = frozenset({"AL", "NE", "ER", "SU"})

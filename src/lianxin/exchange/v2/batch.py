@@ -16,7 +16,8 @@ from typing import Any
 from lianxin.access import tokens
 from lianxin.access.scope import Scope
 from lianxin.exchange.feeds.inbox import Draft
-from lianxin.exchange.v2 import errors, mapping, patients
+from lianxin.exchange.v2 import errors, patients
+from lianxin.exchange.v2 import mapping as mappings
 from lianxin.exchange.v2.errors import Place, Refused
 from lianxin.exchange.v2.kinds import Outcome
 from lianxin.exchange.v2.message import Message, Segment
@@ -56,12 +57,12 @@ class Item:
     institution_id: int
     default_system: str
     sent_at: dt.datetime | None
-    mapping: mapping.Mapping
+    mapping: mappings.Mapping
     pid: Segment | None = None
     said: Resource | None = None
     number: Number | None = None
     batch: Batch | None = None
-    mapped: mapping.Mapped | None = None
+    mapped: mappings.Mapped | None = None
     failure: Refused | Problem | None = None
 
 
@@ -98,7 +99,7 @@ def item_of(
 ) -> Item:
     """A message ready to be understood; Refused when its patient cannot be read."""
     assert scope.institution_id is not None
-    found = mapping.find(message, peer_id)
+    found = mappings.find(message, peer_id)
     item = Item(message, scope, scope.institution_id, default_system, sent_at, found)
     item.pid = message.first("PID")
     if item.pid is None:
@@ -120,7 +121,7 @@ def prepare(cur: Any, items: Sequence[Item]) -> None:
         reference = f"Patient/{batch.patients[item.number].patient_id}"
         try:
             item.mapped = item.mapping.resources(
-                item.message, reference, mapping.context_of(item.institution_id)
+                item.message, reference, mappings.context_of(item.institution_id)
             )
         except (Refused, Problem) as failure:
             item.failure = failure
@@ -308,7 +309,7 @@ def _resource(
     item: Item,
     batch: Batch,
     resource: Resource,
-    manner: mapping.Manner,
+    manner: mappings.Manner,
     after: dict[tuple[str, str], Stored],
 ) -> None:
     rtype, rid = resource["resourceType"], resource["id"]
@@ -317,7 +318,7 @@ def _resource(
         method = "update" if stored.made else "create"
         _write(draft, item, Write(method, rtype, rid, resource), after, stored)
         return
-    merged = mapping.merge(stored.body, resource, manner)
+    merged = mappings.merge(stored.body, resource, manner)
     if merged is stored.body or _bare(merged) == _bare(stored.body):
         return
     if _late(item, stored, resource):
