@@ -118,6 +118,11 @@ def register_door(door: str, again: Again) -> None:
     _doors[door] = again
 
 
+def again(kept: Arrival) -> Piece:
+    """An arrival as a piece once more; raises one of ``errors.REFUSALS`` when it cannot even be read."""
+    return _doors[kept.door](kept)
+
+
 def digest(body: bytes) -> bytes:
     """16 bytes, keyed, by which a repetition of ``body`` is known."""
     return seal.blind(body.decode("latin-1"), "arrival")
@@ -453,7 +458,7 @@ def replay(arrival_id: int, *, release: bool = False) -> Verdict:
     """
     kept = Arrival.objects.get(pk=arrival_id)
     try:
-        piece = _doors[kept.door](kept)
+        piece = again(kept)
     except errors.REFUSALS as failure:
         return _still(kept, failure)
     piece.releases = release
