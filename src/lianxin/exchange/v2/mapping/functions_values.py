@@ -104,7 +104,7 @@ def _unit(run: Run, raw: str, parts: list[str], table: Table, told: Told) -> dic
         found = table.code(one)
         if found:
             return {"unit": shown, "system": UCUM, "code": found}
-        if units.valid(one):
+        if units.valid(one) and not one.isdigit():  # a number is no unit, although UCUM would have it
             return {"unit": shown, "system": UCUM, "code": one}
     told.append(
         T("单位“{u}”不是 UCUM，只保留文字。", "The unit “{u}” is not UCUM; it is kept as text only.").format(
@@ -248,7 +248,8 @@ def text_line(run: Run, raw: str) -> str:
     text = run.message.unescape(raw)
     if marks.component != "^" and marks.component:
         text = text.replace(marks.component, " ")
-    return clean(text) if not text[:1].isspace() else " " * (len(text) - len(text.lstrip(" "))) + clean(text)
+    found = clean(text)
+    return " " * (len(text) - len(text.lstrip(" "))) + found if found and text[0] == " " else found
 
 
 def text_of(env: Env, segment: str, field: int) -> str:

@@ -39,12 +39,16 @@ TEXTS = frozenset({"TX", "FT"})
 
 @dataclass
 class Group:
-    """A kind of group: what opens it, what it holds. ``joins``: lines of one text become one group."""
+    """A kind of group: what opens it, what it holds. ``joins``: lines of one text become one group.
+
+    ``holds``: segments that belong to it even after a group inside it has begun (a specimen after the results).
+    """
 
     name: str
     opens: dict[str, int] = field(default_factory=dict)
     children: dict[str, Group] = field(default_factory=dict)
     joins: bool = False
+    holds: frozenset[str] = frozenset()
     inside: list[Group] = field(default_factory=list)
 
 
@@ -87,6 +91,13 @@ class Env:
         else:
             known.append(segment)
 
+    def hold(self, segment: Segment) -> None:
+        """Take a segment into this group that the groups inside it see too."""
+        self.add(segment)
+        for line in self.kids.values():
+            for kid in line:
+                kid.one.setdefault(segment.name, segment)
+
 
 def split(run: Run, top: Group) -> Env:
     """The message as groups."""
@@ -104,6 +115,10 @@ def split(run: Run, top: Group) -> Env:
         name = segment.name
         for depth in range(len(stack) - 1, -1, -1):
             group, env = stack[depth]
+            if name in group.holds:
+                del stack[depth + 1 :]
+                env.hold(segment)
+                break
             order = group.opens.get(name)
             if order is not None and order > env.last:  # the group that is open goes on
                 del stack[depth + 1 :]

@@ -79,7 +79,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<path>[A-Z][A-Z0-9]{2}(?:-\d{1,3}(?:\.\d{1,3}){0,2})?(?![\w-]))"
     r"|(?P<var>\$[a-z_]+)|'(?P<str>[^']*)'|(?P<word>[^\W\d][\w-]*)|(?P<num>\d+)|(?P<op>!=|[()|,=]))"
 )
-_EXPRESSION = re.compile(r"[a-z_]+\(|[A-Z][A-Z0-9]{2}(-\d|$)|\$|'")
+_EXPRESSION = re.compile(r"[a-z_]+\(|[A-Z][A-Z0-9]{2}-\d|\$|'")
 _PATH = re.compile(r"([A-Z][A-Z0-9]{2})(?:-(\d+)(?:\.(\d+)(?:\.(\d+))?)?)?")
 _KEYWORDS = frozenset({"and", "or", "not", "in"})
 DEEPEST = 20

@@ -89,6 +89,7 @@ def top_group(sheet: Sheet) -> Group:
 
 def _group(name: str, body: dict[str, Any]) -> Group:
     made = Group(name, {s: n for n, s in enumerate(body.get("opens") or [])}, joins=bool(body.get("joins")))
+    made.holds = frozenset(body.get("holds") or [])
     for inner_name, inner in (body.get("groups") or {}).items():
         inside = _group(inner_name, inner or {})
         made.inside.append(inside)
