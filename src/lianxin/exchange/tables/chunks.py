@@ -29,7 +29,7 @@ from lianxin.exchange.tables import building, stored
 from lianxin.exchange.tables.building import Builder
 from lianxin.exchange.tables.convert import Converted, Converter, Values
 from lianxin.exchange.tables.models import TableMapping, TableSource
-from lianxin.exchange.tables.people import People, patient_of
+from lianxin.exchange.tables.people import NOBODY, People, patient_of
 from lianxin.exchange.tables.reading import Row
 from lianxin.exchange.tables.targets import Build, target
 from lianxin.record import store, validate
@@ -135,7 +135,9 @@ class Taker:
         """What would become of rows: nothing is locked or written."""
         converted = [self.converter.convert(row) for row in rows]
         found = self.people.resolve(cur, converted, dry=True)
-        self.people.commit(replace(found, learned={n: k for n, k in found.learned.items() if k.patient_id}))
+        self.people.commit(
+            replace(found, learned={n: k for n, k in found.learned.items() if k.patient_id != NOBODY})
+        )
         items = self._items(converted)
         self._sound_shapes(items, converted)
         figures = Figures(rows=len(rows), resources=len(items))

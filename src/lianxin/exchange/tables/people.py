@@ -20,6 +20,8 @@ from lianxin.standards.text import T
 
 MOST = 200_000
 """People remembered by a run."""
+NOBODY = "new"
+"""Stands for the id of somebody who would be registered (dry runs)."""
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 Number = tuple[str, str]
 
@@ -129,7 +131,7 @@ class People:
     def _made(self, cur: Any, number: Number, values: Values, table: bool, out: Found, dry: bool) -> Known:
         said = patient_of(values, self.system)
         if dry:
-            return Known("", common.name_of(said), values.get("id_no", ""))
+            return Known(NOBODY, common.name_of(said), values.get("id_no", ""))
         if table:
             ready = common.prepare(cur, self.institution_id, said, [number])
             if ready.write is not None:

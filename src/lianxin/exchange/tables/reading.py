@@ -26,6 +26,7 @@ LOOKED_AT = 30
 """Rows at the beginning of a file in which its header is looked for."""
 CANDIDATES = ",\t;|"
 _HAN_UTF8 = re.compile(rb"[\xe4-\xe9][\x80-\xbf]{2}")
+_CONTROLS = bytes([*range(9), 11, *range(14, 32)])
 _SEEMS_DATA = re.compile(r"[\d\-/.: +%eE]+$|.*\d{8,}")
 
 
@@ -101,7 +102,8 @@ def kind_of(file: BinaryIO) -> str:
     if plain.startswith((b"<html", b"<!doctype", b"<table", b"<?xml", b"<meta", b"<head", b"<style")):
         raise Unreadable(_MARKUP)
     wide = begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if not wide and begin.count(b"\x00") > len(begin) // 20 + 1:
+    strange = len(begin) - len(begin.translate(None, _CONTROLS))
+    if not wide and strange > len(begin) // 20 + 1:
         raise Unreadable(_BINARY)
     return "csv"
 
