@@ -7,6 +7,7 @@ WS/T 363, its sub-elements components.  :mod:`lianxin.exchange.cda.restoring` is
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -91,6 +92,12 @@ def resources(document: Document, patient_reference: str, context: Context | Non
     return _Mapper(document, patient_reference, context or Context()).run()
 
 
+def uuid5(name: str) -> str:
+    """The text of ``uuid.uuid5(NAMESPACE, name)``, in a quarter of its time."""
+    h = hashlib.sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{int(h[16], 16) & 3 | 8:x}{h[17:20]}-{h[20:32]}"
+
+
 class _Mapper:
     def __init__(self, document: Document, patient: str, context: Context) -> None:
         self.document, self.context = document, context
@@ -112,7 +119,7 @@ class _Mapper:
             self.document, self.subject, self.context.source, self.context.organization
         )
         if stay is not None:
-            stay["id"] = str(uuid.uuid5(NAMESPACE, stay.pop("_key", "") or f"{self.base}Encounter"))
+            stay["id"] = uuid5(stay.pop("_key", "") or f"{self.base}Encounter")
             self.shared.add(stay["id"])
             self.made.append(stay)
             self.encounter = {"reference": f"Encounter/{stay['id']}"}
@@ -136,7 +143,7 @@ class _Mapper:
         """A stable id: sender, document, type and place; the same place again is counted."""
         key = f"{rtype}|{place}"
         n = self.places[key] = self.places.get(key, 0) + 1
-        return str(uuid.uuid5(NAMESPACE, f"{self.base}{key}|{n}"))
+        return uuid5(f"{self.base}{key}|{n}")
 
     def add(self, resource: Json, place: str) -> Json:
         """Give a resource its id and keep it; the reference to it."""

@@ -34,43 +34,41 @@ def both(el: Any) -> tuple[str, str]:
 
 
 def _walk(el: Any, plain: list[str], html: list[str], above: str) -> None:
-    if el.text and el.text.strip():
-        plain.append(el.text)
-        html.append(escape(el.text, quote=False))
+    text = el.text
+    if text and not text.isspace():
+        plain.append(text)
+        html.append(escape(text, quote=False))
     for one in el:
         tag = d.local(one.tag)
-        if tag not in _DROPPED:
+        if tag in _DROPPED:
+            pass
+        elif tag == "br":
+            plain.append("\n")
+            html.append("<br/>")
+        else:
             _one(one, tag, plain, html, above)
-        if one.tail and one.tail.strip():
-            plain.append(one.tail)
-            html.append(escape(one.tail, quote=False))
+        tail = one.tail
+        if tail and not tail.isspace():
+            plain.append(tail)
+            html.append(escape(tail, quote=False))
 
 
 def _one(el: Any, tag: str, plain: list[str], html: list[str], above: str) -> None:
-    out = (
-        "ol"
-        if tag == "list" and el.get("listType") == "ordered"
-        else "ul"
-        if tag == "list"
-        else _TAGS.get(tag, "span")
-    )
-    if tag == "caption" and above != "table":
+    out = _TAGS.get(tag, "span")
+    if tag == "list":
+        out = "ol" if el.get("listType") == "ordered" else "ul"
+    elif tag == "caption" and above != "table":
         out = "b"
-    if out == "br":
-        plain.append("\n")
-        html.append("<br/>")
-        return
-    if tag in _BREAKS:
-        plain.append("\n")
-    elif tag in ("td", "th"):
-        plain.append(" ")
-    spans = "".join(
-        f' {name}="{n}"'
-        for name in ("colspan", "rowspan")
-        if (n := d.attribute(el, name)).isdigit() and int(n) < 100
-    )
-    html.append(f"<{out}{spans}>")
+    breaks = tag in _BREAKS
+    plain.append("\n" if breaks else " " if out in ("td", "th") else "")
+    html.append(f"<{out}{_spans(el)}>" if out in ("td", "th") and el.attrib else f"<{out}>")
     _walk(el, plain, html, out)
     html.append(f"</{out}>")
-    if tag in _BREAKS:
+    if breaks:
         plain.append("\n")
+
+
+def _spans(el: Any) -> str:
+    """How many columns and rows a cell takes."""
+    found = ((name, d.attribute(el, name)) for name in ("colspan", "rowspan"))
+    return "".join(f' {name}="{n}"' for name, n in found if n.isdigit() and 0 < int(n) < 100)
