@@ -49,6 +49,18 @@ def may(scope: Scope, source: TableSource | None = None) -> bool:
     return own and (scope.may("mend_feeds") or scope.may("review_links"))
 
 
+def content(scope: Scope, source: TableSource) -> bool:
+    """Whether what rows say may be shown: the index desk, and those who keep the people of the institution; no administrator."""
+    return may(scope, source) and (scope.may("open_message") or scope.may("review_links"))
+
+
+def demand_content(scope: Scope, source: TableSource) -> None:
+    """Who reads rows as they were sent."""
+    demand(scope, source)
+    if not content(scope, source):
+        raise NotPermitted(refusal("open_message"))
+
+
 def demand(scope: Scope, source: TableSource | None = None) -> None:
     """Who changes or runs something: mend_feeds or review_links, in one's own institution."""
     if not (scope.may("mend_feeds") or scope.may("review_links")):

@@ -35,6 +35,7 @@ from lianxin.exchange.tables.desk import (
     STATES,
     XLSX,
     at_once,
+    content,
     demand,
     download,
     looked,
@@ -282,6 +283,8 @@ def mapping(request: HttpRequest, pk: int) -> HttpResponse:
                 return _used(request, source, draft)
             messages.success(request, T("草稿已保存。", "The draft was saved."))
             return redirect("tables:mapping", pk)
+    if not content(scope, source):
+        rows = []  # an administrator sees names of columns, and nothing that rows say
     preview = _preview(scope, source, held, rules, names, rows)
     shown = MappingForm(into, rules, names, _seen_values(names, rows))
     context = {

@@ -32,7 +32,9 @@ from lianxin.exchange.tables.desk import (
     STATES,
     XLSX,
     at_once,
+    content,
     demand,
+    demand_content,
     download,
     looked,
     may,
@@ -77,7 +79,7 @@ def run(request: HttpRequest, pk: int) -> HttpResponse:
     seconds = ((it.ended_at or clock.now()) - it.started_at).total_seconds() if it.started_at else 0
     later = it.dry and it.state == DONE and figures.rows > figures.refused
     context = {
-        "run": it, "source": it.source, "target": into, "figures": figures, "lines": lines, "shown": shown, "may": may(scope, it.source),
+        "run": it, "source": it.source, "target": into, "figures": figures, "lines": lines, "shown": shown, "may": may(scope, it.source), "content": content(scope, it.source),
         "state": STATES[it.state], "why": T(it.error_zh, it.error_en) if it.error_zh else "", "column": column, "label": labels.get(column, ""),
         "rate": round(figures.rows / seconds) if seconds > 1 else None, "later": later and it.mapping.state == ACTIVE, "most": SHOWN,
         "open": it.state in (WAITING, RUNNING), "resumable": it.state in (STOPPED, FAILED) and (it.stored or it.source.kind == SQL),
@@ -186,7 +188,7 @@ def refused_csv(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     """Every refused row with its reason, as CSV (audited: it holds what was sent)."""
     scope = request.scope
     it = run_of(scope, pk)
-    demand(scope, it.source)
+    demand_content(scope, it.source)
     audit.write(scope, "export", what=f"table run {it.pk} refused")
     rules = dict(it.mapping.rules["columns"].items())
 
@@ -220,7 +222,7 @@ def returned(request: HttpRequest, pk: int) -> HttpResponse:
     """The workbook given back with reasons and coloured cells (audited)."""
     scope = request.scope
     it = run_of(scope, pk)
-    demand(scope, it.source)
+    demand_content(scope, it.source)
     audit.write(scope, "export", what=f"table run {it.pk} refused")
     columns = it.mapping.rules["columns"]
     lines = [
@@ -240,7 +242,7 @@ def returned(request: HttpRequest, pk: int) -> HttpResponse:
     return download(data, f"退回-{it.pk}.xlsx", XLSX)
 
 
-@page(may="open_message")
+@page()
 def mend(request: HttpRequest, pk: int) -> HttpResponse:
     """A refused row, to be corrected and taken again."""
     scope = request.scope
@@ -248,7 +250,7 @@ def mend(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         source = door.source_of(arrival)
         get_object_or_404(visible(scope), pk=source.pk)
-        demand(scope, source)
+        demand_content(scope, source)
         in_use = door.mapping_of(source)
         names, row = door.row_of(inbox.body_of(arrival), in_use)
     except errors.Refusal as failure:
