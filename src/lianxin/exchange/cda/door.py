@@ -7,7 +7,7 @@ the same here.  A document is known again by its id and version; read before the
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from lianxin.exchange.cda import reading, registry
 from lianxin.exchange.cda import registry_reference as entry
 from lianxin.exchange.cda.door_files import Named, too_large
 from lianxin.exchange.cda.model import Document
-from lianxin.exchange.cda.registry_people import source_of
+from lianxin.exchange.cda.registry_people import patient_of, source_of
 from lianxin.exchange.feeds import errors, inbox
 from lianxin.exchange.feeds.errors import Refusal
 from lianxin.exchange.feeds.inbox import Draft, Piece, Verdict
@@ -24,7 +24,7 @@ from lianxin.exchange.feeds.models import CDA, REFUSED, Arrival
 from lianxin.standards import clock
 from lianxin.standards.text import T
 
-BATCH = 20
+BATCH = 50
 """Documents of one transaction, when many come together."""
 UNREAD = "CDA"
 """Kind of what could not be read."""
@@ -59,39 +59,76 @@ def each(
     scope: Scope, given: Iterable[Named], sender: str, client_id: int | None = None
 ) -> Iterator[Received]:
     """The same batch by batch, for any number of documents: no more than a batch is held."""
-    batch: list[tuple[Received, Piece | None]] = []
+    batch = _Together(scope, sender, client_id)
     for one in given:
-        batch.append(_understood(scope, one, sender, client_id))
-        if len(batch) >= BATCH:
-            yield from _taken(batch)
-            batch = []
-    yield from _taken(batch)
+        read = _read(one)
+        if batch.full or batch.meets(read):
+            yield from batch.taken()
+            batch = _Together(scope, sender, client_id)
+        batch.add(read)
+    yield from batch.taken()
 
 
-def _understood(
-    scope: Scope, one: Named, sender: str, client_id: int | None
-) -> tuple[Received, Piece | None]:
-    """A document read and made a piece; one that cannot be is kept with its reason at once."""
-    received = Received(one.name, Verdict(REFUSED))
+@dataclass
+class _Given:
+    """A document's bytes, and what they were read as or why they cannot be."""
+
+    named: Named
+    document: Document | None = None
+    failure: Exception | None = None
+
+
+def _read(one: Named) -> _Given:
+    if one.failure is not None:
+        return _Given(one, failure=one.failure)
     try:
-        if one.failure is not None:
-            raise one.failure
-        received.document = reading.read(one.body)
-        return received, piece_of(scope, received.document, one.body, sender, client_id)
+        return _Given(one, reading.read(one.body))
     except errors.REFUSALS as failure:
-        piece = _bare(scope, received.document, one.body, sender, client_id)
-        received.verdict = inbox.keep_refused(piece, failure)
-        return received, None
+        return _Given(one, failure=failure)
 
 
-def _taken(batch: Sequence[tuple[Received, Piece | None]]) -> Iterator[Received]:
-    verdicts = iter(inbox.take([piece for _, piece in batch if piece is not None]))
-    for received, piece in batch:
-        if piece is not None:
-            received.verdict = next(verdicts)
-            if received.verdict.repeated:
-                received.verdict.extra = registry.of_arrival(received.verdict.arrival_id)
-        yield received
+class _Together:
+    """Documents of one transaction."""
+
+    def __init__(self, scope: Scope, sender: str, client_id: int | None) -> None:
+        self.scope, self.sender, self.client_id = scope, sender, client_id
+        self.lines: list[tuple[Received, Piece | None]] = []
+        self.names: set[str] = set()
+        self.batch = registry.Batch()
+
+    @property
+    def full(self) -> bool:
+        """Whether it is large enough."""
+        return len(self.lines) >= BATCH
+
+    def meets(self, one: _Given) -> bool:
+        """Whether a document is a version of one that waits, or speaks of it: it has to come after that one is stored."""
+        return one.document is not None and not self.names.isdisjoint(registry.names_of(one.document))
+
+    def add(self, one: _Given) -> None:
+        """One more; what cannot be a piece is kept with its reason at once."""
+        received = Received(one.named.name, Verdict(REFUSED), one.document)
+        body = one.named.body
+        try:
+            if one.document is None:
+                raise one.failure or Refusal("structure", T("文档无法读取。", "The document cannot be read."))
+            piece = piece_of(self.scope, one.document, body, self.sender, self.client_id, self.batch)
+            self.names |= registry.names_of(one.document)
+            self.lines.append((received, piece))
+        except errors.REFUSALS as failure:
+            bare = _bare(self.scope, one.document, body, self.sender, self.client_id)
+            received.verdict = inbox.keep_refused(bare, failure)
+            self.lines.append((received, None))
+
+    def taken(self) -> Iterator[Received]:
+        """Everything with its verdict, after the commit."""
+        verdicts = iter(inbox.take([piece for _, piece in self.lines if piece is not None]))
+        for received, piece in self.lines:
+            if piece is not None:
+                received.verdict = next(verdicts)
+                if received.verdict.repeated:
+                    received.verdict.extra = registry.of_arrival(received.verdict.arrival_id)
+            yield received
 
 
 def number_of(document: Document) -> str:
@@ -100,9 +137,14 @@ def number_of(document: Document) -> str:
 
 
 def piece_of(
-    scope: Scope, document: Document, body: bytes, sender: str, client_id: int | None = None
+    scope: Scope,
+    document: Document,
+    body: bytes,
+    sender: str,
+    client_id: int | None = None,
+    batch: registry.Batch | None = None,
 ) -> Piece:
-    """A document that was read, on its way in. Refuses one without an id, and one that another institution keeps."""
+    """A document that was read, on its way in. Refuses one without an id or a patient, and one that another institution keeps."""
     if not document.id:
         raise Refusal(
             "required",
@@ -112,16 +154,18 @@ def piece_of(
             ),
             "/ClinicalDocument/id",
         )
-    institution = source_of(scope, document)
+    together = batch or registry.Batch()
+    institution = source_of(scope, document, together.institutions)
+    coming = registry.Coming(institution, document, body, patient_of(document, institution.pk))
     # That a system may send documents was asked at the door; what a document becomes is of any type.
-    own = replace(scope, institution_id=institution.pk, smart=("system/*.cruds",) if scope.client_id else ())
+    smart = ("system/*.cruds",) if scope.client_id else ()
+    own = together.scopes.setdefault(
+        institution.pk, replace(scope, institution_id=institution.pk, smart=smart)
+    )
     piece = _bare(own, document, body, sender, client_id)
-
-    def understand(cur: Any) -> Draft:
-        return registry.register(cur, institution, document, body)
-
-    piece.understand = understand
-    piece.locks = registry.locks(institution, document)
+    piece.understand = lambda cur: together.register(cur, coming)
+    piece.prepare, piece.pure, piece.locks = together.prepare, True, coming.locks()
+    together.coming[id(piece)] = coming
     return piece
 
 

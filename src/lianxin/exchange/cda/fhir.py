@@ -167,6 +167,7 @@ def _read(
     known = {**text.parse(patient.body.encode()), "id": patient_id}
     own = (resource["id"], binary_id)
     piece.scope = replace(piece.scope, institution_id=institution.pk)
+    piece.pure, piece.prepare = False, None
     piece.understand = lambda inner: registry.provided(inner, institution, document, body, known, own)
     verdict = inbox.take([piece])[0]
     if verdict.state == REFUSED:

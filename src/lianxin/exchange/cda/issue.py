@@ -89,6 +89,8 @@ def issued_with_bytes(
         body = writing.write(known, given.resources, _header(scope, institution, given))
         document = reading.read(body)
         made = registry.enter_issued(cur, institution, document, body, given.patient_id)
+        assert made.then is not None
+        made.then(cur)
         results = store.apply(cur, scope, made.writes, source_institution_id=institution.pk)
         gate.note_all(cur, scope, [("create", one) for one in results])
         what = f"DocumentReference/{made.extra.reference}"

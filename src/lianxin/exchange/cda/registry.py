@@ -20,10 +20,10 @@ from lianxin.exchange.cda import ccda, mapping
 from lianxin.exchange.cda import registry_reference as entry
 from lianxin.exchange.cda.model import Document
 from lianxin.exchange.cda.models import CURRENT, IN, OUT, SUPERSEDED, RegisteredDocument
-from lianxin.exchange.cda.registry_people import disagreement, patient_of
+from lianxin.exchange.cda.registry_people import Said, disagreement, patient_of
 from lianxin.exchange.feeds import people
 from lianxin.exchange.feeds.errors import Refusal
-from lianxin.exchange.feeds.inbox import Draft
+from lianxin.exchange.feeds.inbox import Draft, Piece
 from lianxin.exchange.feeds.models import CONSISTENCY, VALIDITY, WARN, Arrival
 from lianxin.exchange.feeds.quality import Found
 from lianxin.network.models import Institution
@@ -33,10 +33,6 @@ from lianxin.record.store import Write
 from lianxin.standards import clock
 from lianxin.standards.text import T
 
-SHARED_TYPES = frozenset(
-    {"Encounter", "Organization", "Practitioner", "PractitionerRole", "Location", "Patient"}
-)
-"""What several documents speak of: never taken back with one of them."""
 WHY = Scope.system("versions of a document")
 
 
@@ -68,11 +64,10 @@ def version_of(document: Document) -> int:
     return int(digits[0]) if digits else 1
 
 
-def locks(institution: Institution, document: Document) -> tuple[str, ...]:
-    """Names locked while a document is registered: itself, its series, and what it replaces."""
-    names = {str(document.id), document.key}
-    names |= {str(n) for r in document.related for n in (r.id, r.set_id) if n}
-    return tuple(f"Document/{institution.pk}/{n}" for n in sorted(names))
+def names_of(document: Document) -> set[str]:
+    """Numbers and series by which a document, and those it speaks of, are known."""
+    related = {str(n) for r in document.related for n in (r.id, r.set_id) if n}
+    return {name[:300] for name in {str(document.id), document.key, *related}}
 
 
 def ids_of(institution_id: int, series: str, version: int) -> tuple[str, str]:
@@ -82,13 +77,14 @@ def ids_of(institution_id: int, series: str, version: int) -> tuple[str, str]:
     return one, stem
 
 
-@dataclass
-class _Coming:
+@dataclass(eq=False)
+class Coming:
     """A document on its way into the registry; ``own``: (DocumentReference, Binary) that stand in the record already."""
 
     institution: Institution
     document: Document
     body: bytes
+    said: Said | None = None
     patient_id: str = ""
     way: str = IN
     own: tuple[str, str] | None = None
@@ -98,33 +94,163 @@ class _Coming:
         self.number = str(self.document.id)[:300]
         self.version = version_of(self.document)
         self.digest = seal.sm3(self.body)
+        self.names = names_of(self.document)
 
-    def known(self) -> RegisteredDocument | None:
+    def locks(self) -> tuple[str, ...]:
+        """Names locked while it is registered: itself, its series, what it replaces, and its patient."""
+        own = [f"Document/{self.institution.pk}/{name}" for name in self.names]
+        return (*sorted(own), *(people.locks(self.said.numbers) if self.said else ()))
+
+
+@dataclass
+class _Read:
+    """What was read out of a document: resources to be stored, and which of them are this document's alone (``made``)."""
+
+    resources: list[dict[str, Any]] = field(default_factory=list)
+    made: list[str] = field(default_factory=list)
+    composition: str = ""
+    encounter: str = ""
+
+
+class Batch:
+    """Documents taken in one transaction: what they speak of is looked up for all of them together, and nothing is written until
+    all are understood. No two of a batch share a name (:attr:`Coming.names`): a version sees the one before it stored."""
+
+    def __init__(self) -> None:
+        self.coming: dict[int, Coming] = {}
+        self.institutions: dict[Any, Institution | None] = {}
+        self.scopes: dict[int, Scope] = {}
+        self._people: dict[int, people.Known] = {}
+        self._rows: dict[int, list[RegisteredDocument]] = {}
+        self._shared: dict[str, dict[str, Any]] = {}
+
+    def prepare(self, cur: Any, pieces: Sequence[Piece]) -> None:
+        """Look up what these pieces are about; called again, all begins anew."""
+        self.look_up(cur, [self.coming[id(p)] for p in pieces])
+
+    def look_up(self, cur: Any, some: Sequence[Coming]) -> None:
+        """Patients and earlier documents of ``some``."""
+        self._people, self._rows, self._shared = {}, {}, {}
+        by_institution: dict[int, list[Coming]] = {}
+        for one in some:
+            by_institution.setdefault(one.institution.pk, []).append(one)
+        for pk, mine in by_institution.items():
+            numbers = {n for one in mine if one.said for n in one.said.numbers}
+            self._people[pk] = people.look_up(cur, pk, numbers)
+            names = list({name for one in mine for name in one.names})
+            wanted = Q(number__in=names) | Q(series__in=names) | (Q(replaces__in=names) & ~Q(replaces=""))
+            self._rows[pk] = list(RegisteredDocument.objects.filter(wanted, institution_id=pk))
+
+    def rows(self, coming: Coming) -> list[RegisteredDocument]:
+        """What is registered under the names of a document, and what replaces it."""
+        return [
+            r
+            for r in self._rows.get(coming.institution.pk, ())
+            if not coming.names.isdisjoint((r.number, r.series, r.replaces))
+        ]
+
+    def known(self, coming: Coming) -> RegisteredDocument | None:
         """The entry of this very version."""
-        return RegisteredDocument.objects.filter(
-            institution=self.institution, number=self.number, version=self.version
-        ).first()
+        rows = self.rows(coming)
+        return next((r for r in rows if (r.number, r.version) == (coming.number, coming.version)), None)
 
+    def register(self, cur: Any, coming: Coming) -> Draft:
+        """Understand a document as what it is in the record; only reads.
 
-def register(cur: Any, institution: Institution, document: Document, body: bytes) -> Draft:
-    """Understand a document as what it is in the record, inside the caller's transaction.
+        Refuses another content under a known id and version. A known document gives its entry again and writes nothing.
+        """
+        if known := self.known(coming):
+            return _known(known, coming.digest)
+        said = coming.said
+        assert said is not None
+        pk = coming.institution.pk
+        ready = people.prepare(cur, pk, said.patient, said.numbers, weak=said.weak, known=self._people[pk])
+        coming.patient_id = ready.patient_id
+        coming.found = [*_notes(coming.document, said.warnings)]
+        if other := disagreement(ready.before, said.patient):
+            coming.found.append(other)
+        draft = self.entered(cur, coming)
+        if ready.write is not None:
+            draft.writes.insert(0, ready.write)
+        draft.person_id = ready.person_id
+        enter = draft.then
 
-    Refuses another content under a known id and version. A known document gives its entry again and writes nothing.
-    """
-    coming = _Coming(institution, document, body)
-    if known := coming.known():
-        return _known(known, coming.digest)
-    said = patient_of(document, institution.pk)
-    ready = people.prepare(cur, institution.pk, said.patient, said.numbers, weak=said.weak)
-    coming.patient_id = ready.patient_id
-    coming.found += _notes(document, said.warnings)
-    if other := disagreement(ready.before, said.patient):
-        coming.found.append(other)
-    draft = _entered(cur, coming)
-    if ready.write is not None:
-        draft.writes.insert(0, ready.write)
-    draft.person_id = ready.person_id
-    return draft
+        def then(inner: Any) -> None:
+            people.adopt(ready)
+            if enter is not None:
+                enter(inner)
+
+        draft.then = then
+        return draft
+
+    def entered(self, cur: Any, coming: Coming) -> Draft:
+        """Everything to be written with a document; its row is made when the rest is stored."""
+        document = coming.document
+        versions = _versions(cur, coming, self.rows(coming))
+        one, stem = ids_of(coming.institution.pk, versions.series, coming.version)
+        reference, binary = coming.own or (one, one)
+        silent = versions.late or coming.way == OUT
+        read = _Read() if silent else self._read_out(cur, coming, stem)
+        new = list(read.resources)
+        if coming.own is None:
+            place = entry.Place(
+                reference, binary, coming.patient_id, coming.institution, read.encounter, read.composition
+            )
+            described = entry.reference(document, place, coming.body, _targets(coming, self.rows(coming)))
+            if versions.late:
+                described["status"] = "superseded"
+            new = [entry.binary(place, coming.body), described, *read.resources]
+        writes = _superseded(cur, versions.superseded, set(read.made))
+        writes += [Write("update", r["resourceType"], r["id"], r, trusted=True) for r in new]
+        row = _row(coming, versions, reference, binary, read.made)
+        draft = Draft(writes, mapping=mapping_name(document), found=coming.found)
+        gone = [r.pk for r in versions.superseded]
+
+        def then(inner: Any) -> None:
+            if gone:
+                RegisteredDocument.objects.filter(pk__in=gone).update(status=SUPERSEDED, made=[])
+            row.save(force_insert=True)
+            draft.extra = told(row)
+
+        draft.then = then
+        return draft
+
+    def _read_out(self, cur: Any, coming: Coming, stem: str) -> _Read:
+        """The clinical resources of a document, marked confidential when it is."""
+        document, code = coming.document, coming.institution.code
+        # A visit's number alone is not the visit: some hospitals begin anew, or number the person.
+        source = f"{code}/{coming.patient_id}"
+        context = mapping.Context(source=source, organization=f"Organization/{code}", key=stem)
+        build = mapping.resources if document.kind is not None else ccda.resources
+        mapped = build(document, f"Patient/{coming.patient_id}", context)
+        for words in mapped.warnings:
+            if words not in document.warnings:
+                coming.found.append(Found("document.reading", WARN, "", words, VALIDITY))
+        secret = entry.confidentiality_of(document)
+        out = _Read(composition=mapped.composition["id"])
+        for resource in mapped.resources:
+            if secret:
+                label = {"system": entry.CONFIDENTIALITY, "code": secret, "display": entry.LABELS[secret]}
+                resource["meta"] = {**resource.get("meta", {}), "security": [label]}
+            if resource["id"] in mapped.shared:
+                if resource["resourceType"] == "Encounter":
+                    out.encounter = resource["id"]
+                joined = self._joined(cur, resource)
+                out.resources += [joined] if joined else []
+            else:
+                out.made.append(f"{resource['resourceType']}/{resource['id']}")
+                out.resources.append(resource)
+        return out
+
+    def _joined(self, cur: Any, resource: dict[str, Any]) -> dict[str, Any] | None:
+        """What several documents speak of, with what the others said of it; None when this one says nothing new."""
+        name = f"{resource['resourceType']}/{resource['id']}"
+        before = self._shared.get(name)
+        if before is None:
+            found = store.read(cur, WHY, resource["resourceType"], resource["id"])
+            before = text.parse(found.body.encode()) if found is not None and not found.deleted else {}
+        joined = self._shared[name] = {**before, **resource}
+        return None if joined == before else joined
 
 
 def provided(
@@ -139,8 +265,10 @@ def provided(
 
     Refuses a document about somebody else than the Patient it was provided for.
     """
-    coming = _Coming(institution, document, body, patient["id"], own=own)
-    if known := coming.known():
+    coming = Coming(institution, document, body, patient_id=patient["id"], own=own)
+    batch = Batch()
+    batch.look_up(cur, [coming])
+    if known := batch.known(coming):
         return _known(known, coming.digest)
     said = patient_of(document, institution.pk)
     other = disagreement(patient, said.patient)
@@ -154,7 +282,7 @@ def provided(
             "DocumentReference.subject",
         )
     coming.found += [*_notes(document, said.warnings), *([other] if other else [])]
-    return _entered(cur, coming)
+    return batch.entered(cur, coming)
 
 
 def mapping_name(document: Document) -> str:
@@ -205,20 +333,19 @@ def enter_issued(
     cur: Any, institution: Institution, document: Document, body: bytes, patient_id: str
 ) -> Draft:
     """A document the platform composed: registered like any other, but nothing is read out of it, for it says what is there."""
-    coming = _Coming(institution, document, body, patient_id, way=OUT)
-    store.lock(cur, locks(institution, document))
-    return _entered(cur, coming)
+    coming = Coming(institution, document, body, patient_id=patient_id, way=OUT)
+    store.lock(cur, coming.locks())
+    batch = Batch()
+    batch.look_up(cur, [coming])
+    return batch.entered(cur, coming)
 
 
 # ----------------------------------------------------------------------------------------------------------------- versions
 
 
-def _versions(cur: Any, coming: _Coming) -> _Versions:
+def _versions(cur: Any, coming: Coming, rows: Sequence[RegisteredDocument]) -> _Versions:
     """Which earlier versions this one supersedes, and whether a later one is here already."""
-    document, number = coming.document, coming.number
-    here = RegisteredDocument.objects.filter(institution=coming.institution)
-    key = document.key[:300]
-    rows = list(here.filter(Q(number=number) | Q(series=key)).order_by("-version"))
+    document, number, key = coming.document, coming.number, coming.document.key[:300]
     own = [r for r in rows if r.number == number]
     out = _Versions(own[0].series if own else key)
     current = next((r for r in rows if r.series == out.series and r.status == CURRENT), None)
@@ -234,13 +361,14 @@ def _versions(cur: Any, coming: _Coming) -> _Versions:
         else:
             out.late = True
     for one in document.related:
-        if one.type.upper() == "RPLC" and (one.id or one.set_id):
-            wanted = Q(number=str(one.id)) if one.id else Q(series=str(one.set_id))
-            for row in here.filter(wanted, status=CURRENT).exclude(number=number):
-                if row not in out.superseded and _patient_of(cur, row) == coming.patient_id:
-                    out.superseded.append(row)
-    if here.filter(replaces__in=[number, key]).exclude(replaces="").exclude(number=number).exists():
-        out.late = True
+        wanted = str(one.id) if one.id else str(one.set_id)
+        for row in rows if one.type.upper() == "RPLC" and wanted else ():
+            meant = row.number == wanted if one.id else row.series == wanted
+            if meant and row.status == CURRENT and row.number != number and row not in out.superseded:
+                out.superseded += [row] if _patient_of(cur, row) == coming.patient_id else []
+    out.late = out.late or any(
+        r.replaces in (number, key) and r.replaces and r.number != number for r in rows
+    )
     return out
 
 
@@ -271,7 +399,7 @@ def _patient_of(cur: Any, row: RegisteredDocument) -> str:
     return str(resource.get("subject", {}).get("reference", "")).rpartition("/")[2]
 
 
-def _supersede(cur: Any, rows: Sequence[RegisteredDocument], keep: set[str]) -> list[Write]:
+def _superseded(cur: Any, rows: Sequence[RegisteredDocument], keep: set[str]) -> list[Write]:
     """Earlier versions say that they are, and what only they said is taken back."""
     writes: list[Write] = []
     gone: set[str] = set()
@@ -287,42 +415,25 @@ def _supersede(cur: Any, rows: Sequence[RegisteredDocument], keep: set[str]) -> 
     for one in sorted(gone - keep):
         rtype, _, rid = one.partition("/")
         writes.append(Write("delete", rtype, rid))
-    RegisteredDocument.objects.filter(pk__in=[r.pk for r in rows]).update(status=SUPERSEDED, made=[])
     return writes
 
 
 # ------------------------------------------------------------------------------------------------------------------ entering
 
 
-def _entered(cur: Any, coming: _Coming) -> Draft:
-    """The row of a document and everything to be written with it."""
+def _row(
+    coming: Coming, versions: _Versions, reference: str, binary: str, made: list[str]
+) -> RegisteredDocument:
     document = coming.document
-    versions = _versions(cur, coming)
-    one, stem = ids_of(coming.institution.pk, versions.series, coming.version)
-    reference, binary = coming.own or (one, one)
-    silent = versions.late or coming.way == OUT
-    read = _Read() if silent else _read_out(cur, coming, stem)
-    new = list(read.resources)
-    if coming.own is None:
-        place = entry.Place(
-            reference, binary, coming.patient_id, coming.institution, read.encounter, read.composition
-        )
-        described = entry.reference(document, place, coming.body, _targets(coming))
-        if versions.late:
-            described["status"] = "superseded"
-        new = [entry.binary(place, coming.body), described, *read.resources]
-    writes = _supersede(cur, versions.superseded, set(read.made))
-    writes += [Write("update", r["resourceType"], r["id"], r, trusted=True) for r in new]
     replaces = next((str(r.id or r.set_id) for r in document.related if r.type.upper() == "RPLC"), "")
-    row = RegisteredDocument.objects.create(
+    return RegisteredDocument(
         institution=coming.institution, way=coming.way, number=coming.number, series=versions.series[:300],
         version=coming.version, replaces=replaces[:300], status=SUPERSEDED if versions.late else CURRENT,
         family=entry.family_of(document), kind=entry.kind_of(document)[:60], title=entry.title_of(document),
-        reference=reference, key=ref_key(f"DocumentReference/{reference}"), binary=binary, made=read.made, digest=coming.digest,
+        reference=reference, key=ref_key(f"DocumentReference/{reference}"), binary=binary, made=made, digest=coming.digest,
         size=len(coming.body), confidential=bool(entry.confidentiality_of(document)),
         written=entry.instant(document.time), at=clock.now(),
     )  # fmt: skip
-    return Draft(writes, mapping=mapping_name(document), found=coming.found, extra=told(row))
 
 
 def listed(institution: Institution, resource: dict[str, Any], body: bytes, binary: str) -> None:
@@ -347,67 +458,15 @@ def listed(institution: Institution, resource: dict[str, Any], body: bytes, bina
     )  # fmt: skip
 
 
-@dataclass
-class _Read:
-    """What was read out of a document: resources to be stored, and which of them are this document's alone (``made``)."""
-
-    resources: list[dict[str, Any]] = field(default_factory=list)
-    made: list[str] = field(default_factory=list)
-    composition: str = ""
-    encounter: str = ""
-
-
-def _read_out(cur: Any, coming: _Coming, stem: str) -> _Read:
-    """The clinical resources of a document, marked confidential when it is."""
-    document, code = coming.document, coming.institution.code
-    context = mapping.Context(source=code, organization=f"Organization/{code}", key=stem)
-    build = mapping.resources if document.kind is not None else ccda.resources
-    mapped = build(document, f"Patient/{coming.patient_id}", context)
-    for words in mapped.warnings:
-        if words not in document.warnings:
-            coming.found.append(Found("document.reading", WARN, "", words, VALIDITY))
-    secret = entry.confidentiality_of(document)
-    out = _Read(composition=mapped.composition["id"])
-    for resource in mapped.resources:
-        if secret:
-            label = {"system": entry.CONFIDENTIALITY, "code": secret, "display": entry.LABELS[secret]}
-            resource["meta"] = {**resource.get("meta", {}), "security": [label]}
-        if resource["id"] in mapped.shared:
-            if resource["resourceType"] == "Encounter":
-                out.encounter = resource["id"]
-            joined = _joined(cur, resource)
-            out.resources += [joined] if joined else []
-        else:
-            out.made.append(f"{resource['resourceType']}/{resource['id']}")
-            out.resources.append(resource)
-    return out
-
-
-def _joined(cur: Any, resource: dict[str, Any]) -> dict[str, Any] | None:
-    """What several documents speak of, with what the others said of it; None when this one says nothing new."""
-    found = store.read(cur, WHY, resource["resourceType"], resource["id"])
-    if found is None or found.deleted:
-        return resource
-    before = text.parse(found.body.encode())
-    joined = {**before, **resource}
-    return None if joined == before else joined
-
-
 def told(row: RegisteredDocument, *, repeated: bool = False) -> Registered:
     """An entry as it is told."""
     return Registered(row.pk, row.reference, row.binary, row.kind, row.title, row.status, repeated)
 
 
-def _targets(coming: _Coming) -> dict[str, str]:
+def _targets(coming: Coming, rows: Sequence[RegisteredDocument]) -> dict[str, str]:
     """DocumentReferences here of the documents this one names, by number (the latest version of each)."""
-    numbers = [str(n) for r in coming.document.related for n in (r.id, r.set_id) if n]
-    if not numbers:
-        return {}
-    rows = RegisteredDocument.objects.filter(institution=coming.institution).filter(
-        Q(number__in=numbers) | Q(series__in=numbers)
-    )
     out: dict[str, str] = {}
-    for row in rows.order_by("version"):
+    for row in sorted(rows, key=lambda r: r.version):
         out[row.number] = out[row.series] = row.reference
     return out
 

@@ -223,12 +223,17 @@ def _resident(patient: dict[str, Any]) -> str:
 # ------------------------------------------------------------------------------------------------------------- institutions
 
 
-def owner_of(document: Document) -> Institution | None:
-    """The institution of ours that keeps a document: its custodian, else its author's, by code (ours, USCC, 组织机构代码) or name."""
-    orgs = [document.custodian, *(a.org for a in document.authors)]
-    for org in orgs:
+def owner_of(document: Document, remembered: dict[Any, Institution | None]) -> Institution | None:
+    """The institution of ours that keeps a document: its custodian, else its author's, by code (ours, USCC, 组织机构代码) or name.
+
+    ``remembered`` spares asking again for the documents of one batch.
+    """
+    for org in [document.custodian, *(a.org for a in document.authors)]:
         for one in org.chain() if org else ():
-            if found := _institution(one):
+            key = (*sorted(i.extension.strip() for i in one.ids), one.name.strip())
+            if key not in remembered:
+                remembered[key] = _institution(one)
+            if found := remembered[key]:
                 return found
     return None
 
@@ -248,16 +253,20 @@ def _institution(org: Org) -> Institution | None:
     return named[0] if len(named) == 1 else None
 
 
-def source_of(scope: Scope, document: Document) -> Institution:
+def source_of(
+    scope: Scope, document: Document, remembered: dict[Any, Institution | None] | None = None
+) -> Institution:
     """The institution a document comes from. Refuses one that another institution keeps.
 
     A system that belongs to an institution sends its own documents (and those of its village clinics); the platform's own
     systems send for everybody, and what names none of ours comes from outside.
     """
-    owner = owner_of(document)
+    known = {} if remembered is None else remembered
+    owner = owner_of(document, known)
     if scope.institution_id is None:
         return owner or directory.outside()
-    own = Institution.objects.get(pk=scope.institution_id)
+    own = known.get(scope.institution_id) or Institution.objects.get(pk=scope.institution_id)
+    known[scope.institution_id] = own
     if owner is None or owner.pk == own.pk:
         return own
     if owner.pk in (scope.institution_ids or institutions_for(own)):
