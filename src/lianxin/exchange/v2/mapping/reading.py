@@ -40,9 +40,11 @@ class Sheet:
 
     def fault(self, key: Key, text: Text) -> Fault:
         """A fault at a key (or at the nearest key above it that stands in the text)."""
+        key = tuple(part.rstrip("!") for part in key)
         for n in range(len(key), 0, -1):
-            if key[:n] in self.lines:
-                return Fault(self.lines[key[:n]], " › ".join(key), text)
+            for near in (key[:n], (*key[: n - 1], f"{key[n - 1]}!")):
+                if near in self.lines:
+                    return Fault(self.lines[near], " › ".join(key), text)
         return Fault(0, " › ".join(key), text)
 
 
