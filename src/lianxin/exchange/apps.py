@@ -12,6 +12,7 @@ class ExchangeConfig(AppConfig):
         from lianxin.exchange.bulk import jobs, kickoff
         from lianxin.exchange.cda import door as documents
         from lianxin.exchange.cda import fhir as documents_fhir
+        from lianxin.exchange.feeds.quality import chores as quality
         from lianxin.exchange.fhir import operations, terminology_ops
         from lianxin.exchange.ihe import feed, pdqm, pixm
         from lianxin.exchange.partners import limits
@@ -41,6 +42,7 @@ class ExchangeConfig(AppConfig):
         settlements.register()
         limits.register()
         exporting.register()
+        quality.register()
         documents.register()
         documents_fhir.register()
         tables.register()

@@ -90,7 +90,7 @@ class Figures:
     def add(self, counts: Mapping[str, int], bad: Mapping[str, float]) -> None:
         """Add a row."""
         for name in COUNTS:
-            value = counts[name] or 0
+            value = int(counts[name] or 0)  # sums of bigints come as Decimal
             self.counts[name] = (
                 max(self.counts[name], value) if name == "lag_most" else self.counts[name] + value
             )

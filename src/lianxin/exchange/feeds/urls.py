@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("lianxin.exchange.feeds.pages")),
     path("", include("lianxin.exchange.settlement.pages")),
     path("", include("lianxin.exchange.settlement.door")),
     path("", include("lianxin.exchange.cda.pages")),

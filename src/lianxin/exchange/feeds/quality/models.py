@@ -152,6 +152,7 @@ class DataProblem(models.Model):
     """What is wrong with an institution's data, a kind and rule and week at a time: the sender owes its mending.
 
     ``number`` of arrivals concerned; ``arrivals`` names them (the first thousand). ``mended`` how many were found right at the last look.
+    ``rule`` is a rule of the gate or the code of a refusal of the door's own; ``live``: not closed.
     """
 
     case = models.OneToOneField(
@@ -168,13 +169,16 @@ class DataProblem(models.Model):
     arrivals = ArrayField(models.BigIntegerField(), default=list)
     mended = models.IntegerField(default=0)
     replacements = models.JSONField(default=dict)
+    live = models.BooleanField(default=True)
     note = models.CharField(max_length=500, blank=True)
 
     class Meta:
         app_label = "exchange"
         constraints = [
             models.UniqueConstraint(
-                fields=["institution", "door", "kind", "rule", "week"], name="dataproblem_once"
+                fields=["institution", "door", "kind", "rule", "week"],
+                condition=Q(live=True),
+                name="dataproblem_live_once",
             )
         ]
         indexes = [models.Index(fields=["institution", "week"], name="dataproblem_institution")]
