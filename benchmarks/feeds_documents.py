@@ -13,6 +13,7 @@ a batch, as ``lianxin documents`` does; every taken document is looked for after
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -141,6 +142,8 @@ def core() -> dict[str, Any]:
     from lianxin.exchange.cda.kinds import KINDS
 
     given = documents(300, 100)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     read = [reading.read(d) for d in given]
     mapped = [mapping.resources(d, "Patient/p") for d in read]
 
@@ -175,6 +178,8 @@ def _taken(pipe: Any, given: list[bytes], scope: Any) -> None:
     from lianxin.exchange.cda.door_files import Named
 
     connection.close()
+    gc.freeze()  # as every long-lived process of the house does
+    gc.set_threshold(50_000, 20, 50)
     states: dict[str, int] = {}
     began = time.process_time()
     for one in door.each(scope, (Named(f"{n}.xml", d) for n, d in enumerate(given)), "bench"):

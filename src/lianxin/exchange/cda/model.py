@@ -35,6 +35,14 @@ class Code:
         return bool(self.code or self.display or self.text or self.others)
 
 
+_NOTHING = Code()
+
+
+def _nothing() -> Code:
+    """No code: one object for the many slots of an entry that are hardly ever filled. It is replaced, never changed."""
+    return _NOTHING
+
+
 @dataclass(slots=True)
 class Id:
     """II. ``extension`` is empty when the root says it all."""
@@ -168,14 +176,14 @@ class Entry:
     text: str = ""
     values: list[Value] = field(default_factory=list)
     interpretation: list[Code] = field(default_factory=list)
-    method: Code = field(default_factory=Code)
-    site: Code = field(default_factory=Code)
-    priority: Code = field(default_factory=Code)
+    method: Code = field(default_factory=_nothing)
+    site: Code = field(default_factory=_nothing)
+    priority: Code = field(default_factory=_nothing)
     ranges: list[Range] = field(default_factory=list)
     parties: list[Party] = field(default_factory=list)
     product: Product | None = None
-    route: Code = field(default_factory=Code)
-    form: Code = field(default_factory=Code)
+    route: Code = field(default_factory=_nothing)
+    form: Code = field(default_factory=_nothing)
     dose: Value | None = None
     rate: Value | None = None
     repeat: Value | None = None
