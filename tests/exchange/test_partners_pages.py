@@ -210,6 +210,9 @@ def test_partners_are_entered_and_limits_are_the_consortiums(place):
     assert sent.status_code == 200
     assert "将登记为新居民" in sent.content.decode()
     assert his.post(f"{url}/selftest", {"client": "9999999"}).status_code == 404
+    made.institutions.add(place["lead"])
+    assert his.post(f"{url}/edit", given).status_code == 302  # what is beyond its reach stays
+    assert made.institutions.count() == 2
     outside = signed(roles.SYSTEM_ADMIN, make_institution("PT-Z", "hospital"))
     assert "新厂商" not in outside.get("/feeds/partners").content.decode()
     for page in (url, f"{url}/edit", f"{url}/selftest"):

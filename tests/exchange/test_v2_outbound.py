@@ -1,6 +1,10 @@
 """What is told by HL7 v2 of the record: by whom it may be heard, in which words, and what becomes of it on bad days."""
 
 import datetime as dt
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -428,3 +432,37 @@ def test_a_change_that_is_committed_late_is_told_too(two):
             time.sleep(0.05)
         assert early == 0
         assert [m.text("OBR", 3) for m in b.got] == [rid]
+
+
+KILLED = """
+import sys, django; django.setup()
+from lianxin.exchange.v2 import outbound
+while True:
+    outbound.send_waiting(int(sys.argv[1]))
+"""
+
+
+def test_a_sender_that_is_killed_loses_nothing_and_repeats_only_the_same_control_ids(two):
+    peer = two["OU-B"]
+    receiver = Receiver()
+    with listening(receiver.take) as port:
+        Peer.objects.filter(pk=peer.pk).update(host="127.0.0.1", port=port)
+        rows = waiting(peer, 120)
+        held = connection.settings_dict
+        given = {
+            **os.environ,
+            "DATABASE_URL": f"postgresql://{held['USER']}@/{held['NAME']}?host={held['HOST']}",
+        }
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(peer.pk)], env=given)
+        until = time.monotonic() + 60
+        while len(receiver.got) < 30 and time.monotonic() < until:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert V2Message.objects.filter(state=WAITING).exists()
+        until = time.monotonic() + 60
+        while V2Message.objects.filter(state=WAITING).exists() and time.monotonic() < until:
+            outbound.send_waiting(peer.pk)
+        got = [m.control_id for m in receiver.got]
+        assert list(dict.fromkeys(got)) == [r.control_id for r in rows]  # each, in order
+        assert len(got) - len(rows) <= outbound.TURNS

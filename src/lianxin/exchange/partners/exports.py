@@ -38,6 +38,7 @@ from lianxin.exchange.partners.models import (
     ExportFile,
     ExportRun,
 )
+from lianxin.exchange.subscriptions import lifecycle
 from lianxin.exchange.subscriptions.ownership import scope_now
 from lianxin.exchange.v2 import outbound_mapping
 from lianxin.record import definitions, feed, rows, store, text, visible
@@ -111,7 +112,9 @@ def make(pk: int, watch: feed.Watch | None = None) -> ExportRun | None:
         cur = rows.server_cursor(own)
         scope = scope_now(cur, export.client_id, SMART)
         if scope is None:
-            Export.objects.filter(pk=pk).update(last_error=CLOSED.en, next_at=next_time(export, clock.now()))
+            Export.objects.filter(pk=pk).update(
+                last_error=lifecycle.kept(CLOSED), next_at=next_time(export, clock.now())
+            )
             return None
         bound = min(upto, export.read_rid + STRIDE)
         found, reached = feed.changes(cur, export.read_rid, bound, SLICE, types_of(export))

@@ -125,7 +125,9 @@ def edit(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             with transaction.atomic():
+                beyond = list(row.institutions.exclude(pk__in=access.institutions(scope))) if pk else []
                 saved = form.save()
+                saved.institutions.add(*beyond)  # others' institutions are not this reader's to take out
                 wanted = {c.pk for c in form.cleaned_data["systems"]}
                 reachable = set(form.fields["systems"].queryset.values_list("pk", flat=True))  # type: ignore[attr-defined]
                 saved.links.filter(client_id__in=reachable - wanted).delete()

@@ -14,10 +14,10 @@ from django.views.decorators.http import require_POST
 
 from lianxin.access import audit
 from lianxin.access.web import page
-from lianxin.exchange.feeds import errors
 from lianxin.exchange.partners import access, delivery, exports
 from lianxin.exchange.partners.forms import ExportForm
 from lianxin.exchange.partners.models import HELD, MADE, SENT, Export, ExportFile, ExportRun
+from lianxin.exchange.subscriptions import lifecycle
 from lianxin.exchange.v2 import outbound_changes
 from lianxin.standards import clock
 from lianxin.standards.text import T
@@ -72,9 +72,9 @@ def one(request: HttpRequest, pk: int) -> HttpResponse:
     files: dict[int, list[ExportFile]] = {}
     for file in ExportFile.objects.filter(run__in=[r.pk for r in lines]).defer("body").order_by("number"):
         files.setdefault(file.run_id, []).append(file)
-    shown = [(r, STATES[r.state], errors.read(r.error)[1], files.get(r.pk, [])) for r in lines]
+    shown = [(r, STATES[r.state], lifecycle.told(r.error), files.get(r.pk, [])) for r in lines]
     context = {
-        "row": row, "lines": lines, "shown": shown, "error": errors.read(row.last_error)[1], "may_mend": request.scope.may("mend_feeds"),
+        "row": row, "lines": lines, "shown": shown, "error": lifecycle.told(row.last_error), "may_mend": request.scope.may("mend_feeds"),
         "may_open": request.scope.may("open_message"), "waiting": row.runs.filter(state=MADE).count(), "most": exports.MOST_RUNS,
     }  # fmt: skip
     return render(request, "feeds/export.html", context)
