@@ -32,6 +32,15 @@ class Shown:
     issues: list[Issue] = field(default_factory=list)
 
     @property
+    def rows(self) -> list[tuple[str, str]]:
+        """Its elements, a line each."""
+        found: dict[str, str] = {}
+        for key, value in self.resource.items():
+            if key not in ("resourceType", "id"):
+                _leaves(key, value, found)
+        return list(found.items())
+
+    @property
     def valid(self) -> bool:
         """Whether it may be stored."""
         return not any(issue.severity == "error" for issue in self.issues)
