@@ -31,7 +31,7 @@ from lianxin.exchange.tables.convert import Converted, Converter, Values
 from lianxin.exchange.tables.models import TableMapping, TableSource
 from lianxin.exchange.tables.people import NOBODY, People, patient_of
 from lianxin.exchange.tables.reading import Row
-from lianxin.exchange.tables.targets import Build, target
+from lianxin.exchange.tables.targets import Build, Target, target
 from lianxin.record import store, validate
 from lianxin.record.keys import ref_key
 from lianxin.record.problems import Problem
@@ -85,6 +85,7 @@ class Refused:
     row: Row
     cells: list[tuple[str, Text]]
     values: Values
+    target: Target
     found: list[Found] = field(default_factory=list)
     held: bool = False
 
@@ -94,9 +95,15 @@ class Refused:
         if self.held:
             return Reason("quarantine", QUARANTINE_TOLD)
         column, text = self.cells[0]
-        if len(self.cells) > 1:
-            rest = [f"{c} {t.zh}" for c, t in self.cells[1:6]], [f"{c}: {t.en}" for c, t in self.cells[1:6]]
-            text = T("；".join([text.zh.rstrip("。"), *rest[0]]), " ".join([text.en, *rest[1]]))
+        rest = [
+            (self.target.columns[c].label if c in self.target.columns else T("", ""), t)
+            for c, t in self.cells[1:6]
+        ]
+        if rest:
+            text = T(
+                "；".join([text.zh.rstrip("。"), *(f"{c.zh}{t.zh}".rstrip("。") for c, t in rest)]) + "。",
+                " ".join([text.en, *(f"{c.en}: {t.en}" for c, t in rest)]),
+            )
         return Reason("value", text, column)
 
 
@@ -141,7 +148,7 @@ class Taker:
         items = self._items(converted)
         self._sound_shapes(items, converted)
         figures = Figures(rows=len(rows), resources=len(items))
-        refused = _refused(converted)
+        refused = _refused(self.target, converted)
         figures.refused = len(refused)
         figures.new = figures.rows - figures.refused
         return figures, refused, converted
@@ -472,7 +479,7 @@ class Taker:
     ) -> Taken:
         """Keep what came: one arrival for the rows that were taken, one for each that was not; audit what was done."""
         good = [at for at, one in enumerate(converted) if not one.wrong and at not in held]
-        refused = _refused(converted, held)
+        refused = _refused(self.target, converted, held)
         figures = Figures(rows=len(rows), resources=len(results))
         figures.refused = sum(not r.held for r in refused)
         figures.held = len(refused) - figures.refused
@@ -522,13 +529,16 @@ def _never(cur: Any) -> Draft:
     raise AssertionError  # pieces of a chunk are understood by the chunk
 
 
-def _refused(converted: Sequence[Converted], held: dict[int, list[Found]] | None = None) -> list[Refused]:
+def _refused(
+    into: Target, converted: Sequence[Converted], held: dict[int, list[Found]] | None = None
+) -> list[Refused]:
     out = []
     for at, one in enumerate(converted):
+        found = (held or {}).get(at, [])
         if one.wrong:
-            out.append(Refused(one.row, one.wrong, one.values, (held or {}).get(at, [])))
-        elif held and at in held:
-            out.append(Refused(one.row, [("", held[at][0].text)], one.values, held[at], held=True))
+            out.append(Refused(one.row, one.wrong, one.values, into, found))
+        elif found:
+            out.append(Refused(one.row, [("", found[0].text)], one.values, into, found, held=True))
     return out
 
 
