@@ -139,18 +139,26 @@ class Taker:
     # ---------------------------------------------------------------------------------------------------------------- asking
 
     def check(self, cur: Any, rows: Sequence[Row]) -> tuple[Figures, list[Refused], list[Converted]]:
-        """What would become of rows: nothing is locked or written."""
+        """What would become of rows, the gate's word included: nothing is kept."""
         converted = [self.converter.convert(row) for row in rows]
         found = self.people.resolve(cur, converted, dry=True)
-        self.people.commit(
-            replace(found, learned={n: k for n, k in found.learned.items() if k.patient_id != NOBODY})
-        )
+        known = {n: k for n, k in found.learned.items() if not k.patient_id.startswith(NOBODY)}
+        self.people.commit(replace(found, learned=known))
         items = self._items(converted)
         self._sound_shapes(items, converted)
+        items = [i for i in items if not converted[i.at].wrong]
+        for item in items:
+            item.write = Write("create", item.build.type, item.id, item.resource, trusted=True)
+        held: dict[int, list[Found]] = {}
+        writes = [*found.writes, *(i.write for i in items if i.write is not None)]
+        with transaction.atomic():
+            self._gate(cur, writes, items, converted, held)
+            transaction.set_rollback(True)  # it remembers what it has seen
+        refused = _refused(self.target, converted, held)
         figures = Figures(rows=len(rows), resources=len(items))
-        refused = _refused(self.target, converted)
-        figures.refused = len(refused)
-        figures.new = figures.rows - figures.refused
+        figures.refused = sum(not r.held for r in refused)
+        figures.held = len(refused) - figures.refused
+        figures.new = figures.rows - len(refused)
         return figures, refused, converted
 
     def built(self, one: Converted) -> list[dict[str, Any]]:
@@ -487,13 +495,8 @@ class Taker:
         lost = {w.id for w in people.writes} - written
         people.learned = {n: k for n, k in people.learned.items() if k.patient_id not in lost}
         for at in good:
-            status = statuses.get(at, "")
-            if not status:  # rows about a person
-                pid = converted[at].values.get("patient.id")
-                status = "changed" if pid in written and self.people.full else "same"
-                if any(r.id == pid and r.status == 201 for r in results):
-                    status = "new"
-            setattr(figures, status, getattr(figures, status) + 1)
+            became = statuses.get(at) or self._of_person(converted[at], results, written)
+            setattr(figures, became, getattr(figures, became) + 1)
         kept: list[keeping.Row] = []
         if results:
             taken = self._piece(name, stored.body_of(self.names, [rows[at] for at in good]))
@@ -517,6 +520,13 @@ class Taker:
         if events:
             audit.append(cur, events)
         return Taken(figures, refused, list(ids[len(ids) - len(refused) :]), results, people)
+
+    def _of_person(self, one: Converted, results: Sequence[Result], written: set[str]) -> str:
+        """What became of a row about the person itself."""
+        pid = one.values.get("patient.id", "")
+        if any(r.id == pid and r.status == 201 for r in results):
+            return "new"
+        return "changed" if pid in written and self.people.full else "same"
 
     def _piece(self, name: str, body: bytes, same: bytes = b"") -> Piece:
         """Rows as the inbox knows them."""

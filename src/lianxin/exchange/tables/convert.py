@@ -128,13 +128,13 @@ def moment(text: str) -> str:
     found = _DATE.fullmatch(plain) or _COMPACT.fullmatch(plain)
     if found is None:
         raise Wrong(_SERIAL if re.fullmatch(r"\d{5}(\.\d+)?", plain) else _NO_TIME)
-    year, month, day, hour, minute, second, *more = (*found.groups(), None, None)[:8]
-    zone = more[1] if len(more) > 1 else None
+    parts = [part or "" for part in (*found.groups(), None, None)[:8]]
+    year, month, day, hour, minute, second, _, zone = parts
     try:
         date = dt.date(int(year), int(month), int(day))
         if date.year < EARLIEST:
             raise Wrong(_NO_DATE)
-        if hour is None:
+        if not hour:
             return date.isoformat()
         if int(hour) == 24 and not int(minute):
             return f"{(date + _LATER).isoformat()}T00:00:00+08:00"
@@ -143,7 +143,7 @@ def moment(text: str) -> str:
         raise Wrong(_NO_TIME) from None
     shift = (
         "+08:00"
-        if zone is None
+        if not zone
         else "+00:00"
         if zone == "Z"
         else zone

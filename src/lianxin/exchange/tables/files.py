@@ -117,7 +117,7 @@ def opened(name: str, *, anywhere: bool = False) -> BinaryIO:
     for block in blocks(name):
         plain.write(block)
     plain.seek(0)
-    return plain  # type: ignore[return-value]
+    return plain
 
 
 def remove(name: str) -> None:

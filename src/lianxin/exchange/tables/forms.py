@@ -80,7 +80,7 @@ class FileSourceForm(UploadForm):
 
     def __init__(self, *args: Any, institution_id: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._institution_id = institution_id
+        self._institution_id = institution_id or 0
         self.fields["target"].choices = [("", T("按列名自动判断", "Told from the names of the columns"))] + [  # type: ignore[attr-defined]
             (t.code, t.name) for t in targets().values()
         ]
@@ -123,7 +123,7 @@ class ViewSourceForm(Form):
 
     def __init__(self, *args: Any, institution_id: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._institution_id = institution_id
+        self._institution_id = institution_id or 0
         self.columns: list[Seen] = []
         self.fields["target"].choices = [(t.code, t.name) for t in targets().values()]  # type: ignore[attr-defined]
 
@@ -142,16 +142,16 @@ class ViewSourceForm(Form):
         except Unreadable as failure:
             self.add_error(
                 "view" if isinstance(failure, database.Unreachable) and source.url else "url", failure.text
-            )  # type: ignore[arg-type]
+            )
             return False
         except (SQLAlchemyError, OSError):
-            self.add_error("url", T("连接不上数据库。", "The database cannot be reached."))  # type: ignore[arg-type]
+            self.add_error("url", T("连接不上数据库。", "The database cannot be reached."))
             return False
         mark = given["mark_column"].strip()
         if mark:
             found = next((c for c in self.columns if c.name.casefold() == mark.casefold()), None)
             if found is None or not found.mark:
-                self.add_error("mark_column", T("视图没有这一列，或它不是时间也不是整数。", "The view has no such column, or it is neither a time nor a whole number."))  # type: ignore[arg-type]  # fmt: skip
+                self.add_error("mark_column", T("视图没有这一列，或它不是时间也不是整数。", "The view has no such column, or it is neither a time nor a whole number."))  # fmt: skip
                 return False
             source.mark_column, source.mark_kind = found.name, found.mark
         return True

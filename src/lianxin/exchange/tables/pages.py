@@ -135,12 +135,12 @@ def new_file(request: HttpRequest) -> HttpResponse:
             return redirect("tables:mapping", source.pk)
         except Unreadable as failure:
             files.remove(stored)
-            form.add_error("file", failure.text)  # type: ignore[arg-type]
+            form.add_error("file", failure.text)
         except IntegrityError:
             files.remove(stored)
             form.add_error(
                 "name", T("本机构已有同名的来源。", "The institution has a source with this name already.")
-            )  # type: ignore[arg-type]
+            )
     return render(
         request, "feeds/tables_new.html", {"form": form, "kind": FILE}, status=422 if form.errors else 200
     )
@@ -206,7 +206,7 @@ def one(request: HttpRequest, pk: int) -> HttpResponse:
                 return redirect("tables:run", run.pk)
             except Unreadable as failure:
                 files.remove(stored)
-                form.add_error("file", failure.text)  # type: ignore[arg-type]
+                form.add_error("file", failure.text)
     runs = Paginator(source.runs.select_related("mapping").order_by("-pk"), 20).get_page(
         request.GET.get("page")
     )

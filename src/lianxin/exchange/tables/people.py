@@ -6,6 +6,7 @@ number known under another name is not believed: the row is refused.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,8 +21,8 @@ from lianxin.standards.text import T
 
 MOST = 200_000
 """People remembered by a run."""
-NOBODY = "new"
-"""Stands for the id of somebody who would be registered (dry runs)."""
+NOBODY = "new-"
+"""Begins what stands for the id of somebody who would be registered (dry runs)."""
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
 Number = tuple[str, str]
 
@@ -131,14 +132,14 @@ class People:
     def _made(self, cur: Any, number: Number, values: Values, table: bool, out: Found, dry: bool) -> Known:
         said = patient_of(values, self.system)
         if dry:
-            return Known(NOBODY, common.name_of(said), values.get("id_no", ""))
+            pid = f"{NOBODY}{len(out.writes)}"
+            out.writes.append(Write("create", "Patient", pid, {**said, "id": pid}, trusted=True))
+            return Known(pid, common.name_of(said), values.get("id_no", ""))
         if table:
             ready = common.prepare(cur, self.institution_id, said, [number])
             if ready.write is not None:
                 out.writes.append(ready.write)
             return Known(ready.patient_id, common.name_of(ready.resource), _id_no(ready.resource))
-        import uuid
-
         pid = str(uuid.uuid4())
         out.writes.append(Write("create", "Patient", pid, {**said, "id": pid}, trusted=True))
         return Known(pid, common.name_of(said), values.get("id_no", ""))

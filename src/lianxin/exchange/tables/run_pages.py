@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from typing import Any
 
 import orjson
 from django.contrib import messages
@@ -184,7 +185,7 @@ def _cells(one: TableRefusal) -> list[str]:
 
 
 @page()
-def refused_csv(request: HttpRequest, pk: int) -> StreamingHttpResponse:
+def refused_csv(request: HttpRequest, pk: int) -> Any:
     """Every refused row with its reason, as CSV (audited: it holds what was sent)."""
     scope = request.scope
     it = run_of(scope, pk)
