@@ -211,7 +211,7 @@ def _context(request: HttpRequest, found: Rule, form: SettingForm | None) -> dic
         "r": found, "kind": kinds.WORDS[found.kind], "severity": words.SEVERITIES[found.severity], "tone": words.TONES[found.severity],
         "dimension": scores.LABELS[found.dimension], "hits": hits, "settings": settings, "form": form, "since": clock.today() - dt.timedelta(days=6),
         "doors": [words.DOORS[d] for d in found.doors], "thresholds": [(NAMES.get(n, T(n, n)), f"{v:g}") for n, v in found.thresholds.items()],
-        "types": found.row.get("types") if isinstance(found.row.get("types"), list) else [], "may_try": request.scope.may("mend_feeds"),
+        "types": found.row.get("types") if isinstance(found.row.get("types"), list) else [], "limits": [(NAMES.get(n, T(n, n)), f"{v:g}", n) for n, v in found.thresholds.items()], "may_try": request.scope.may("mend_feeds"),
         "tries": trying.COUNTS, "says": found.words.format(name="…", low="…", high="…", unit="…"), "severities": [(c, words.SEVERITIES[c]) for c in ("refuse", "quarantine", "warn")],
     }  # fmt: skip
 
