@@ -349,6 +349,19 @@ def test_words_of_three_capitals_stand_for_themselves():
     assert "patient-class" in said(out)
 
 
+def test_what_would_not_be_valid_is_left_out_and_told():
+    visit = "PV1|1|I|W1||||||||||||||||V1" + "|" * 25 + "20260310|20260301"
+    out = mapped(HEAD.format(kind="ADT^A03") + visit)
+    assert of(out, "Encounter")[0]["period"] == {"start": "2026-03-10"}
+    assert "PV1-45" in said(out)
+    text = samples.built_in()["vaccination"].text.replace("|0.5|mL", "|<5|mL", 1)
+    assert "is no amount" in said(mapped(text))
+    odd = mapped(oru("OBX|1|ED|X^X||^^^Base64^" + base64.b64encode(b"odd").decode() + "||||||F"))
+    assert of(odd, "DiagnosticReport")[0]["presentedForm"][0]["contentType"] == "application/octet-stream"
+    blank = mapped(oru("OBX|1|TX|X^X|| ||||||F", "OBX|2|TX|X^X||text||||||F"))
+    assert of(blank, "Observation")[0]["valueString"] == "text"
+
+
 def test_person_level_events_make_no_visit():
     out = mapped(HEAD.format(kind="ADT^A31") + "PV1|1|N\nAL1|1|DA|^Penicillin")
     assert [r["resourceType"] for r in out.resources] == ["AllergyIntolerance"]
@@ -381,6 +394,10 @@ def test_an_appointment_and_its_cancelling():
         "门诊楼 305",
     ]
     assert made["participant"][0]["actor"] == {"reference": "Patient/p1"}
+    bare = mapped(HEAD.format(kind="SIU^S15") + "SCH|YY1|YY1")
+    assert of(bare, "Appointment")[0]["status"] == "cancelled"
+    timed = mapped(HEAD.format(kind="SIU^S12") + "SCH|YY1|YY1|||||||15|min\nTQ1|1||||||20260320093000+0800")
+    assert of(timed, "Appointment")[0]["end"] == "2026-03-20T09:45:00+08:00"
     with pytest.raises(Refused) as refused:
         mapped(HEAD.format(kind="SIU^S12") + "SCH|1|1")
     assert refused.value.place.segment == "SCH"

@@ -40,7 +40,11 @@ def _fresh():
 def peer():
     tokens.issue("lis", "system/*.cruds", make_institution("V2-M", "township").code)
     return Peer.objects.create(
-        name="LIS M", application="LIS", facility="V2-M", client=Client.objects.get(name="lis"), created_at=clock.now()
+        name="LIS M",
+        application="LIS",
+        facility="V2-M",
+        client=Client.objects.get(name="lis"),
+        created_at=clock.now(),
     )
 
 
@@ -59,7 +63,10 @@ def test_codes_fields_settings_and_elements_of_a_sender():
         + "settings:\n  zone: '+0100'\n"
         + "resources:\n  Observation:\n    set:\n      method: null\n      issued: instant(MSH-7)\n"
     )
-    text = oru("OBX|1|NM|X^Gluc^L||5|glorks|||||F||||||METH||20260310070000", obr="ORC|RE||F77\nOBR|1|P1||T^Test|||20260310||||||||||||||||||F")
+    text = oru(
+        "OBX|1|NM|X^Gluc^L||5|glorks|||||F||||||METH||20260310070000",
+        obr="ORC|RE||F77\nOBR|1|P1||T^Test|||20260310||||||||||||||||||F",
+    )
     out = mapped(text, over)
     made = of(out, "Observation")[0]
     assert made["code"]["coding"][0] == {"system": "http://loinc.org", "code": "2345-7", "display": "葡萄糖"}
@@ -87,6 +94,13 @@ def test_a_resource_can_be_taken_away_and_one_be_added():
         ("resources:\n  Observation:\n    set:\n      issued: instant(\n", 4, "cannot be read"),
         ("resources:\n  Observation:\n    set:\n      issued: wobble(OBX-3)\n", 4, "wobble"),
         ("resources:\n  Observation:\n    set:\n      status: table(OBX-11, nosuch)\n", 4, "nosuch"),
+        (
+            "resources:\n  Observation:\n    set:\n      issued: time()\n      code: concept()\n",
+            5,
+            "argument",
+        ),
+        ("resources:\n  Observation:\n    set:\n      issued: made()\n", 4, "do not fit"),
+        ("resources:\n  Observation:\n    set:\n      issued: lines(x)\n", 4, "do not fit"),
         ("resources:\n  Observation:\n    when: OBX-11 in F\n", 3, "cannot be read"),
         ("resources:\n  Wobble:\n    set: {}\n", 2, "Wobble"),
         ("resources:\n  Observation:\n    manner: sometimes\n", 3, "manner"),
@@ -119,10 +133,17 @@ def test_a_text_that_is_right_has_no_faults_and_a_huge_one_is_none():
 def test_conditions_and_alternatives():
     over = (
         "resources:\n  Observation:\n    when: (OBX-3.1 = X or OBX-3.1 = Y) and not OBX-11 in (D) and OBX-5 != '9'\n    set:\n"
-        "      method: {choose: [{when: OBX-3.1 = Y, use: {text: \"'why'\"}}, {use: {text: \"join(OBX-3.1, OBX-3.2)\"}}]}\n"
+        '      method: {choose: [{when: OBX-3.1 = Y, use: {text: "\'why\'"}}, {use: {text: "join(OBX-3.1, OBX-3.2)"}}]}\n'
     )
     out = mapped(
-        oru("OBX|1|NM|X^A||5||||||F", "OBX|2|NM|Y^B||6||||||F", "OBX|3|NM|Z||7||||||F", "OBX|4|NM|X||8||||||D", "OBX|5|NM|X||9||||||F"), over
+        oru(
+            "OBX|1|NM|X^A||5||||||F",
+            "OBX|2|NM|Y^B||6||||||F",
+            "OBX|3|NM|Z||7||||||F",
+            "OBX|4|NM|X||8||||||D",
+            "OBX|5|NM|X||9||||||F",
+        ),
+        over,
     )
     assert [o["method"]["text"] for o in of(out, "Observation")] == ["X A", "why"]
 
@@ -141,12 +162,17 @@ def test_from_draft_over_active_to_retired_and_back(peer):
     assert find(asked, peer.pk).version == "ORU@1+s1"
     assert find(asked, None).version == "ORU@1"
     assert find(asked, peer.pk + 1).version == "ORU@1"
-    stored.activate(SCOPE, stored.save(SCOPE, "ORU", None, "settings:\n  result_status: final\n", "everybody").pk)
+    stored.activate(
+        SCOPE, stored.save(SCOPE, "ORU", None, "settings:\n  result_status: final\n", "everybody").pk
+    )
     assert find(asked, peer.pk).version == "ORU@1+a1+s1"
     second = stored.save(SCOPE, "ORU", peer.pk, "", "the laboratory has changed")
     assert (second.version, second.based_on_id) == (2, draft.pk)
     stored.activate(SCOPE, second.pk)
-    assert list(stored.versions("ORU", peer.pk).values_list("version", "state")) == [(2, ACTIVE), (1, RETIRED)]
+    assert list(stored.versions("ORU", peer.pk).values_list("version", "state")) == [
+        (2, ACTIVE),
+        (1, RETIRED),
+    ]
     third = stored.go_back(SCOPE, draft.pk)
     assert (third.version, third.body, third.based_on_id) == (3, CODES, draft.pk)
     with pytest.raises(Invalid):
@@ -164,7 +190,9 @@ def test_a_faulty_or_failing_draft_is_not_activated(peer):
     faulty = stored.save(SCOPE, "ORU", peer.pk, "wobble: 1", "try")
     with pytest.raises(Invalid):
         stored.activate(SCOPE, faulty.pk)
-    failing = stored.save(SCOPE, "ORU", peer.pk, "resources:\n  Observation:\n    set:\n      status: wrong\n", "try")
+    failing = stored.save(
+        SCOPE, "ORU", peer.pk, "resources:\n  Observation:\n    set:\n      status: wrong\n", "try"
+    )
     with pytest.raises(Invalid) as invalid:
         stored.activate(SCOPE, failing.pk)
     assert "does not pass" in invalid.value.message.en
@@ -195,7 +223,13 @@ def test_the_database_lets_one_be_active_and_one_be_drafted():
 
 def test_a_stored_mapping_that_cannot_be_used_any_more_refuses_its_messages():
     MappingVersion.objects.create(
-        kind="ORU", version=1, state=ACTIVE, body="wobble: 1", made_at=clock.now(), changed_at=clock.now(), activated_at=clock.now()
+        kind="ORU",
+        version=1,
+        state=ACTIVE,
+        body="wobble: 1",
+        made_at=clock.now(),
+        changed_at=clock.now(),
+        activated_at=clock.now(),
     )
     shelf.forget()
     with pytest.raises(Refused) as refused:
@@ -233,7 +267,11 @@ def test_own_samples_decide_for_a_sender(peer):
 def test_a_trial_shows_what_changes_and_where_a_message_fails():
     trial = trying.run("ORU", samples.encoded(oru("OBX|1|NM|X^X||5||||||F")), [("d", CODES)], [])
     assert trial.passed
-    assert ("Observation[0].code.coding[0].system", "urn:lianxin:codes:example:tests", "http://loinc.org") in trial.changes
+    assert (
+        "Observation[0].code.coding[0].system",
+        "urn:lianxin:codes:example:tests",
+        "http://loinc.org",
+    ) in trial.changes
     refused = trying.run("ORU", samples.encoded(oru("OBX|1|NM|||5", obr="OBR|1|P|F")), [])
     assert (refused.passed, refused.place) == (False, "OBX-3")
     assert not trying.run("ADT", samples.encoded(oru("OBX|1|NM|X||5")), []).passed
@@ -245,7 +283,9 @@ def test_a_trial_shows_what_changes_and_where_a_message_fails():
 
 
 def test_lines_entered_by_the_form():
-    body = forms.changed("", "code", {"table": "tests", "left": "X", "right": "http://loinc.org|2345-7|葡萄糖"})
+    body = forms.changed(
+        "", "code", {"table": "tests", "left": "X", "right": "http://loinc.org|2345-7|葡萄糖"}
+    )
     assert reading.read(body).data == {"tables": {"tests": {"X": "http://loinc.org|2345-7|葡萄糖"}}}
     body = forms.changed(body, "moved", {"left": "obr-3", "right": "orc-3|obr-3"})
     body = forms.changed(body, "setting", {"left": "zone", "right": "+0800"})
@@ -277,15 +317,28 @@ def test_the_pages_from_a_code_to_an_active_version(peer):
     assert chosen["Location"] == here
     assert admin.get(here).status_code == 200
     assert admin.get(f"{here}/edit").status_code == 200
-    done = admin.post(f"{here}/change", {"what": "code", "table": "tests", "left": "X", "right": "http://loinc.org|2345-7|葡萄糖"})
+    done = admin.post(
+        f"{here}/change",
+        {"what": "code", "table": "tests", "left": "X", "right": "http://loinc.org|2345-7|葡萄糖"},
+    )
     assert done["Location"] == here
     assert "2345-7" in admin.get(here).content.decode()
-    wrong = admin.post(f"{here}/edit", {"body": "tables:\n  units:\n    X: glorks\n", "why": "try", "do": "save", "seen": "1"})
+    wrong = admin.post(
+        f"{here}/edit",
+        {"body": "tables:\n  units:\n    X: glorks\n", "why": "try", "do": "save", "seen": "1"},
+    )
     assert wrong.status_code == 422
     assert "第" in wrong.content.decode()
-    assert admin.post(f"{here}/edit", {"body": CODES, "why": "", "do": "save", "seen": "1"}).status_code == 422
-    assert admin.post(f"{here}/edit", {"body": CODES, "why": "", "do": "check", "seen": "1"}).status_code == 200
-    assert admin.post(f"{here}/edit", {"body": CODES, "why": "代码", "do": "save", "seen": "1"}).status_code == 302
+    assert (
+        admin.post(f"{here}/edit", {"body": CODES, "why": "", "do": "save", "seen": "1"}).status_code == 422
+    )
+    assert (
+        admin.post(f"{here}/edit", {"body": CODES, "why": "", "do": "check", "seen": "1"}).status_code == 200
+    )
+    assert (
+        admin.post(f"{here}/edit", {"body": CODES, "why": "代码", "do": "save", "seen": "1"}).status_code
+        == 302
+    )
     tried = admin.get(f"{here}/try", {"sample": "lis-chinese"}).content.decode()
     assert "通过" in tried
     pasted = admin.post(f"{here}/try", {"text": oru("OBX|1|NM|X^X||5||||||F")}).content.decode()
@@ -301,7 +354,12 @@ def test_the_pages_from_a_code_to_an_active_version(peer):
     admin.post(f"{here}/act", {"version": "1", "what": "back"})
     assert stored.draft("ORU", peer.pk).version == 2
     assert "UMOLL" in admin.get("/feeds/mappings/tables/units").content.decode()
-    for gone in (f"{here}/versions/99", "/feeds/mappings/NONE", "/feeds/mappings/ORU/sender/999999", "/feeds/mappings/tables/none"):
+    for gone in (
+        f"{here}/versions/99",
+        "/feeds/mappings/NONE",
+        "/feeds/mappings/ORU/sender/999999",
+        "/feeds/mappings/tables/none",
+    ):
         assert admin.get(gone).status_code == 404
     assert admin.post(f"{here}/act", {"version": "2", "what": "wobble"}).status_code == 404
     assert admin.post(f"{here}/act", {"version": "x", "what": "retire"}).status_code == 404

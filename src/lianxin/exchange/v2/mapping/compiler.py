@@ -227,7 +227,17 @@ class Compiler:
             raise Unreadable(
                 T("没有名为“{n}”的函数。", "There is no function “{n}”.").format(n=node.name[:40])
             )
-        return maker(self, node.args)
+        try:
+            return maker(self, node.args)
+        except (IndexError, TypeError, AttributeError, KeyError) as error:
+            raise self._unfit(node) from error
+        except ValueError as error:
+            raise (error if isinstance(error, Unreadable) else self._unfit(node)) from error
+
+    def _unfit(self, node: Call) -> Unreadable:
+        return Unreadable(
+            T("函数 {f} 的参数不对。", "The arguments of {f} do not fit it.").format(f=node.name[:40])
+        )
 
     def constants(self, args: Iterable[Any]) -> list[str]:
         """Arguments that must be constants."""

@@ -189,7 +189,7 @@ def _coding(c: Compiler, path: Path, name: str) -> Pure:
     table = _found(c, [name])
 
     def make(run: Run, raw: str, told: Told) -> Any:
-        parts = repetitions(run, raw)[0] if raw else []
+        parts = (repetitions(run, raw) or [[""]])[0]
         code = plain(run, parts, 1) or plain(run, parts, 2)
         found = table.coding(code) if code else None
         if code and found is None:
@@ -282,7 +282,7 @@ def _concepts(c: Compiler, path: Path, table: str = "") -> Pure:
 # -- times -------------------------------------------------------------------------------------------------------------
 
 
-def _timed(c: Compiler, args: tuple[Any, ...], least: int, most: int = 99) -> Get:
+def timed(c: Compiler, args: tuple[Any, ...], least: int, most: int = 99) -> Get:
     """The first argument that is a time said to at least ``least`` characters; what is no time is told."""
     flat = [part for arg in args for part in (arg.of if hasattr(arg, "of") else (arg,))]
     parts = [(c.text(part), next(iter(paths(part)), Path("MSH"))) for part in flat]
@@ -311,19 +311,19 @@ def _timed(c: Compiler, args: tuple[Any, ...], least: int, most: int = 99) -> Ge
 @function("time")
 def _time(c: Compiler, args: tuple[Any, ...]) -> Get:
     """A dateTime, as exact as it was said."""
-    return _timed(c, args, 4)
+    return timed(c, args, 4)
 
 
 @function("instant")
 def _instant(c: Compiler, args: tuple[Any, ...]) -> Get:
     """An instant: only of a time that has hours."""
-    return _timed(c, args, 20)
+    return timed(c, args, 20)
 
 
 @function("day")
 def _day(c: Compiler, args: tuple[Any, ...]) -> Get:
     """A date."""
-    return _timed(c, args, 4, 10)
+    return timed(c, args, 4, 10)
 
 
 @function("received")
@@ -416,5 +416,6 @@ __all__ = [
     "safe",
     "subs",
     "system_of",
+    "timed",
     "warn",
 ]

@@ -7,11 +7,12 @@ from typing import Any
 
 from lianxin.exchange.v2.mapping import times
 from lianxin.exchange.v2.mapping.compiler import Compiler, Get, function
-from lianxin.exchange.v2.mapping.functions import concept_of, line, plain, repetitions
+from lianxin.exchange.v2.mapping.functions import concept_of, line, plain, repetitions, timed, warn
 from lianxin.exchange.v2.mapping.functions_people import authority, person_of, place_of
 from lianxin.exchange.v2.mapping.functions_values import number_of
 from lianxin.exchange.v2.mapping.groups import Env
-from lianxin.exchange.v2.mapping.language import Path
+from lianxin.exchange.v2.mapping.language import Path, paths
+from lianxin.standards.text import T
 
 SECONDS = {
     "S": 1,
@@ -97,6 +98,31 @@ def _spell(c: Compiler, args: tuple[Any, ...]) -> Get:
         return "DateTime", begun
 
     return get
+
+
+@function("period")
+def _period(c: Compiler, args: tuple[Any, ...]) -> Get:
+    """``period(start, end)``: a Period; an end before its start is left out and told."""
+    start, end = timed(c, args[:1], 4), timed(c, args[1:2], 4)
+    path = next(iter(paths(args[1])), Path("MSH"))
+
+    def get(env: Env) -> Any:
+        begun, over = start(env), end(env)
+        if begun and over and _before(over, begun):
+            said = T("{p}（结束）早于开始，未采用。", "{p}, the end, is before the start; it was left out.")
+            warn(env.run, said.format(p=str(path)))
+            over = ""
+        return {k: v for k, v in (("start", begun), ("end", over)) if v} or None
+
+    return get
+
+
+def _before(one: str, other: str) -> bool:
+    """Whether a dateTime is before another, as far as both are said."""
+    if len(one) >= 20 and len(other) >= 20:
+        return dt.datetime.fromisoformat(one) < dt.datetime.fromisoformat(other)
+    length = min(len(one), len(other), 10)
+    return one[:length] < other[:length]
 
 
 @function("booked")

@@ -196,8 +196,8 @@ def _attachment(run: Run, segment: Segment, media: Table) -> dict[str, Any] | No
         kind = _format(data) or kind
         made["data"] = base64.b64encode(data).decode("ascii")
         made["size"] = len(data)
-    if kind:
-        made["contentType"] = kind
+    if kind or "data" in made:
+        made["contentType"] = kind or "application/octet-stream"
     if title:
         made["title"] = title
     return made

@@ -133,7 +133,7 @@ def _quantity(text: str, unit: dict[str, str]) -> dict[str, Any] | None:
 
 @function("quantity")
 def _quantity_function(c: Compiler, args: tuple[Any, ...]) -> Get:
-    """``quantity(path, unit)``: a number with its unit; nothing when it is no number."""
+    """``quantity(path, unit)``: an amount with its unit; told when it is no number."""
     text, unit = c.text(args[0]), c.raw(args[1]) if len(args) > 1 else (lambda env: "")
     read = unit_of(c)
 
@@ -143,6 +143,10 @@ def _quantity_function(c: Compiler, args: tuple[Any, ...]) -> Get:
             return None
         told: Told = []
         made = _quantity(given, read(env.run, unit(env), told))
+        if made is None or "comparator" in made:  # amounts are plain: R4 has no "less than" for them
+            said = T("“{v}”不是数量，未采用。", "“{v}” is no amount; it was left out.")
+            told.append(said.format(v=given[:30]))
+            made = None
         for said in told:
             warn(env.run, said)
         return made
@@ -329,7 +333,7 @@ def _absent(c: Compiler, args: tuple[Any, ...]) -> Get:
     pending = {"coding": [{"system": ABSENT, "code": "temp-unknown"}]}
 
     def get(env: Env) -> Any:
-        if raw(env).strip():
+        if raw(env).strip() or (len(env.every.get("OBX", ())) > 1 and text_of(env, "OBX", 5)):
             return None
         said = status(env).upper()
         return None if said in ("X", "D", "W") else pending if said in ("I", "O", "P", "S") else unknown
