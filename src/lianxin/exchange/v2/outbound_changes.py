@@ -89,6 +89,7 @@ class _Slice:
     codes: set[str]  # of the receiver's institutions
     bodies: dict[int, dict[str, Any]] = field(default_factory=dict)
     before: dict[int, dict[str, Any]] = field(default_factory=dict)
+    linked: dict[int, dict[str, Any]] = field(default_factory=dict)
     people: dict[int, tuple[dict[str, Any], list[Any]] | None] = field(default_factory=dict)
     made: list[V2Message] = field(default_factory=list)
     audited: list[audit.Entry] = field(default_factory=list)
@@ -131,6 +132,8 @@ def _tell(part: _Slice, found: list[Change]) -> None:
         for rid, b in zip(earlier, _in_order(part.cur, [c.rid for c in earlier.values()]), strict=True)
         if b
     }
+    _fetch(part, "Observation")
+    _fetch(part, "ServiceRequest")
     own = {c.rid for c in told if c.institution_id in part.scope.institution_ids}
     mine = registered(
         part.scope, {c.person_id for c in told if c.rtype == "Patient" and c.person_id is not None}
@@ -234,12 +237,10 @@ def _tell_report(part: _Slice, change: Change) -> None:
     if known is None or report.get("status") not in TOLD_REPORTS:
         return
     patient, numbers = known
-    based = [r.get("reference", "") for r in report.get("basedOn", []) if isinstance(r, dict)]
-    orders = _read(part, "ServiceRequest", [r for r in based if r.startswith("ServiceRequest/")])
-    results = [r.get("reference", "") for r in report.get("result", []) if isinstance(r, dict)]
+    orders = _linked(part, "ServiceRequest", report)
     context = {
         "patient": patient, "numbers": numbers, "report": report, "order": orders[0] if orders else {},
-        "results": _results(_read(part, "Observation", results)),
+        "results": _results(_linked(part, "Observation", report)),
     }  # fmt: skip
     _write(part, change, "result", "ORU^R01", context)
 
@@ -258,18 +259,31 @@ def _results(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def _read(part: _Slice, rtype: str, references: list[str]) -> list[dict[str, Any]]:
-    """Resources by reference, those the receiver may see, in the order of the references."""
-    wanted = {ref_key(r): r for r in references if r.startswith(f"{rtype}/")}
-    if not wanted or not tokens.allows(part.scope, rtype, "r"):
-        return []
+def _refer(rtype: str, body: dict[str, Any]) -> list[str]:
+    """What of ``rtype`` a resource that is told of refers to."""
+    name = "result" if rtype == "Observation" else "basedOn"
+    given = [str(r.get("reference", "")) for r in body.get(name, []) if isinstance(r, dict)]
+    return [r for r in given if r.startswith(f"{rtype}/")]
+
+
+def _fetch(part: _Slice, rtype: str) -> None:
+    """Read what all resources of a slice refer to, in one statement: those the receiver may see now."""
+    keys = sorted({ref_key(r) for body in part.bodies.values() for r in _refer(rtype, body)})
+    if not keys or not tokens.allows(part.scope, rtype, "r"):
+        return
     condition, args = visible.condition(part.scope, "r", rtype)
     part.cur.execute(
         f"SELECT r.key, r.body FROM record_resource r WHERE r.key = ANY(%s::bigint[]) AND r.rtype = %s AND NOT r.deleted AND {condition}",
-        [list(wanted), rtype, *args],
+        [keys, rtype, *args],
     )
-    bodies = {key: text.parse(store.opened(rtype, body).encode()) for key, body in part.cur.fetchall()}
-    return [bodies[key] for key in wanted if key in bodies]
+    for key, body in part.cur.fetchall():
+        part.linked[key] = text.parse(store.opened(rtype, body).encode())
+
+
+def _linked(part: _Slice, rtype: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a resource refers to, in its order."""
+    keys = dict.fromkeys(ref_key(r) for r in _refer(rtype, body))
+    return [part.linked[key] for key in keys if key in part.linked]
 
 
 def _tell_by_rule(part: _Slice, change: Change) -> None:
@@ -278,9 +292,7 @@ def _tell_by_rule(part: _Slice, change: Change) -> None:
     now, then = part.bodies.get(change.rid, {}), part.before.get(change.rid)
     request, task = now if change.rtype == "ServiceRequest" else {}, now if change.rtype == "Task" else {}
     if not request:
-        based = [r.get("reference", "") for r in now.get("basedOn", []) if isinstance(r, dict)]
-        found = _read(part, "ServiceRequest", based)
-        request = found[0] if found else {}
+        request = next(iter(_linked(part, "ServiceRequest", now)), {})
     parties = _parties(now, request)
     if parties["requester"] is None and request.get("id"):
         offers = search.search(
