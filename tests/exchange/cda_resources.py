@@ -153,11 +153,11 @@ def facts(found: list[Json]) -> Counter[tuple[str, ...]]:
                 )
             ] += 1
         elif rtype == "Procedure":
-            codes = sorted(c["code"] for c in one["code"].get("coding", ()))
+            listed = sorted(c["code"] for c in one["code"].get("coding", ()))
             out[
                 (
                     "procedure",
-                    codes[0] if codes else "",
+                    listed[0] if listed else "",
                     one["code"].get("text", ""),
                     one.get("performedDateTime", ""),
                 )

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lianxin.exchange.cda import elements, kinds, mapping, reading, values
-from lianxin.exchange.cda.model import Code, Value
+from lianxin.exchange.cda.model import Code, Document, Value
 from lianxin.record import validate
 
 HEAD = """<?xml version="1.0" encoding="UTF-8"?>
@@ -40,7 +40,7 @@ TAIL = "</structuredBody></component></ClinicalDocument>"
 CONTEXT = mapping.Context("7", "Organization/o1")
 
 
-def document(*sections: str):  # type: ignore[no-untyped-def]
+def document(*sections: str) -> Document:
     """A discharge record with these sections."""
     return reading.read((HEAD + "".join(f"<component>{s}</component>" for s in sections) + TAIL).encode())
 
@@ -76,7 +76,7 @@ def test_header() -> None:
         "2.16.156.10011.1.1^RN9",
         "1.2.156.77^S9",
         "2",
-    )  # type: ignore[union-attr]
+    )
     assert (p.resident_id, p.card, p.name, p.sex.code, p.birth) == (
         "11010519491231002X",
         "KA1",
@@ -92,7 +92,7 @@ def test_header() -> None:
         "样例厂",
         "80",
     )
-    assert (p.kind.display, p.age.text) == ("住院", "76")  # type: ignore[union-attr]
+    assert (p.kind.display, p.age.text) == ("住院", "76")
     assert d.legal
     assert (d.legal.name, d.legal.function.label) == ("样例主任", "主任医师")
     assert [a.name for a in d.authenticators] == ["样例住院"]
@@ -304,6 +304,36 @@ def test_narrative_is_harmless() -> None:
     mapped(f"<section><title>文</title>{html}</section>")
 
 
+def test_a_number_space_without_a_number_is_no_id() -> None:
+    for shell in (
+        '<id root="2.16.156.10011.1.1" extension=""/>',
+        '<id root="2.16.156.10011.1.1"/>',
+        '<id root="1.2.3" extension=" "/>',
+        "<id/>",
+    ):
+        d = reading.read(
+            (HEAD + TAIL).replace('<id root="2.16.156.10011.1.1" extension="RN9"/>', shell).encode()
+        )
+        assert not d.id, shell
+    whole = '<id root="1.2.3.4.5"/>'
+    assert (
+        str(
+            reading.read(
+                (HEAD + TAIL).replace('<id root="2.16.156.10011.1.1" extension="RN9"/>', whole).encode()
+            ).id
+        )
+        == "1.2.3.4.5"
+    )
+
+
+def test_icd_10_under_another_list_is_known_by_its_name() -> None:
+    value = '<value xsi:type="CD" code="J18.900" codeSystem="2.16.156.10011.2.3.3.14" codeSystemName="诊断代码表(ICD-10)"/>'
+    found = of(
+        mapped(section(observation('code="DE05.01.024.00" displayName="诊断代码"', value))), "Condition"
+    )[0]
+    assert found["code"]["coding"][0] == {"system": "http://hl7.org/fhir/sid/icd-10", "code": "J18.900"}
+
+
 def test_empty_shells_say_nothing() -> None:
     body = observation('code="DE04.01.117.00"', '<value xsi:type="ST"></value>') + observation(
         'code="DE06.00.310.00"', '<value xsi:type="PQ" value="" unit=""/>'
@@ -342,10 +372,10 @@ def test_foreign_documents_are_read_too() -> None:
 
 
 def test_kinds_are_found_by_template_code_or_title() -> None:
-    assert kinds.find(["1.2", "2.16.156.10011.2.1.1.12"]).number == "483.12"  # type: ignore[union-attr]
-    assert kinds.find([], "hsdb04.02").number == "483.13"  # type: ignore[union-attr]
-    assert kinds.find([], "", "门（急）诊病历").number == "500.2"  # type: ignore[union-attr]
-    assert kinds.find([], "", "转诊（院）记录").number == "483.20"  # type: ignore[union-attr]
+    assert kinds.find(["1.2", "2.16.156.10011.2.1.1.12"]).number == "483.12"
+    assert kinds.find([], "hsdb04.02").number == "483.13"
+    assert kinds.find([], "", "门（急）诊病历").number == "500.2"
+    assert kinds.find([], "", "转诊（院）记录").number == "483.20"
     assert kinds.find([], "11111-1", "Discharge summary") is None
 
 

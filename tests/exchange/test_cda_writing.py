@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lxml import etree
 
 from lianxin.exchange.cda import mapping, reading, writing
@@ -25,11 +27,11 @@ from tests.exchange.cda_structure import problems
 NOW = "2026-01-05T10:00:00+08:00"
 
 
-def written(number: str, given: list[dict], **more: object) -> Document:
+def written(number: str, given: list[dict], **more: Any) -> Document:
     """What a reader finds in a document written of resources; its structure is right."""
     data = writing.write(
         number, given, writing.header_of(PATIENT, author=DOCTOR, organization=HOSPITAL, time=NOW, **more)
-    )  # type: ignore[arg-type]
+    )
     assert problems(data) == []
     return reading.read(data)
 
@@ -58,7 +60,7 @@ def test_header() -> None:
         "19580302",
     )
     assert "B-77" in [i.extension for i in document.patient.ids], "a number without an OID is kept"
-    assert document.authors[0].name == document.legal.name == "样例医师"  # type: ignore[union-attr]
+    assert document.authors[0].name == document.legal.name == "样例医师"
     assert document.custodian
     assert document.custodian.ids[0].extension == "33100001"
     assert (document.related[0].type, document.related[0].id.extension, document.version) == (
@@ -94,7 +96,7 @@ def test_admission_and_discharge_diagnoses_are_told_apart() -> None:
         e.values[0].code.code: e.label
         for e in written("500.53", [leaving, coming]).entries()
         if e.values and e.values[0].code
-    }  # type: ignore[union-attr]
+    }
     assert labels == {"J18.900": "出院诊断-西医诊断编码", "R05": "入院诊断-西医诊断编码"}
 
 
@@ -115,7 +117,7 @@ def test_stay_gives_admission_and_discharge() -> None:
 
 def test_sections_are_readable() -> None:
     data = writing.write("483.12", [pressure(1, 150, 95, 3)], writing.header_of(PATIENT, time=NOW))
-    text = " ".join(etree.fromstring(data).find(".//{*}section/{*}text").itertext())  # type: ignore[union-attr]
+    text = " ".join(etree.fromstring(data).find(".//{*}section/{*}text").itertext())
     assert "收缩压" in text
     assert "150 mmHg" in text
 

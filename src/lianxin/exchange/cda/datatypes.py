@@ -8,6 +8,8 @@ from typing import Any
 from lianxin.exchange.cda.model import Code, Id, Org, Party, Value
 
 XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+NUMBERS = "2.16.156.10011.1."
+"""Roots below this are spaces of numbers (WS/T 500: 文档流水号, 住院号, 医务人员编号 …)."""
 _LOCAL: dict[str, str] = {}
 _SPACE = re.compile(r"\s+")
 _ADDRESS = ("country", "state", "city", "county", "precinct", "township")
@@ -87,12 +89,11 @@ def code(el: Any) -> Code:
 
 
 def ident(el: Any) -> Id:
-    """II."""
-    return Id(
-        attribute(el, "root"),
-        attribute(el, "extension") or words(el),
-        attribute(el, "assigningAuthorityName"),
-    )
+    """II.  A number space without a number (templates leave ``extension=""``, or the root alone) is no id at all."""
+    root, extension = attribute(el, "root"), attribute(el, "extension") or words(el)
+    if not extension and "-" not in root and (el.get("extension") is not None or root.startswith(NUMBERS)):
+        root = ""
+    return Id(root, extension, attribute(el, "assigningAuthorityName"))
 
 
 def kind_of(el: Any) -> str:

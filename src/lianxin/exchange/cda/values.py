@@ -23,6 +23,7 @@ CURRENCY = "urn:iso:std:iso:4217"
 LOCAL = "urn:lianxin:codesystem:"
 """Systems named by a word instead of an OID stand behind this."""
 
+ICD10 = "http://hl7.org/fhir/sid/icd-10"
 UNITS = {row["written"]: row["ucum"] for row in rows("units.tsv")}
 _KNOWN = set(UNITS.values())
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+")
@@ -30,8 +31,9 @@ _SYSTEMS = {row["oid"]: (row["url"], bool(row["both"])) for row in rows("systems
 _OIDS: dict[str, str] = {}
 for _oid, (_url, _) in _SYSTEMS.items():
     _OIDS[_url] = _oid
-_OIDS["http://hl7.org/fhir/sid/icd-10"] = "2.16.156.10011.2.3.3.11.3"
+_OIDS[ICD10] = "2.16.156.10011.2.3.3.11.3"
 _OIDS["http://hl7.org/fhir/sid/icd-9-cm"] = "2.16.156.10011.2.3.3.12"
+_ICD = re.compile(r"ICD-?10", re.I)
 _NUMBER = re.compile(r"[+-]?(?:\d{1,18}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][+-]?\d{1,2})?")
 _COMPARED = re.compile(r"(<=|>=|<|>|≤|≥|＜|＞)\s*(.+)")
 _COMPARATORS = {"≤": "<=", "≥": ">=", "＜": "<", "＞": ">"}
@@ -85,6 +87,8 @@ def codings(code: Code) -> list[Json]:
             one["display"] = code.display
         if code.system:
             url, both = _SYSTEMS.get(code.system, ("", False))
+            if not url and _ICD.search(code.system_name):
+                url, both = ICD10, True
             if both:
                 out.append({"system": url, **one})
                 url = f"urn:oid:{code.system}"
