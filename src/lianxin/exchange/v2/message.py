@@ -42,12 +42,19 @@ USUAL = Separators()
 
 
 class Segment:
-    """One segment: ``fields[n]`` is field n as it was sent (``fields[0]`` its name)."""
+    """One segment: ``fields[n]`` is field n as it was sent (``fields[0]`` its name); split when first asked for."""
 
-    __slots__ = ("fields", "message", "name")
+    __slots__ = ("fields", "line", "message", "name")
+    fields: list[str]
 
-    def __init__(self, fields: list[str], message: Message) -> None:
-        self.fields, self.message, self.name = fields, message, fields[0]
+    def __init__(self, line: str, message: Message) -> None:
+        self.line, self.message, self.name = line, message, line[:3]
+
+    def __getattr__(self, name: str) -> list[str]:
+        if name != "fields":
+            raise AttributeError(name)
+        self.fields = made = self.line.split(self.message.separators.field)
+        return made
 
     def raw(self, field: int) -> str:
         """A field as it was sent, "" when there is none; what is explicitly deleted (``""``) stays as two quotes."""
@@ -271,9 +278,9 @@ def _split(text: str, into: Message) -> None:
         if not line:
             continue
         if line[3:4] == mark or (len(line) == 3 and _NAME.fullmatch(line)):
-            segments.append(Segment(line.split(mark), into))
+            segments.append(Segment(line, into))
         elif segments:
-            segments[-1].fields[-1] += f"\n{line}"
+            segments[-1].line += f"\n{line}"
     if len(segments) > MOST_SEGMENTS:
         raise Malformed(
             errors.SEQUENCE,
@@ -281,5 +288,4 @@ def _split(text: str, into: Message) -> None:
                 n=MOST_SEGMENTS
             ),
         )
-    header = segments[0].fields
-    header.insert(1, mark)  # so that MSH-n is at n
+    segments[0].fields.insert(1, mark)  # so that MSH-n is at n
