@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import cache
 from typing import Any
 
 import orjson
@@ -20,12 +21,15 @@ PATIENT = "Patient/p1"
 def mapped(text: str | bytes, over: str = "", context: Context = CONTEXT, patient: str = PATIENT) -> Mapped:
     """What a message becomes, with a sheet laid over the built-in mapping; every resource is validated."""
     asked = message.parse(text if isinstance(text, bytes) else samples.encoded(text))
-    name = sheets.by_event()[asked.kind]
-    mapping = Mapping(name, asked.kind, [("t", reading.read(over))] if over else [], "t")
-    out = mapping.resources(asked, patient, context)
+    out = _mapping(asked.kind, over).resources(asked, patient, context)
     for resource in out.resources:
         validate.read(orjson.dumps(resource))
     return out
+
+
+@cache
+def _mapping(kind: tuple[str, str], over: str) -> Mapping:
+    return Mapping(sheets.by_event()[kind], kind, [("t", reading.read(over))] if over else [], "t")
 
 
 def of(out: Mapped, rtype: str) -> list[dict[str, Any]]:

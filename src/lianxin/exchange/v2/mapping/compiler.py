@@ -588,13 +588,8 @@ def place_of(env: Env, path: Path) -> Place:
 def identity(run: Run, rtype: str, parts: Iterable[str]) -> str:
     """The id (uuid5) of what an institution knows under a number; a second one of the same number in a message counts on."""
     name = f"{run.context.institution_id}|{rtype}|{'|'.join(parts)}"
-    made = _uuid5(name)
-    n = 1
-    while made in run.ids:
-        n += 1
-        made = _uuid5(f"{name}#{n}")
-    run.ids.add(made)
-    return made
+    n = run.counts[name] = run.counts.get(name, 0) + 1
+    return _uuid5(name if n == 1 else f"{name}#{n}")
 
 
 def _uuid5(name: str) -> str:

@@ -133,12 +133,11 @@ def _booked(c: Compiler, args: tuple[Any, ...]) -> Get:
     raw, systems, ours = c.raw(args[1]), c.tables.get("systems"), c.tables.get(table)
 
     def get(env: Env) -> Any:
-        found = []
-        for kid in env.kids.get(name, ()):
-            one = concept_of(env.run, (repetitions(env.run, raw(kid)) or [[""]])[0], systems, ours, table)
-            if one and one not in found:
-                found.append(one)
-        return found
+        found = (
+            concept_of(env.run, (repetitions(env.run, raw(kid)) or [[""]])[0], systems, ours, table)
+            for kid in env.kids.get(name, ())
+        )
+        return list({repr(one): one for one in found if one}.values())
 
     return get
 
@@ -154,14 +153,11 @@ def _gathered(c: Compiler, args: tuple[Any, ...]) -> Get:
     )
 
     def get(env: Env) -> Any:
-        out: list[dict[str, Any]] = []
-        for kid in env.kids.get(name, ()):
-            for parts in repetitions(env.run, raw(kid)):
-                actor = make(env.run, parts)
-                one = {"actor": actor, "status": "accepted"}
-                if actor and one not in out:
-                    out.append(one)
-        return out
+        actors = (
+            make(env.run, parts) for kid in env.kids.get(name, ()) for parts in repetitions(env.run, raw(kid))
+        )
+        each = {repr(actor): actor for actor in actors if actor}
+        return [{"actor": actor, "status": "accepted"} for actor in each.values()]
 
     return get
 

@@ -98,12 +98,8 @@ def _people(c: Compiler, path: Path) -> Any:
     """Every repetition as a reference to a practitioner; one person under two numbers stands once."""
 
     def make(run: Run, raw: str, told: Told) -> Any:
-        out: list[dict[str, Any]] = []
-        for parts in repetitions(run, raw):
-            one = person_of(run, parts)
-            if one and one not in out:
-                out.append(one)
-        return out
+        found = (person_of(run, parts) for parts in repetitions(run, raw))
+        return list({repr(one): one for one in found if one}.values())
 
     return make
 

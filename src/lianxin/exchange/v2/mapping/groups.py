@@ -62,7 +62,7 @@ class Run:
     usual: bool
     variables: dict[str, str]
     warnings: dict[str, Any] = field(default_factory=dict)
-    ids: set[str] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
     mark: str = ""
 
 
@@ -93,8 +93,9 @@ class Env:
 
     def hold(self, segment: Segment) -> None:
         """Take a segment into this group that the groups inside it see too."""
+        first = segment.name not in self.every
         self.add(segment)
-        for line in self.kids.values():
+        for line in self.kids.values() if first else ():
             for kid in line:
                 kid.one.setdefault(segment.name, segment)
 

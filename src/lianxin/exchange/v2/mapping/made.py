@@ -67,7 +67,8 @@ def merge(old: dict[str, Any], new: dict[str, Any], manner: Manner) -> dict[str,
         if key in manner.weak and key in made:
             continue
         if key in manner.union and isinstance(made.get(key), list):
-            made[key] = [*made[key], *(v for v in value if v not in made[key])]
+            held = set(map(repr, made[key]))
+            made[key] = [*made[key], *(v for v in value if repr(v) not in held)]
         elif (
             isinstance(value, dict)
             and isinstance(made.get(key), dict)
