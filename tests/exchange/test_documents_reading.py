@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import Client as Browser
 from django.urls import reverse
 
@@ -19,7 +20,7 @@ from lianxin.exchange.cda.models import RegisteredDocument
 from lianxin.exchange.feeds.errors import Refusal
 from lianxin.index.models import Person
 from lianxin.network import roles
-from lianxin.record import validate
+from lianxin.record import bodies, validate
 from tests.exchange import documents_world as world
 from tests.exchange.client import Client
 from tests.exchange.test_documents_door import Sender, found
@@ -218,6 +219,28 @@ def test_mhd_provides_a_document_that_is_read(county: SmallCounty) -> None:
     assert [d["id"] for d in listed] == [row.reference]
     fetched = client("GET", listed[0]["content"][0]["attachment"]["url"], ACCEPT="text/xml")
     assert fetched.raw == world.lab(local="", id_no="330102198001012313")
+
+
+def test_a_reference_posted_by_itself_is_registered_and_its_bytes_are_sealed(county: SmallCounty) -> None:
+    client = Client("mhd", "SC-RMYY")
+    patient = registered_patient(client)
+    raw = world.lab(local="", id_no="330102198001012313")
+    binary = client(
+        "POST",
+        "Binary",
+        {"resourceType": "Binary", "contentType": "text/xml", "data": base64.b64encode(raw).decode()},
+    )
+    assert binary.status == 201, binary.raw
+    given = {
+        "resourceType": "DocumentReference", "status": "current", "subject": {"reference": f"Patient/{patient}"},
+        "content": [{"attachment": {"contentType": "text/xml", "url": f"Binary/{binary.json['id']}"}}],
+    }  # fmt: skip
+    assert client("POST", "DocumentReference", given).status == 201
+    assert RegisteredDocument.objects.get().kind == "WS/T 500.7"
+    assert found(client, f"Observation?patient={patient}")
+    with connection.cursor() as cur:
+        cur.execute("SELECT body FROM record_resource WHERE rtype = 'Binary'")
+        assert {bytes(row[0][:1]) for row in cur.fetchall()} == {bodies.SEALED}
 
 
 def test_mhd_refuses_another_persons_document_and_broken_ones(county: SmallCounty) -> None:

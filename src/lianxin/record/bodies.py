@@ -17,6 +17,8 @@ DATA = Path(__file__).parent / "data"
 CURRENT = 1
 LEVEL = 3
 PLAIN, SEALED = b"\x01", b"\x02"
+HIDDEN = PATIENTS | {"Binary"}
+"""Types whose bodies are sealed: persons, and files that are kept as they came, with names and identity numbers in them."""
 LARGEST = 64 * 1024 * 1024  # bytes a body may have when unpacked
 
 
@@ -41,7 +43,7 @@ _tools = _Tools()
 def pack(rtype: str, text: bytes) -> bytes:
     """A body as it is stored."""
     packed = _tools.packer.compress(text)
-    return SEALED + seal.seal_bytes(packed) if rtype in PATIENTS else PLAIN + packed
+    return SEALED + seal.seal_bytes(packed) if rtype in HIDDEN else PLAIN + packed
 
 
 def unpack(stored: bytes) -> bytes:

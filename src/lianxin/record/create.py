@@ -12,7 +12,7 @@ from lianxin.access import audit, connections, journal, relationships
 from lianxin.access.scope import Scope
 from lianxin.access.statements import Statement, whole, writer
 from lianxin.access.statements import text as text_value
-from lianxin.record import bodies, extract, rows, store, text, visible, words
+from lianxin.record import after, bodies, extract, rows, store, text, visible, words
 from lianxin.record.definitions import OPEN_TYPES
 from lianxin.record.keys import PATIENTS, ref_key
 from lianxin.record.store import Result
@@ -54,6 +54,8 @@ def create(cur: Any, scope: Scope, rtype: str, resource: dict[str, Any], raw: by
     None: not a plain case, nothing was done. Raises ValueError/OverflowError for dates and numbers beyond what can be kept.
     """
     if rtype in PATIENTS or scope.client_id is None or not (scope.everything or scope.clinical):
+        return None
+    if after.wanted(rtype):  # a room above takes part in the writer's transaction
         return None
     if not visible.unlimited(
         scope.smart, rtype, "c"
