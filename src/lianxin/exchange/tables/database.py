@@ -61,7 +61,7 @@ def address(text: str, *, local: bool = False) -> URL:
         given = make_url(text.strip())
     except (ArgumentError, ValueError):
         raise Unreadable(
-            T("数据库地址应如 postgresql://用户:口令@主机:5432/库名。", "A database address is like postgresql://user:password@host:5432/database.")
+            T("数据库地址应如 postgresql://user:password@10.1.2.3:5432/his。", "A database address is like postgresql://user:password@host:5432/database.")
         ) from None  # fmt: skip
     kind = given.get_backend_name().lower()
     if kind == "sqlite" and local:

@@ -100,7 +100,7 @@ class ViewSourceForm(Form):
     target = forms.ChoiceField(label=T("内容", "What it is"))
     url = forms.CharField(
         max_length=500, label=T("数据库地址", "Address of the database"),
-        help_text=T("如 postgresql://只读用户:口令@10.1.2.3:5432/his；mysql、mssql、oracle 同理。口令加密保存，页面不再显示。",
+        help_text=T("如 postgresql://reader:password@10.1.2.3:5432/his；mysql、mssql、oracle 同理。口令加密保存，页面不再显示。",
                     "Such as postgresql://reader:password@10.1.2.3:5432/his; mysql, mssql and oracle likewise. The password is sealed and never shown again."),
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=False),
     )  # fmt: skip

@@ -30,7 +30,7 @@ _THIN = Border(bottom=Side(style="thin", color="BBBBBB"))
 _FORMS: Mapping[str, Text] = {
     "text": T("文字", "text"), "id": T("编号（文本）", "number, as text"), "code_text": T("代码（文本）", "code, as text"),
     "identity": T("证件号（文本）", "identity number, as text"), "phone": T("电话", "telephone"), "date": T("日期，年-月-日", "date, year-month-day"),
-    "datetime": T("日期时间，年-月-日 时:分", "date and time, year-month-day hours:minutes"), "number": T("数字", "number"),
+    "datetime": T("日期时间，如 2026-01-05 08:30", "date and time, year-month-day hours:minutes"), "number": T("数字", "number"),
     "integer": T("整数", "whole number"), "code": T("从下拉列表中选", "choose from the list"), "result": T("数字或文字", "number or words"),
     "range": T("如 3.5-9.5", "such as 3.5-9.5"),
 }  # fmt: skip
