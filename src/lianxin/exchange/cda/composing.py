@@ -313,3 +313,23 @@ def extra(document: Document) -> Json | None:
 
 def _escaped(text: str) -> str:
     return escape(text, quote=False)
+
+
+def report(
+    document: Document, service: str, reference: str, results: list[Json], conclusions: list[str]
+) -> Json:
+    """A DiagnosticReport over what a report document found; about whom and when is for the caller."""
+    kind = document.kind
+    code = {"system": values.system(CODES), "code": kind.code, "display": kind.zh} if kind else {}
+    made: Json = {
+        "resourceType": "DiagnosticReport", "status": "final",
+        "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": service}]}],
+        "code": {"coding": [code], "text": document.title or (kind.zh if kind else "报告")},
+    }  # fmt: skip
+    if reference:
+        made["performer"] = [{"reference": reference}]
+    if results:
+        made["result"] = results
+    if conclusions:
+        made["conclusion"] = "\n".join(conclusions)
+    return made

@@ -7,80 +7,28 @@ WS/T 363, its sub-elements components.  :mod:`lianxin.exchange.cda.restoring` is
 
 from __future__ import annotations
 
-import hashlib
-import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from lianxin.exchange.cda import composing, families, laboratory, substances, values
-from lianxin.exchange.cda.kinds import CODES
+from lianxin.exchange.cda.mapped import (
+    CATEGORIES,
+    OBSERVATION_CATEGORY,
+    PART_OF_DOCUMENT,
+    REPORTS,
+    REQUESTS,
+    STATUS,
+    Context,
+    Mapped,
+    among,
+    uuid5,
+)
 from lianxin.exchange.cda.measures import GROUPS, LOINC, Measure, measure_of
 from lianxin.exchange.cda.model import Code, Document, Entry, Section
 from lianxin.exchange.cda.sorting import Group, Single, arranged
-from lianxin.record.profiles.build import CS
 from lianxin.standards.text import T, Text
 
 Json = dict[str, Any]
-
-MAPPING = "cda@1"
-NAMESPACE = uuid.UUID("5b0a7b0e-7a54-5f0e-9a4e-1f6d2a3c8e10")
-PART_OF_DOCUMENT = CS + "cda-part"
-REQUESTS = frozenset({"500.2", "500.3", "500.4", "500.5", "500.52"})
-"""Kinds whose medication entries are prescriptions."""
-CATEGORIES = {
-    "8716-3": "vital-signs",
-    "30954-2": "laboratory",
-    "29545-1": "exam",
-    "29762-2": "social-history",
-    "47519-4": "procedure",
-}
-"""Sections whose observations have a category."""
-REPORTS = {
-    "500.6": ("检查报告", "RAD", ("DE04.50.131.00",)),
-    "500.7": ("检验报告", "LAB", ("DE04.50.130.00",)),
-}
-"""Kinds that are reports: name, HL7 service section, elements that are the conclusion."""
-_OBSERVATION_CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
-_STATUS = {
-    "completed": "final",
-    "active": "preliminary",
-    "aborted": "cancelled",
-    "cancelled": "cancelled",
-    "nullified": "entered-in-error",
-}
-
-
-@dataclass(frozen=True)
-class Context:
-    """Whose document it is.
-
-    ``source`` names the sender and is part of every id made, so that two hospitals may use one document number; ``key`` is
-    the document's lasting key when the registry knows better than the document (a replacement without a set id);
-    ``organization`` is the reference of the institution it comes from.
-    """
-
-    source: str = ""
-    organization: str = ""
-    key: str = ""
-
-
-@dataclass
-class Mapped:
-    """What a document became.  ``resources`` begins with the Composition; all have stable ids.
-
-    ``shared``: ids of resources that other documents of the same visit make too (its Encounter): merge, do not replace.
-    ``mapping``: name and version of the mapping.
-    """
-
-    resources: list[Json]
-    warnings: list[Text] = field(default_factory=list)
-    mapping: str = MAPPING
-    shared: frozenset[str] = frozenset()
-
-    @property
-    def composition(self) -> Json:
-        """The Composition."""
-        return self.resources[0]
 
 
 def resources(document: Document, patient_reference: str, context: Context | None = None) -> Mapped:
@@ -90,12 +38,6 @@ def resources(document: Document, patient_reference: str, context: Context | Non
     earlier one made.
     """
     return _Mapper(document, patient_reference, context or Context()).run()
-
-
-def uuid5(name: str) -> str:
-    """The text of ``uuid.uuid5(NAMESPACE, name)``, in a quarter of its time."""
-    h = hashlib.sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
-    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{int(h[16], 16) & 3 | 8:x}{h[17:20]}-{h[20:32]}"
 
 
 class _Mapper:
@@ -124,7 +66,17 @@ class _Mapper:
             self.made.append(stay)
             self.encounter = {"reference": f"Encounter/{stay['id']}"}
         sections = [made for s in self.document.sections if (made := self.section(s))]
-        self._report()
+        if self.kind in REPORTS and (self.results or self.conclusions):
+            service = REPORTS[self.kind][1]
+            report = composing.report(
+                self.document, service, self.context.organization, self.results, self.conclusions
+            )
+            report["subject"] = self.subject
+            if self.encounter:
+                report["encounter"] = self.encounter
+            if self.when:
+                report["effectiveDateTime"] = self.when
+            self.add(report, "report")
         extra = composing.extra(self.document)
         if extra:
             sections.append(extra)
@@ -132,12 +84,8 @@ class _Mapper:
             self.document, self.subject, self.encounter, sections, self.context.organization
         )
         composition["id"] = self.id_of("Composition", "")
-        return Mapped(
-            [composition, *self.made],
-            [*self.document.warnings, *self.warnings],
-            MAPPING,
-            frozenset(self.shared),
-        )
+        warnings = [*self.document.warnings, *self.warnings]
+        return Mapped([composition, *self.made], warnings, shared=frozenset(self.shared))
 
     def id_of(self, rtype: str, place: str) -> str:
         """A stable id: sender, document, type and place; the same place again is counted."""
@@ -227,9 +175,9 @@ class _Mapper:
 
     def start(self, entry: Entry, section: Section, code: Code) -> Json:
         """An Observation without its value."""
-        made: Json = {"resourceType": "Observation", "status": _STATUS.get(entry.status, "final")}
+        made: Json = {"resourceType": "Observation", "status": STATUS.get(entry.status, "final")}
         if category := CATEGORIES.get(section.key):
-            made["category"] = [{"coding": [{"system": _OBSERVATION_CATEGORY, "code": category}]}]
+            made["category"] = [{"coding": [{"system": OBSERVATION_CATEGORY, "code": category}]}]
         made["code"] = values.concept(code, code.display) or {"text": section.title or "条目"}
         made["subject"] = self.subject
         if self.encounter:
@@ -263,7 +211,7 @@ class _Mapper:
             codings += values.codings(entry.code)
         for other in entry.code.others:
             if other.code:
-                codings += [c for c in values.codings(other) if not _among(c, codings)]
+                codings += [c for c in values.codings(other) if not among(c, codings)]
         made: Json = {"coding": codings} if codings else {}
         made["text"] = entry.label or entry.code.label or entry.text[:200] or entry.tag
         return made
@@ -276,7 +224,7 @@ class _Mapper:
         made = self.start(entry, section, Code())
         made["code"] = self.code(entry, measure)
         if measure:
-            made["category"] = [{"coding": [{"system": _OBSERVATION_CATEGORY, "code": measure.category}]}]
+            made["category"] = [{"coding": [{"system": OBSERVATION_CATEGORY, "code": measure.category}]}]
         self.value(made, entry, measure)
         self.details(made, entry)
         later = self.components(made, entry.parts)
@@ -321,10 +269,11 @@ class _Mapper:
             return
         if not values.put(made, value, measure.unit if measure else ""):
             self.warnings.append(
-                T("{place} {name} 的取值不符合类型 {type}，按文字保存。",
-                  "{place} {name}: the value does not fit its type {type} and is kept as text.")
-                .format(place=entry.place, name=entry.label or entry.element, type=value.type)
-            )  # fmt: skip
+                T(
+                    "{place} {name} 的取值不符合类型 {type}，按文字保存。",
+                    "{place} {name}: the value does not fit its type {type} and is kept as text.",
+                ).format(place=entry.place, name=entry.label or entry.element, type=value.type)
+            )
 
     def details(self, made: Json, entry: Entry) -> None:
         """Interpretation, ranges, method, site, performers, and everything without a place as notes."""
@@ -489,8 +438,14 @@ class _Mapper:
 
     def _visit(self, made: Json) -> None:
         if self.encounter and made["resourceType"] in (
-            "Condition", "Procedure", "Immunization", "ServiceRequest", "CarePlan", "MedicationRequest", "AllergyIntolerance",
-        ):  # fmt: skip
+            "Condition",
+            "Procedure",
+            "Immunization",
+            "ServiceRequest",
+            "CarePlan",
+            "MedicationRequest",
+            "AllergyIntolerance",
+        ):
             made["encounter"] = self.encounter
         elif self.encounter and made["resourceType"] == "MedicationStatement":
             made["context"] = self.encounter
@@ -519,7 +474,7 @@ class _Mapper:
         first = group.entries[0]
         display, text = GROUPS[group.resource]
         made = self.start(first, section, Code())
-        made["category"] = [{"coding": [{"system": _OBSERVATION_CATEGORY, "code": "vital-signs"}]}]
+        made["category"] = [{"coding": [{"system": OBSERVATION_CATEGORY, "code": "vital-signs"}]}]
         made["code"] = {
             "coding": [{"system": LOINC, "code": group.resource, "display": display}],
             "text": text,
@@ -622,39 +577,19 @@ class _Mapper:
                     made["extension"] = [families.holds(entry.element, entry.label)]
                 refs.append(self.add(made, f"{section.key}|{entry.element or entry.label}"))
         rest = Entry(
-            entry.tag, entry.place, entry.element, entry.label, entry.code, values=[v for v in entry.values if not v.data],
-            text=entry.text, parts=entry.parts, parties=entry.parties, rest=entry.rest, times=entry.times if not refs else [],
-        )  # fmt: skip
+            entry.tag,
+            entry.place,
+            entry.element,
+            entry.label,
+            entry.code,
+            values=[v for v in entry.values if not v.data],
+            text=entry.text,
+            parts=entry.parts,
+            parties=entry.parties,
+            rest=entry.rest,
+            times=entry.times if not refs else [],
+        )
         if rest.values or rest.parts or (not refs and self.says(rest)):
             rest.tag = "observation"
             refs += self.observation(rest, section)
         return refs
-
-    def _report(self) -> None:
-        """A DiagnosticReport over what a report document found."""
-        if self.kind not in REPORTS or not (self.results or self.conclusions):
-            return
-        text, service, _ = REPORTS[self.kind]
-        kind = self.document.kind
-        assert kind is not None
-        made: Json = {
-            "resourceType": "DiagnosticReport", "status": "final",
-            "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": service}]}],
-            "code": {"coding": [{"system": values.system(CODES), "code": kind.code, "display": kind.zh}], "text": self.document.title or text},
-            "subject": self.subject,
-        }  # fmt: skip
-        if self.encounter:
-            made["encounter"] = self.encounter
-        if self.when:
-            made["effectiveDateTime"] = self.when
-        if self.context.organization:
-            made["performer"] = [{"reference": self.context.organization}]
-        if self.results:
-            made["result"] = self.results
-        if self.conclusions:
-            made["conclusion"] = "\n".join(self.conclusions)
-        self.add(made, "report")
-
-
-def _among(coding: Json, codings: list[Json]) -> bool:
-    return any(c.get("code") == coding["code"] and c.get("system") == coding.get("system") for c in codings)

@@ -12,7 +12,7 @@ from typing import Any
 from lianxin.exchange.cda import elements, families, laboratory, substances, values
 from lianxin.exchange.cda.elements import BY_KIND, Element
 from lianxin.exchange.cda.kinds import Kind
-from lianxin.exchange.cda.mapping import CATEGORIES, PART_OF_DOCUMENT, REPORTS, REQUESTS
+from lianxin.exchange.cda.mapped import CATEGORIES, PART_OF_DOCUMENT, REPORTS, REQUESTS
 from lianxin.exchange.cda.measures import BY_LOINC, GROUPS, LOINC
 from lianxin.exchange.cda.model import Code, Entry, Id, Range, Section, Value
 from lianxin.exchange.cda.sorting import role_of
