@@ -97,7 +97,9 @@ class V2Message(models.Model):
             models.Index(fields=["peer", "id"], condition=Q(state=WAITING), name="v2message_waiting"),
             models.Index(fields=["peer", "-at"], name="v2message_recent"),
             models.Index(
-                fields=["peer", "person_id", "-id"], condition=Q(content__isnull=False), name="v2message_content"
+                fields=["peer", "person_id", "-id"],
+                condition=Q(content__isnull=False),
+                name="v2message_content",
             ),
         ]
 
