@@ -82,6 +82,28 @@ def test_doors_are_shut_until_a_partner_is_live(his, state):
     assert his("GET", "Patient?_count=1").status == 200
 
 
+def test_a_suspended_partners_messages_are_not_taken(his):
+    from lianxin.exchange.feeds.models import Arrival
+    from lianxin.exchange.models import Peer
+    from lianxin.exchange.v2 import message, receiving
+
+    made, _ = partner("suspended")
+    client = System.objects.get(name="lim-his")
+    Peer.objects.create(
+        name="lim", application="LIM", client=client, default_system="urn:oid:2.999.5", created_at=clock.now()
+    )
+    limits.refresh()
+    sent = b"MSH|^~\\&|LIM||LX|LX|20260101||ADT^A04|L1|P|2.5\rPID|1||7||\xe8\xb5\xb5\xe6\xb8\x85||19800101|F"
+    told = message.parse(receiving.receive(sent))
+    assert (told.text("MSA", 1), told.text("ERR", 3)) == ("AE", "207")
+    in_enhanced = sent.replace(b"|2.5\r", b"|2.5|||AL|AL\r")
+    assert message.parse(receiving.receive(in_enhanced)).text("MSA", 1) == "CE"
+    assert not Arrival.objects.exists()
+    Partner.objects.filter(pk=made.pk).update(state="live")
+    limits.refresh()
+    assert message.parse(receiving.receive(sent)).text("MSA", 1) == "AA"
+
+
 def test_nobody_is_ready_or_live_untested(db):
     for state in ("ready", "live"):
         with pytest.raises(IntegrityError), transaction.atomic():

@@ -251,6 +251,15 @@ def test_what_cannot_be_taken_at_all_is_rejected_in_enhanced_mode(his):
     assert Arrival.objects.get().state == REFUSED
 
 
+def test_an_error_of_ours_keeps_the_message(his, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(batch, "item_of", lambda *given: 1 / 0)
+        assert codes(together(feed("A08", "9"))) == ["AE"]
+    kept = Arrival.objects.get()
+    assert (kept.state, kept.peer_id, kept.control_id) == (REFUSED, his.pk, "9")
+    assert inbox.replay(kept.pk).state == TAKEN
+
+
 def test_an_answer_is_not_answered(his):
     assert receiving.receive(head("ACK", "1").encode() + b"\rMSA|AA|LX1") == b""
     assert not Arrival.objects.exists()

@@ -11,7 +11,7 @@ from lianxin.access.models import AuditEvent, Client
 from lianxin.exchange.feeds.models import Arrival
 from lianxin.exchange.ihe.models import Domain
 from lianxin.exchange.v2 import receiving
-from lianxin.exchange.v2.models import REFUSED, SENT, WAITING, Peer, V2Message
+from lianxin.exchange.v2.models import SENT, WAITING, Peer, V2Message
 from lianxin.index.golden import RESIDENT_ID_SYSTEM
 from lianxin.index.models import SourceRecord
 from lianxin.network import roles

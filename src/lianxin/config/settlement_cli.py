@@ -14,7 +14,9 @@ from lianxin.config.terminal import chinese, fail
 @click.command(short_help="Hand in a settlement file · 导入结算明细")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--control", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its control sheet · 对账单"
+    "--control",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Its control sheet · 对账单",
 )
 @click.option("--consortium", metavar="CODE", help="Consortium (default: the only one) · 医共体代码")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON · 以 JSON 输出")

@@ -124,7 +124,7 @@ class ExportForm(_Plain, forms.ModelForm):
     )  # fmt: skip
     auth = forms.ChoiceField(
         choices=[
-            (NO_AUTH, T("无", "None")), (BEARER, T("Bearer 令牌", "Bearer token")), (BASIC, T("用户名:密码", "Name:password")),
+            (NO_AUTH, T("无", "None")), (BEARER, T("Bearer 令牌", "Bearer token")), (BASIC, T("用户名与密码", "Name and password")),
             (MTLS, T("客户端证书（PEM）", "Client certificate (PEM)")),
         ],
         label=T("认证", "Authentication"),

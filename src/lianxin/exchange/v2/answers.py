@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from lianxin.exchange.v2 import charset, errors
-from lianxin.exchange.v2.errors import REJECTED, Refused
+from lianxin.exchange.v2.errors import FAILED, REJECTED, Refused
 from lianxin.exchange.v2.framing import END, START
 from lianxin.exchange.v2.message import USUAL, Message, Separators
 from lianxin.exchange.v2.writing import escape, instant, message, segment
@@ -162,6 +162,13 @@ def refuse(asked: Message | None, refused: Refused) -> bytes:
     if asked is None:
         return acknowledge(None, refused.answer, [refused])
     return answer(asked, refused.answer, [refused])
+
+
+def unkept(asked: Message | None, refused: Refused) -> bytes:
+    """The answer to a message that could not even be kept and is to be sent again: CE in the enhanced mode, else AE."""
+    if asked is not None and _condition(asked, 15):
+        return acknowledge(asked, "CE", [refused]) if _wanted(_condition(asked, 15), False) else b""
+    return acknowledge(asked, FAILED, [refused])
 
 
 def _condition(asked: Message, field: int) -> str:

@@ -26,6 +26,7 @@ from lianxin.exchange.feeds.errors import INTERNAL, reason_of
 from lianxin.exchange.feeds.inbox import Draft, Piece, Verdict
 from lianxin.exchange.feeds.models import HL7V2, Arrival
 from lianxin.exchange.fhir import gate
+from lianxin.exchange.partners import limits
 from lianxin.exchange.v2 import answers, authorities, batch, errors, kinds, message, peers, strangers
 from lianxin.exchange.v2.errors import REJECTED, Malformed, Place, Refused
 from lianxin.exchange.v2.framing import Frame
@@ -117,16 +118,23 @@ class _Reception:
             self.told[at] = Answered(_stranger(asked, origin, frame.data, refused), True)
         except (Error, psycopg.Error):
             log.exception("the database failed while a message was taken")
-            self.told[at] = Answered(answers.acknowledge(asked, "AE", [_later()]))
+            self.told[at] = Answered(answers.unkept(asked, _later()))
         except Exception:
-            log.exception("a message could not be taken")
-            self.told[at] = Answered(answers.acknowledge(asked, "AE", [_internal()]))
+            log.exception("a message could not be read")
+            self.told[at] = Answered(_stranger(asked, origin, frame.data, _internal()), True)
 
     def _known(self, at: int, asked: Message, peer: Peer, data: bytes, origin: Origin) -> None:
         """A message of a known sender: it waits for the others, or must go alone and after those before it."""
+        if denied := limits.admit(f"peer:{peer.pk}"):
+            self.told[at] = Answered(answers.unkept(asked, Refused(errors.INTERNAL, denied.text)))
+            return
         try:
             piece, kind = _piece(asked, peer, data, self.desk)
-        except (Refused, Problem, AccessError) as failure:
+        except (Error, psycopg.Error):
+            raise
+        except Exception as failure:
+            if not isinstance(failure, Refused | Problem | AccessError):
+                log.exception("a message could not be understood")
             self._take()  # so that a repetition of what was taken just now is known as one
             kept = inbox.keep_refused(_bare(asked, peer, data, origin.address), refusal(failure))
             self.told[at] = Answered(kept.answer or b"")
@@ -157,7 +165,7 @@ class _Reception:
                 if pause is None or connection.in_atomic_block:
                     log.exception("the database failed while messages were taken")
                     for at, asked, _ in waiting:
-                        self.told[at] = Answered(answers.acknowledge(asked, "AE", [_later()]))
+                        self.told[at] = Answered(answers.unkept(asked, _later()))
                     return
                 log.warning("the database failed while messages were taken; once more in %s s", pause)
                 connection.close()
