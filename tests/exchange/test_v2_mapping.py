@@ -458,6 +458,20 @@ def test_a_referral_and_its_answer():
     assert of(sample("referral-answer"), "ServiceRequest")[0]["status"] == "active"
 
 
+def test_a_letter_inside_a_referral_is_a_document_wherever_its_parts_stand():
+    data = base64.b64encode(b"%PDF-1.4 letter").decode()
+    sent = (
+        "MSH|^~\\&|GP|V2-A|LX|LX|20260301080000||REF^I12|9|P|2.3.1\rPID|1||A1||欧阳明月||19690517|M\rPRD|RP|某医生\r"
+        f"ORC|RE|O1\rOBR|1|O1||REF^转诊信\rOBX|1|ED|PDF^转诊信||^application/pdf^Base64^{data}||||||F"
+    )
+    made = of(mapped(sent.encode()), "DocumentReference")[0]
+    attached = made["content"][0]["attachment"]
+    assert (attached["contentType"], base64.b64decode(attached["data"])) == (
+        "application/pdf",
+        b"%PDF-1.4 letter",
+    )
+
+
 def test_merging_leaves_what_was_not_said():
     old = {
         "resourceType": "Encounter",

@@ -107,8 +107,8 @@ def _observed(c: Compiler, args: tuple[Any, ...]) -> Get:
 
 @function("contents")
 def _contents(c: Compiler, args: tuple[Any, ...]) -> Get:
-    """``contents(group)``: the contents of a document: its attachments, and all its text as one text/plain."""
-    (name,) = c.constants(args)
+    """``contents(group)``: the contents of a document (or of this OBX): its attachments, and all its text as one text/plain."""
+    names = c.constants(args)
     c.inside()
     media = c.tables.get("media")
     assert media is not None
@@ -120,7 +120,7 @@ def _contents(c: Compiler, args: tuple[Any, ...]) -> Get:
     def get(env: Env) -> Any:
         texts: list[str] = []
         out: list[dict[str, Any]] = []
-        for kid in env.kids.get(name, ()):
+        for kid in env.kids.get(names[0], ()) if names else (env,):
             for segment in kid.every.get("OBX", ()):
                 if segment.raw(2).upper() in ("ED", "RP"):
                     made = _attachment(env.run, segment, media)
@@ -204,9 +204,13 @@ def _attachment(run: Run, segment: Segment, media: Table) -> dict[str, Any] | No
 
 
 def _data(run: Run, parts: list[str]) -> bytes | None:
-    """The bytes of an ED: Base64, hexadecimal, or text as it stands (A)."""
-    encoding = plain(run, parts, 4).upper()
-    text = run.message.unescape(parts[4]) if len(parts) > 4 else ""
+    """The bytes of an ED: Base64, hexadecimal, or text as it stands (A).
+
+    The data follow the encoding (HL7 table 0299), wherever a sender that writes type and subtype as one puts it.
+    """
+    at = next((n for n in range(len(parts) - 1) if parts[n].strip().upper() in ("BASE64", "HEX")), 3)
+    encoding = plain(run, parts, at + 1).upper()
+    text = run.message.unescape(parts[at + 1]) if len(parts) > at + 1 else ""
     if not text and len(parts) == 1:
         text, encoding = run.message.unescape(parts[0]), "BASE64"
     if not text.strip():
