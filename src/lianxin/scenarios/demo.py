@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lianxin.clinical.referral import catalogue
 from lianxin.scenarios import build as builder
-from lianxin.scenarios import doubles, life, population, tiantai, xining
+from lianxin.scenarios import doubles, feeds, life, population, tiantai, xining
 from lianxin.scenarios.blueprint import Blueprint
 from lianxin.scenarios.build import DemoAccount, Progress, quiet
 from lianxin.scenarios.models import Building
@@ -81,6 +81,8 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
         if patients:
             second = tiantai.TCM if name == "tiantai" else xining.TCM
             steps = life.play(row.seed, since, now, patients, drawing.lead, second, progress)
+    if name == "tiantai":
+        feeds.play(homes(name), row.residents, row.seed, now, progress)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
 

@@ -30,6 +30,8 @@ LOOKED_AT = 4_000
 """Residents among whom the senders find their patients."""
 BUREAU = "TT-YBJ"
 SETTLED = 1_500
+FULL = 10_000
+"""Residents from which on everybody sends as much as is written here; in a smaller county less."""
 SPOILT = 0.55
 """Share of the neglected sender's messages that have a mistake."""
 
@@ -74,13 +76,13 @@ def play(
     by_centre: dict[str, list[Resident]] = {}
     for person in grown:
         by_centre.setdefault(person.village.centre, []).append(person)
-    since = now - dt.timedelta(days=days)
+    since, busy = now - dt.timedelta(days=days), min(1.0, max(0.1, residents / FULL))
     messages: list[tuple[Sender, Message]] = []
     for sender in SENDERS:
         _stand_up(sender)
         near = by_centre.get(sender.institution, grown)
         rng = Random(f"feeds:{seed}:{sender.institution}")
-        messages += [(sender, one) for one in _life(sender, near, rng, since, now)]
+        messages += [(sender, one) for one in _life(sender, near, rng, since, now, busy)]
     messages.sort(key=lambda pair: pair[1].at)
     label = T("各机构系统报送数据", "Systems send their data")
     batches = [
@@ -89,9 +91,9 @@ def play(
     ]
     for batch in progress(label, batches, len(batches)):
         _send([one for _, one in batch])
-    _documents(by_centre.get(DOCUMENTS[0], grown), seed, since, now)
+    _documents(by_centre.get(DOCUMENTS[0], grown), seed, since, now, busy)
     _tables(by_centre.get(TABLES, grown), seed, now)
-    _settlements(grown, seed, now)
+    _settlements(grown, seed, now, round(SETTLED * busy))
     return len(messages)
 
 
@@ -127,13 +129,13 @@ def _send(messages: Sequence[Message]) -> None:
 
 
 def _life(
-    sender: Sender, near: Sequence[Resident], rng: Random, since: dt.datetime, now: dt.datetime
+    sender: Sender, near: Sequence[Resident], rng: Random, since: dt.datetime, now: dt.datetime, busy: float
 ) -> Iterable[Message]:
     """Everything a system sends between two instants, in no order."""
     number = 0
     for offset in range((now.date() - since.date()).days + 1):
         day = since.date() + dt.timedelta(days=offset)
-        share = 0.35 if day.weekday() >= 5 else 1.0
+        share = busy * (0.35 if day.weekday() >= 5 else 1.0)
         for made in _day(sender, near, rng, day, share):
             number += 1
             made.the("MSH").fields[10] = f"{sender.institution}{day:%Y%m%d}{number:05d}"
@@ -144,10 +146,10 @@ def _life(
 def _day(
     sender: Sender, near: Sequence[Resident], rng: Random, day: dt.date, share: float
 ) -> Iterable[Message]:
-    for _ in range(round(sender.visits * share)):
+    for _ in range(_some(rng, sender.visits * share)):
         began = _moment(rng, day, 8, 17)
         yield _visit(sender, "A04", rng.choice(near), rng, began, "O")
-    for _ in range(round(sender.stays * share)):
+    for _ in range(_some(rng, sender.stays * share)):
         who, began = rng.choice(near), _moment(rng, day, 8, 20)
         days = rng.randint(2, 8)
         # both draw the same ward and diagnosis: of one stay
@@ -155,13 +157,18 @@ def _day(
         yield _visit(sender, "A01", who, Random(own), began, "I")
         ended = dt.datetime.combine(day + dt.timedelta(days=days), dt.time(10, rng.randrange(60)), clock.ZONE)
         yield _visit(sender, "A03", who, Random(own), began, "I", ended)
-    for n in range(round(sender.reports * share)):
+    for n in range(_some(rng, sender.reports * share)):
         taken = _moment(rng, day, 7, 15)
         reported = taken + dt.timedelta(minutes=rng.randint(30, 170))
         panel = rng.choice(list(PANELS))
         mark = f"{sender.institution}{day:%y%m%d}{n:03d}"
         segments = sender.writer.report(rng.choice(near), rng, panel, mark, taken, reported)
         yield _message(sender, "ORU^R01", segments, taken, reported + dt.timedelta(minutes=rng.randint(1, 9)))
+
+
+def _some(rng: Random, wanted: float) -> int:
+    """So many on average."""
+    return int(wanted) + (rng.random() < wanted % 1)
 
 
 def _visit(
@@ -188,14 +195,16 @@ def _moment(rng: Random, day: dt.date, first: int, last: int) -> dt.datetime:
 # ----------------------------------------------------------------------------------------------------------------- files
 
 
-def _documents(near: Sequence[Resident], seed: int, since: dt.datetime, now: dt.datetime) -> None:
+def _documents(
+    near: Sequence[Resident], seed: int, since: dt.datetime, now: dt.datetime, busy: float
+) -> None:
     code, name, vendor, daily = DOCUMENTS
     place = Institution.objects.get(code=code)
     rng = Random(f"feeds:{seed}:{code}")
     given = []
     for offset in range((now.date() - since.date()).days + 1):
         day = since.date() + dt.timedelta(days=offset)
-        for n in range(daily if day.weekday() < 5 else 1):
+        for n in range(_some(rng, busy * (daily if day.weekday() < 5 else 1))):
             written, who = _moment(rng, day, 8, 17), rng.choice(near)
             body = feeds_files.document(who, feeds_files.DOCUMENTS[n % 3], place, written, rng)
             at = written + dt.timedelta(minutes=rng.randint(2, 40))
@@ -216,14 +225,11 @@ def _tables(near: Sequence[Resident], seed: int, now: dt.datetime) -> None:
             for who in rng.sample(sick, min(60, len(sick)))
         ]
         rows[0][8] = "13"  # a slip of the pen, so that there is a row to mend
-        given = [feeds_files.HEADINGS, *rows]
-        name = f"高血压随访{at:%m%d}.{'csv' if week == 2 else 'xlsx'}"
-        feeds_files.send_table(
-            place, feeds_files.as_csv(given) if week == 2 else feeds_files.as_workbook(given), name, at
-        )
+        name = f"高血压随访{at:%m%d}.xlsx"
+        feeds_files.send_table(place, feeds_files.as_workbook([feeds_files.HEADINGS, *rows]), name, at)
 
 
-def _settlements(people: Sequence[Resident], seed: int, now: dt.datetime) -> None:
+def _settlements(people: Sequence[Resident], seed: int, now: dt.datetime, count: int) -> None:
     """Last month's settlements agree with their sheet; this month's do not, for one row that is wrong."""
     place, _ = Institution.objects.get_or_create(
         code=BUREAU,
@@ -240,14 +246,14 @@ def _settlements(people: Sequence[Resident], seed: int, now: dt.datetime) -> Non
     first = now.date().replace(day=1)
     before = (first - dt.timedelta(days=1)).replace(day=1)
     rows = feeds_files.settlements(
-        people, own, before, first - dt.timedelta(days=1), SETTLED, rng, tiantai.DIVISION
+        people, own, before, first - dt.timedelta(days=1), count, rng, tiantai.DIVISION
     )
     at = dt.datetime.combine(first, dt.time(9, 30), clock.ZONE)
     feeds_files.send_settlements(
         sender, consortium, rows, feeds_files.control_sheet(rows), f"结算明细{before:%Y%m}", min(at, now)
     )
     until = max(first, now.date() - dt.timedelta(days=1))
-    rows = feeds_files.settlements(people, own, first, until, SETTLED // 2, rng, tiantai.DIVISION)
+    rows = feeds_files.settlements(people, own, first, until, count // 2, rng, tiantai.DIVISION)
     sheet = feeds_files.control_sheet(rows)
     rows[7][12] = rows[7][12].replace(".", "元")
     feeds_files.send_settlements(sender, consortium, rows, sheet, f"结算明细{first:%Y%m}", now)

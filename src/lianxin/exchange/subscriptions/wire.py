@@ -245,7 +245,9 @@ _pools: OrderedDict[tuple[str, str, int, str, str], HTTPConnectionPool] = Ordere
 _guard = threading.Lock()
 
 
-def _pool(parts: SplitResult, address: str, port: int, identity: Identity | None = None) -> HTTPConnectionPool:
+def _pool(
+    parts: SplitResult, address: str, port: int, identity: Identity | None = None
+) -> HTTPConnectionPool:
     host = parts.hostname or ""
     key = (parts.scheme, address, port, host, identity.key if identity else "")
     with _guard:
