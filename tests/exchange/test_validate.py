@@ -68,6 +68,13 @@ def test_structure_rules_and_references_are_told(client):
     assert client("POST", "Observation/$validate", parameters()).status == 400
 
 
+@pytest.mark.parametrize("kind", [["Patient"], {"a": 1}, 7, None])
+def test_a_type_that_is_no_word_is_told(client, kind):
+    reply = client("POST", "Observation/$validate", {"resourceType": kind, "status": "final"})
+    assert reply.status < 500
+    assert any(issue["severity"] == "error" for issue in reply.json["issue"])
+
+
 def test_on_an_instance(client):
     pid = client("POST", "Patient", patient()).json["id"]
     oid = client("POST", "Observation", observation(pid)).json["id"]

@@ -105,7 +105,8 @@ def _identity(asked: Request, given: Any, mode: str | None) -> list[Issue]:
     if type(given) is not dict:
         return []
     issues = []
-    if given.get("resourceType") != asked.rtype and given.get("resourceType") in definitions.types():
+    kind = given.get("resourceType")  # whatever a caller wrote there, a list too
+    if isinstance(kind, str) and kind != asked.rtype and kind in definitions.types():
         issues.append(
             Issue(
                 "structure",
