@@ -1,18 +1,16 @@
 """The parser against two others (python-hl7, hl7apy), field by field, on messages that nobody here wrote."""
 
-import os
-from pathlib import Path
-
 import hl7
 import pytest
+from django.conf import settings
 from hl7apy.parser import parse_message
 
 from lianxin.exchange.v2 import framing, message
 
-SET = Path(os.environ.get("LIANXIN_SHARED", "/nowhere")) / "data/hl7v2/simhospital-messages.hl7"
+SET = settings.SHARED / "data/hl7v2/simhospital-messages.hl7"
 pytestmark = [
     pytest.mark.shared,
-    pytest.mark.skipif(not SET.exists(), reason="LIANXIN_SHARED does not point at the shared data"),
+    pytest.mark.skipif(not SET.exists(), reason="the shared data folder is not here"),
 ]
 SAMPLED = 60
 
