@@ -34,9 +34,10 @@ def prepare() -> None:
         )
         cursor.execute(
             "INSERT INTO pool_session (id, institution_id, department_id, specialty, kind, clinic_type, starts_at, ends_at,"
-            " capacity, reserved, taken_open, taken_reserved, arrived, no_shows, fulfilled, release_at, fee_fen, status)"
-            " SELECT %s + n, %s, %s, '03', 'clinic', '普通', %s + n * interval '1 min', %s + n * interval '1 min', %s, 8,"
-            " 0, 0, 0, 0, 0, %s, 0, 'open' FROM generate_series(0, %s) n",
+            " opens_at, capacity, reserved_county, reserved_township, arrived, no_shows, fulfilled, release_county, release_township,"
+            " release_village, fee_fen, status)"
+            " SELECT %s + n, %s, %s, '03', 'clinic', '普通', %s + n * interval '1 min', %s + n * interval '1 min', now() - interval '1 day',"
+            " %s, 8, 8, 0, 0, 0, now() - interval '1 day', now(), now(), 0, 'open' FROM generate_series(0, %s) n",
             [
                 FIRST_SESSION,
                 house.pk,
@@ -44,7 +45,6 @@ def prepare() -> None:
                 start,
                 start + dt.timedelta(hours=4),
                 CAPACITY,
-                start,
                 SESSIONS,
             ],
         )
@@ -52,10 +52,10 @@ def prepare() -> None:
 
 
 def one(n: int) -> None:
-    """The n-th booking: spread over sessions, alternately by the open and the grassroots channel."""
+    """The n-th booking: spread over sessions, alternately by the public and the township channel."""
     from lianxin.pool import booking
 
-    channel = "grassroots" if n % 3 == 0 else "open"
+    channel = "township" if n % 3 == 0 else "public"
     booking.book(FIRST_SESSION + n % SESSIONS, FIRST_PERSON + n, channel, f"bench-{n}")
 
 

@@ -25,7 +25,7 @@ def test_a_place_is_published_with_its_slot_and_follows_its_state() -> None:
     with clock.at(at(2, 9)):
         assert publish.publish_sessions(publish.for_publishing([session.pk])) == 1
         assert _stored("Slot", f"slot-{session.pk}")["status"] == "free"
-        place = booking.book(session.pk, make_person(), "open", "k")
+        place = booking.book(session.pk, make_person(), "public", "k")
         publish.publish_place(place)
         assert _stored("Slot", f"slot-{session.pk}")["status"] == "busy"
         assert _stored("Appointment", f"place-{place.pk}")["status"] == "booked"

@@ -271,7 +271,7 @@ class Referrals(RuleBasedStateMachine):
                 .filter(session=session, person_id=case.person_id)
                 .exclude(state="cancelled")
             )
-            room = session.capacity - session.taken_open - session.taken_reserved
+            room = session.capacity - session.taken
             if (
                 room
                 and not taken.exists()

@@ -123,7 +123,7 @@ class World:
         )
         return Session.objects.create(
             institution=chosen.institution, department=chosen, specialty=chosen.specialty, starts_at=start,
-            ends_at=start + dt.timedelta(hours=4), capacity=capacity, release_at=clock.now(),
+            ends_at=start + dt.timedelta(hours=4), capacity=capacity,
         )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from lianxin.standards import clock
 department = Department.objects.get(institution__code="{head}", code="PWK")
 start = (clock.now() + dt.timedelta(days={days})).replace(hour=13, minute={minute}, second=0, microsecond=0)
 made = Session.objects.create(institution=department.institution, department=department, specialty=department.specialty,
-    starts_at=start, ends_at=start + dt.timedelta(hours=3), capacity={capacity}, release_at=clock.now())
+    starts_at=start, ends_at=start + dt.timedelta(hours=3), capacity={capacity})
 print(json.dumps(made.pk))
 """
 CLIENTS = 4
@@ -81,7 +81,10 @@ def test_every_acknowledged_move_survives_and_none_happens_twice(town: Town) -> 
     assert {(number, move) for number in numbers for move in MOVES} <= made
     places = site.query("SELECT case_id, count(*) FROM pool_place WHERE session_id = %s GROUP BY 1", session)
     assert [count for _, count in places] == [1] * len(people)
-    taken = site.query("SELECT taken_open, taken_reserved FROM pool_session WHERE id = %s", session)[0]
+    taken = site.query(
+        "SELECT taken_public, taken_county + taken_township + taken_village FROM pool_session WHERE id = %s",
+        session,
+    )[0]
     assert sum(taken) == len(people)
 
     for client in clients:

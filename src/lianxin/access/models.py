@@ -33,7 +33,7 @@ class AccountManager(BaseUserManager["Account"]):
 
 
 class Account(AbstractBaseUser):
-    """One human being's sign-in. What it may do comes from the posts of its practitioner."""
+    """One human being's sign-in. What it may do comes from the posts of its practitioner; a ``resident``'s from :class:`ActsFor`."""
 
     username = models.CharField(max_length=60, unique=True)
     name = models.CharField(max_length=120)
@@ -41,6 +41,7 @@ class Account(AbstractBaseUser):
         Practitioner, null=True, blank=True, on_delete=models.PROTECT, related_name="accounts"
     )
     is_active = models.BooleanField(default=True)
+    resident = models.BooleanField(default=False, db_default=False)
     failed_count = models.PositiveSmallIntegerField(default=0)
     locked_until = models.DateTimeField(null=True, blank=True)
     must_change_password = models.BooleanField(default=False)
@@ -55,7 +56,13 @@ class Account(AbstractBaseUser):
     objects = AccountManager()
 
     class Meta:
-        constraints = [models.UniqueConstraint(Lower("username"), name="access_account_username_ci")]
+        constraints = [
+            models.UniqueConstraint(Lower("username"), name="access_account_username_ci"),
+            models.CheckConstraint(
+                condition=Q(resident=False) | Q(practitioner__isnull=True),
+                name="access_account_resident_no_post",
+            ),
+        ]
         ordering = ["username"]
 
     def __str__(self) -> str:
@@ -281,6 +288,48 @@ class Relationship(models.Model):
         """Whether it holds at ``at`` (default now)."""
         at = at or clock.now()
         return self.since <= at and (self.until is None or at < self.until)
+
+
+class ActsFor(models.Model):
+    """For whom a resident's account may act: themselves once their identity is bound, a child or ward, or somebody who asked them to.
+
+    Rows are ended, never deleted. One person is bound to one account as themselves.
+    """
+
+    RELATIONS = ("self", "guardian", "delegate")
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="acts_for")
+    person_id = models.BigIntegerField(db_index=True)
+    relation = models.CharField(max_length=10)
+    since = models.DateTimeField(default=clock.now)
+    until = models.DateTimeField(null=True, blank=True)
+    evidence = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(relation__in=("self", "guardian", "delegate")), name="access_actsfor_relation"
+            ),
+            models.CheckConstraint(
+                condition=Q(until__isnull=True) | Q(until__gte=F("since")), name="access_actsfor_period"
+            ),
+            models.UniqueConstraint(
+                fields=["account", "person_id"], condition=Q(until__isnull=True), name="access_actsfor_once"
+            ),
+            models.UniqueConstraint(
+                fields=["account"],
+                condition=Q(until__isnull=True, relation="self"),
+                name="access_actsfor_one_self",
+            ),
+            models.UniqueConstraint(
+                fields=["person_id"],
+                condition=Q(until__isnull=True, relation="self"),
+                name="access_actsfor_self_of_one",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} for {self.person_id} {self.relation}"
 
 
 class BreakGlass(models.Model):

@@ -108,6 +108,8 @@ def sql(scope: Scope, column: str) -> tuple[str, list[Any]]:
     """
     if scope.everything:
         return "TRUE", []
+    if scope.resident_ids:
+        return f"{column} = ANY(%s::bigint[])", [sorted(scope.resident_ids)]
     if not scope.clinical or not scope.institution_ids:
         return "FALSE", []
     now = clock.now()
@@ -123,6 +125,8 @@ def q(scope: Scope, field: str = "person_id") -> Q:
     """The same condition for the ORM: rows whose person (``field``) the scope may see."""
     if scope.everything:
         return ~Q(pk__in=())
+    if scope.resident_ids:
+        return Q(**{f"{field}__in": scope.resident_ids})
     if not scope.clinical or not scope.institution_ids:
         return Q(pk__in=())
     now = clock.now()

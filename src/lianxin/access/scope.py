@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from django.db.models import Q
+
 from lianxin.access import policies, sharing
 from lianxin.access.errors import NotPermitted
-from lianxin.access.models import Account
+from lianxin.access.models import Account, ActsFor
 from lianxin.network.models import Institution, Membership, Post
-from lianxin.network.roles import ADMINS, CLINICAL, INDEX_MANAGER, MANAGER
+from lianxin.network.roles import ADMINS, CLINICAL, INDEX_MANAGER, MANAGER, RESIDENT
+from lianxin.standards import clock
 from lianxin.standards.text import T
 
 
@@ -21,6 +24,7 @@ class Scope:
     sees what that person sees, within its scopes; ``person_id`` is the patient its ``patient/`` scopes are about.
     ``strict``: what it writes must keep the rules of R4 and of the profiles it claims, not only the structure.
     ``partner_ids``: institutions of the same consortia (see :mod:`lianxin.access.sharing`).
+    ``resident_ids``: the people a resident's account acts for (themselves, family); such a scope has no institution and no post.
     """
 
     account_id: int | None = None
@@ -39,6 +43,7 @@ class Scope:
     person_id: int | None = None
     grant_id: int | None = None
     strict: bool = True
+    resident_ids: frozenset[int] = frozenset()
 
     @classmethod
     def system(cls, reason: str) -> Scope:
@@ -53,6 +58,11 @@ class Scope:
         return self.client_id is not None and self.account_id is None
 
     @property
+    def resident(self) -> bool:
+        """Whether a resident acts, for themselves or family."""
+        return RESIDENT in self.roles
+
+    @property
     def clinical(self) -> bool:
         """Whether records may be opened at all (still person by person): a clinical role, or a client acting for an institution."""
         return self.everything or self.machine or bool(self.roles & CLINICAL)
@@ -60,7 +70,7 @@ class Scope:
     @property
     def sees_institution_rows(self) -> bool:
         """Whether rows of the own institution (cases, sessions of care) are visible: everyone but the three administrators."""
-        return self.machine or bool(self.roles - ADMINS)
+        return self.machine or bool(self.roles - ADMINS - {RESIDENT})
 
     def has(self, *roles: str) -> bool:
         """Whether any of ``roles`` is held."""
@@ -92,6 +102,15 @@ def _oversight(institution: Institution, roles: frozenset[str]) -> frozenset[int
     return frozenset(
         Membership.objects.live().filter(consortium_id__in=mine).values_list("institution_id", flat=True)
     )
+
+
+def _family(account: Account) -> frozenset[int]:
+    """Whom a resident's account acts for now."""
+    if not account.resident or not account.is_active:
+        return frozenset()
+    now = clock.now()
+    rows = ActsFor.objects.filter(Q(until__isnull=True) | Q(until__gt=now), account=account, since__lte=now)
+    return frozenset(rows.values_list("person_id", flat=True))
 
 
 def posts_of(account: Account) -> list[Post]:
@@ -130,7 +149,13 @@ def scope_for_account(
                     "This post is not yours or has ended; choose another post.",
                 )
             )
-        return Scope(account_id=account.pk, practitioner_id=account.practitioner_id, name=account.name)
+        return Scope(
+            account_id=account.pk,
+            practitioner_id=account.practitioner_id,
+            name=account.name,
+            roles=frozenset({RESIDENT}) if account.resident and account.is_active else frozenset(),
+            resident_ids=_family(account),
+        )
     if chosen.role in ADMINS:
         roles = frozenset({chosen.role})
     else:

@@ -64,6 +64,8 @@ def sql(
     """
     if scope.everything:
         return "TRUE", []
+    if scope.resident_ids:  # one's own record is kept from nobody by one's own refusals
+        return f"{person} = ANY(%s::bigint[])", [sorted(scope.resident_ids)]
     if not scope.clinical or not scope.institution_ids:
         return "FALSE", []
     now = clock.now()

@@ -48,7 +48,11 @@ def allows(scope: Scope, resource_type: str, letter: str) -> bool:
         return False
     if scope.machine or scope.everything:
         return True
-    return scope.clinical if letter in "rs" else letter in "cu" and scope.may("write_care")
+    return (
+        scope.clinical or bool(scope.resident_ids)
+        if letter in "rs"
+        else letter in "cu" and scope.may("write_care")
+    )
 
 
 @lru_cache(maxsize=16384)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -57,11 +58,16 @@ def _scope(request: HttpRequest) -> Scope | None:
 
 
 def page(
-    *roles: str, clinical: bool = False, may: str | None = None, unready: bool = False
+    *roles: str,
+    clinical: bool = False,
+    may: str | None = None,
+    unready: bool = False,
+    resident: bool = False,
 ) -> Callable[[View], View]:
     """Guard a view: signed in, password and second factor in order, a live post, and the right role.
 
     ``roles``: any of them; ``clinical``: a role that may open records; ``may``: a permission of the policy table;
+    ``resident``: for residents, and for nobody else;
     ``unready``: also for accounts that still owe a password change or second factor (those pages themselves).
     A refusal is a 403 page that says why; a missing relationship offers the ways to get one. Answers are ``no-store``.
     """
@@ -71,11 +77,15 @@ def page(
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             scope: Scope | None = getattr(request, "scope", None)
             if scope is None:
-                return _closed(redirect_to_login(request.get_full_path()))
+                door = settings.LIANXIN_RESIDENT_LOGIN_URL if resident else None
+                return _closed(redirect_to_login(request.get_full_path(), door))
             if not unready and (step := unfinished(request)):
                 return _closed(redirect(step))
             try:
-                _check(scope, roles, clinical, may, unready)
+                if resident:
+                    _check_resident(scope)
+                else:
+                    _check(scope, roles, clinical, may, unready)
                 return _closed(view(request, *args, **kwargs))
             except AccessError as error:
                 return _closed(refused(request, error))
@@ -122,6 +132,16 @@ def _check(scope: Scope, roles: tuple[str, ...], clinical: bool, may: str | None
             T(
                 "查看健康记录须为临床岗位，您当前岗位不能打开。",
                 "Health records open to clinical posts only; your present post is not one.",
+            )
+        )
+
+
+def _check_resident(scope: Scope) -> None:
+    if not scope.resident:
+        raise NotPermitted(
+            T(
+                "此页面供居民本人使用，请用居民账号登录。",
+                "This page is for residents; sign in with a resident's account.",
             )
         )
 

@@ -94,6 +94,10 @@ def _who(ctx: Ctx, move: Move) -> Text | None:
         )
     if move.system:
         return None
+    if by.resident:
+        if not move.resident or ctx.case.person_id not in by.resident_ids:
+            return T("该操作由机构人员办理。", "Staff of an institution do this.")
+        return None
     mine = ctx.mine
     if not mine or (move.parties and mine.isdisjoint(move.parties)):
         names = [ctx.machine.parts[p] for p in (move.parties or ctx.machine.parts)]
@@ -267,7 +271,8 @@ def _execute(
         digest = chain.request_hash(row.number, move, form, by)
         if act_id is not None:
             return _again(act_id, digest, row)
-        if not by.everything and by.institution_ids.isdisjoint(parties.values()):
+        own = row.person_id is not None and row.person_id in by.resident_ids
+        if not by.everything and not own and by.institution_ids.isdisjoint(parties.values()):
             raise NotAllowed(  # before anything is said of where the case stands
                 T("您所在机构不是该事项的参与方。", "Your institution has no part in this case.")
             )

@@ -142,7 +142,8 @@ Opens = tuple[Owes, ...] | Callable[[Ctx], Iterable[Owes]]
 @dataclass(frozen=True)
 class Move:
     """One row of the table. ``sources=()`` opens a case. ``target=None`` stays (or the effect chooses among
-    ``choices``). ``parties``/``roles`` empty: any party, any role. ``system``: only the system makes it."""
+    ``choices``). ``parties``/``roles`` empty: any party, any role. ``system``: only the system makes it.
+    ``resident``: the person the case is about (or who acts for them) may make it too, and plays no part for it."""
 
     name: str
     label: Text
@@ -157,6 +158,7 @@ class Move:
     opens: Opens = ()
     effect: EffectFn | None = None
     system: bool = False
+    resident: bool = False
     tone: str = "quiet"
     choices: tuple[str, ...] = ()
     when: Mapping[str, str] = field(default_factory=dict)  # side facts that must hold, e.g. {"info": "asked"}

@@ -29,12 +29,20 @@ class Full(BookingError):
             text = T("该场次已停诊，请改选其他场次。", "This session has been stopped; choose another.")
         elif reserved:
             text = T(
-                "公开号源已约满，其余号源为基层预留，请改选其他场次或待预留释放。",
-                "Open numbers are taken and the rest are reserved for the grassroots; choose another session or wait for release.",
+                "本渠道号源已约满，其余号源为基层预留，请改选其他场次或待预留释放。",
+                "The numbers of this channel are taken and the rest are kept for the grassroots; choose another session or wait for release.",
             )
         else:
             text = T("该场次号源已约满，请改选其他场次。", "This session is full; choose another.")
         super().__init__(text)
+        self.alternatives = alternatives
+
+
+class SeatTaken(BookingError):
+    """The number asked for is somebody's; others of the session are free. ``alternatives``: as in :class:`Full`."""
+
+    def __init__(self, alternatives: list[Offer]) -> None:
+        super().__init__(T("该时段的号已被占用，请另选时段。", "This number is taken; choose another time."))
         self.alternatives = alternatives
 
 

@@ -55,7 +55,7 @@ def schedule(session: Session) -> dict[str, Any]:
 
 def slot(session: Session) -> dict[str, Any]:
     """The Slot that stands for a session."""
-    left = session.capacity - session.taken_open - session.taken_reserved
+    left = session.capacity - session.taken
     status = "busy-unavailable" if session.status == "stopped" else "free" if left > 0 else "busy"
     return {
         "resourceType": "Slot",
@@ -79,7 +79,7 @@ def appointment(place: Place, session: Session, person_number: str) -> dict[str,
         "id": f"place-{place.pk}",
         "status": status,
         "slot": [{"reference": f"Slot/slot-{session.pk}"}],
-        "start": session.starts_at.isoformat(),
+        "start": place.at.isoformat(),
         "end": session.ends_at.isoformat(),
         "created": place.made_at.isoformat(),
         "comment": f"{place.seat_no}",

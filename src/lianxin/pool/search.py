@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connection
 
+from lianxin.pool.models import RANK, TIERS
 from lianxin.standards import clock
 
 
@@ -35,22 +36,40 @@ class Offer:
 _COLUMNS = """s.id, s.institution_id, i.name AS institution, s.department_id, d.name AS department, s.practitioner_id,
        coalesce(pr.name, '') AS practitioner, s.specialty, s.clinic_type, s.starts_at, s.ends_at, s.capacity, f.free, s.fee_fen"""
 
-_FREE = """
- CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE h.channel = 'open') AS open, count(*) AS every FROM pool_place h
-                      WHERE h.session_id = s.id AND h.state = 'held' AND h.expires_at <= %(now)s) lapsed
- CROSS JOIN LATERAL (SELECT s.capacity - s.taken_open - s.taken_reserved + lapsed.every AS total) t
- CROSS JOIN LATERAL (SELECT CASE WHEN %(channel)s <> 'open' OR s.release_at <= %(now)s THEN t.total
-                     ELSE least(t.total, s.capacity - s.reserved - s.taken_open + lapsed.open) END AS free) f"""
+_LAPSED = """
+ CROSS JOIN LATERAL (SELECT {sums} FROM pool_place h
+                      WHERE h.session_id = s.id AND h.state = 'held' AND h.expires_at <= %(now)s) lapsed""".format(
+    sums=", ".join(
+        f"coalesce(sum(h.units) FILTER (WHERE h.channel = '{tier}'), 0)::int AS {tier}" for tier in TIERS
+    )
+)
+
+
+def _free(channel: str) -> str:
+    """SQL: ``f.free``, the numbers a channel could take now, holds that have run out counted as free."""
+    names = list(TIERS)
+    taken = [f"s.taken_{tier} - lapsed.{tier}" for tier in names]
+    limits = [f"s.capacity - ({' + '.join(taken)})"]
+    for n in range(RANK[channel] + 1, len(names)):
+        limits.append(
+            f"CASE WHEN s.release_{names[n]} <= %(now)s THEN s.capacity"
+            f" ELSE s.capacity - s.reserved_{names[n]} - ({' + '.join(taken[:n])}) END"
+        )
+    return f"{_LAPSED}\n CROSS JOIN LATERAL (SELECT greatest(least({', '.join(limits)}), 0) AS free) f"
+
 
 _JOINS = """
   JOIN network_institution i ON i.id = s.institution_id JOIN network_department d ON d.id = s.department_id
   LEFT JOIN network_practitioner pr ON pr.id = s.practitioner_id"""
 
 
-def _run(where: str, order: str, limit: int, params: dict[str, Any]) -> list[Offer]:
+def _run(
+    where: str, order: str, limit: int, params: dict[str, Any], channel: str, units: int = 1
+) -> list[Offer]:
     sql = (
-        f"SELECT {_COLUMNS} FROM pool_session s {_JOINS} {_FREE}"
-        f" WHERE s.status = 'open' AND s.starts_at > %(now)s AND f.free > 0 AND {where} ORDER BY {order} LIMIT {int(limit)}"
+        f"SELECT {_COLUMNS} FROM pool_session s {_JOINS} {_free(channel)}"
+        f" WHERE s.status = 'open' AND s.starts_at > %(now)s AND s.opens_at <= %(now)s AND f.free >= {int(units)}"
+        f" AND {where} ORDER BY {order} LIMIT {int(limit)}"
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
@@ -72,7 +91,7 @@ def find(
     practitioner: int | None = None,
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
-    channel: str = "open",
+    channel: str = "public",
     kind: str = "clinic",
     limit: int = 200,
 ) -> list[Offer]:
@@ -83,7 +102,7 @@ def find(
     now = clock.now()
     start = max(since or now, now)
     params: dict[str, Any] = {
-        "now": now, "channel": channel, "kind": kind, "since": start, "until": until or start + dt.timedelta(days=14),
+        "now": now, "kind": kind, "since": start, "until": until or start + dt.timedelta(days=14),
     }  # fmt: skip
     where = ["s.starts_at >= %(since)s", "s.starts_at < %(until)s", "s.kind = %(kind)s"]
     if specialty is not None:
@@ -98,7 +117,7 @@ def find(
     if practitioner is not None:
         where.append("s.practitioner_id = %(practitioner)s")
         params["practitioner"] = practitioner
-    return _run(" AND ".join(where), "s.starts_at, s.id", limit, params)
+    return _run(" AND ".join(where), "s.starts_at, s.id", limit, params, channel)
 
 
 @dataclass(frozen=True)
@@ -116,12 +135,12 @@ def free_by_institution(
     """institution id → free numbers of a specialty in the next ``days`` and the soonest session (one statement)."""
     now = clock.now()
     sql = (
-        f"SELECT s.institution_id, sum(f.free)::int, min(s.starts_at) FROM pool_session s {_FREE}"
-        " WHERE s.status = 'open' AND s.kind = 'clinic' AND s.specialty = %(specialty)s AND s.institution_id = ANY(%(ids)s)"
+        f"SELECT s.institution_id, sum(f.free)::int, min(s.starts_at) FROM pool_session s {_free(channel)}"
+        " WHERE s.status = 'open' AND s.opens_at <= %(now)s AND s.kind = 'clinic' AND s.specialty = %(specialty)s AND s.institution_id = ANY(%(ids)s)"
         " AND s.starts_at > %(now)s AND s.starts_at < %(until)s AND f.free > 0 GROUP BY 1"
     )
     params: dict[str, Any] = {
-        "now": now, "until": now + dt.timedelta(days=days), "channel": channel, "specialty": specialty,
+        "now": now, "until": now + dt.timedelta(days=days), "specialty": specialty,
         "ids": list(institutions),
     }  # fmt: skip
     with connection.cursor() as cursor:
@@ -129,9 +148,9 @@ def free_by_institution(
         return {r[0]: Free(r[0], r[1], r[2].astimezone(clock.ZONE)) for r in cursor.fetchall()}
 
 
-def alternatives(session_id: int, channel: str, count: int = 3) -> list[Offer]:
+def alternatives(session_id: int, channel: str, units: int = 1, count: int = 3) -> list[Offer]:
     """Up to ``count`` other sessions of the same specialty with free numbers: here first, then elsewhere, nearest in time."""
-    params = {"now": clock.now(), "channel": channel, "session": session_id, "horizon": dt.timedelta(days=30)}
+    params = {"now": clock.now(), "session": session_id, "horizon": dt.timedelta(days=30)}
     own = "(SELECT institution_id FROM pool_session WHERE id = %(session)s)"
     start = "(SELECT starts_at FROM pool_session WHERE id = %(session)s)"
     return _run(
@@ -140,4 +159,6 @@ def alternatives(session_id: int, channel: str, count: int = 3) -> list[Offer]:
         f"abs(extract(epoch FROM s.starts_at - {start})) + CASE WHEN s.institution_id = {own} THEN 0 ELSE 172800 END, s.id",
         count,
         params,
+        channel,
+        units,
     )

@@ -84,7 +84,7 @@ def _whose(scope: Scope, alias: str, rtype: str | None) -> Sql:
     if rtype is None:
         parts.append(f"{alias}.rtype = ANY(%s::text[])")
         params.append(_OPEN)
-    if scope.clinical:
+    if scope.clinical or scope.resident_ids:
         if scope.institution_ids:
             parts.append(f"{alias}.institution_id = ANY(%s::bigint[])")
             params.append(sorted(scope.institution_ids))
@@ -227,6 +227,8 @@ def about_one(scope: Scope, alias: str = "r", rtype: str | None = None) -> Sql:
 def _whose_one(scope: Scope, alias: str) -> Sql:
     if scope.everything:
         return "TRUE", []
+    if scope.resident_ids:
+        return f"{alias}.person_id = ANY(%s::bigint[])", [sorted(scope.resident_ids)]
     if not scope.clinical or not scope.institution_ids:
         return "FALSE", []
     fragment, args = sharing.sql(scope, f"{alias}.person_id", f"{alias}.institution_id", _confidential(alias))

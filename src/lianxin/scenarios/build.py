@@ -173,7 +173,8 @@ def open_clinics(plan: Blueprint, since: dt.date, days: int) -> int:
                 Template.objects.create(
                     institution=post.institution, department=post.department, practitioner=post.practitioner,
                     clinic_type="专家" if expert else "普通", weekday=weekday, start=dt.time(8, 0), end=dt.time(11, 30),
-                    capacity=12 if expert else 20, reserved=(5 if expert else 8) if hospital else 0,
+                    capacity=12 if expert else 20, reserved_county=(5 if expert else 8) if hospital else 0,
+                    reserved_township=(5 if expert else 8) if hospital else 0,
                     fee_fen=2500 if expert else 1200 if hospital else 600, since=SINCE,
                 )  # fmt: skip
     return schedule.make_sessions(since, days, institutions.values_list("pk", flat=True))

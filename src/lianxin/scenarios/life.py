@@ -382,7 +382,7 @@ class _Patient:
         """Take the first free number; None when the case waits instead."""
         institution = Institution.objects.get(code=self.lead)
         offers = search.find(
-            institution=institution.pk, specialty=self.ailment.specialty, channel="referral", limit=4,
+            institution=institution.pk, specialty=self.ailment.specialty, channel="township", limit=4,
             since=clock.now() + dt.timedelta(hours=2),
         )  # fmt: skip
         for offer in offers:

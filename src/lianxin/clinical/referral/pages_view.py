@@ -288,7 +288,12 @@ def free_numbers(referral: Referral, institution: Institution | None = None) -> 
     asked += [{"department": referral.to_department_id}] if referral.to_department_id else []
     offers: list[Any] = []
     for narrowed in [*asked, {}]:  # the specialty, else the department, else whatever the receiver offers
-        offers = booking.find(institution=institution_id, channel="referral", limit=12, **narrowed)
+        offers = booking.find(
+            institution=institution_id,
+            channel=booking.channel_of(referral.from_institution.tier),
+            limit=12,
+            **narrowed,
+        )
         if offers:
             break
     return [

@@ -13,6 +13,7 @@ from lianxin.network import directory
 from lianxin.network.kinds import TIER_ORDER
 from lianxin.network.models import Agreement, Capability, Department, Institution, Membership, live
 from lianxin.pool import search as pool
+from lianxin.pool.booking import channel_of
 from lianxin.standards import clock, codes
 from lianxin.standards.text import T, Text
 
@@ -95,7 +96,7 @@ def suitable(
             institution_id__in=ids,
         )
     }
-    free = pool.free_by_institution(specialty, ids, "referral", DAYS) if specialty and ids else {}
+    free = pool.free_by_institution(specialty, ids, channel_of(here.tier), DAYS) if specialty and ids else {}
     home = getattr(person, "home_institution_id", None)
     found = []
     for other in others:

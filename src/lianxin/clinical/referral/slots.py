@@ -45,7 +45,7 @@ def take(ctx: Ctx) -> None:
     session = _session(ctx, chosen)
     key = f"{ctx.case.number}:{ctx.case.version + 1}"
     try:
-        place = booking.book(session.pk, subject.person_id, "referral", key, case_id=ctx.case.pk)
+        place = booking.book(session.pk, subject.person_id, _channel(ctx), key, case_id=ctx.case.pk)
     except booking.AlreadyBooked as error:
         raise Refused({"session": error.text}) from error
     subject.place, subject.appointment_at, subject.appointment_end = place, session.starts_at, session.ends_at
@@ -57,10 +57,17 @@ def keep(ctx: Ctx, minutes: int) -> None:
     session = _session(ctx, ctx.data["session"])
     key = f"{ctx.case.number}:{ctx.case.version + 1}"
     try:
-        place = booking.hold(session.pk, ctx.subject.person_id, "referral", key, minutes, case_id=ctx.case.pk)
+        place = booking.hold(
+            session.pk, ctx.subject.person_id, _channel(ctx), key, minutes, case_id=ctx.case.pk
+        )
     except booking.AlreadyBooked as error:
         raise Refused({"session": error.text}) from error
     ctx.subject.place = place
+
+
+def _channel(ctx: Ctx) -> str:
+    """The channel of whoever refers: the numbers kept for them are theirs, whoever presses the button."""
+    return booking.channel_of(ctx.subject.from_institution.tier)
 
 
 def _confirm(subject: Referral) -> None:
