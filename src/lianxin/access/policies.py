@@ -67,6 +67,29 @@ PERMISSIONS: dict[str, Permission] = {
         client=True,
     ),
     "book": Permission(T("预约号源", "Book a number"), _CARE | {r.REFERRAL_DESK, r.RECEPTION}, client=True),
+    "see_pools": Permission(
+        T("查看号源、床位与检查资源", "See numbers, beds and examination places"),
+        _CARE | {r.REFERRAL_DESK, r.RECEPTION, r.MANAGER},
+        client=True,
+    ),
+    "run_schedules": Permission(
+        T("维护排班、停诊与号源", "Run schedules, stop clinics, set numbers"),
+        frozenset({r.MANAGER, r.REFERRAL_DESK, r.RECEPTION}),
+    ),
+    "serve_desk": Permission(
+        T("当日接诊登记", "Serve today's desk"),
+        frozenset({r.RECEPTION, r.REFERRAL_DESK, r.CLINICIAN, r.GP, r.FAMILY_DOCTOR, r.VILLAGE_DOCTOR}),
+    ),
+    "run_beds": Permission(
+        T("管理床位与手术间", "Run beds and theatres"), frozenset({r.WARD, r.REFERRAL_DESK})
+    ),
+    "manage_cards": Permission(
+        T("办理电子健康卡", "Issue e-health cards"),
+        frozenset({r.RECEPTION, r.REFERRAL_DESK, r.GP, r.FAMILY_DOCTOR, r.VILLAGE_DOCTOR}),
+    ),
+    "judge_appeals": Permission(
+        T("处理爽约申诉", "Decide appeals against missed visits"), frozenset({r.MANAGER})
+    ),
     "write_care": Permission(T("书写诊疗记录", "Write care records"), _CARE | {r.PHARMACIST}, client=True),
     "break_glass": Permission(
         T("紧急调阅", "Open a record in an emergency"), _CARE | {r.REFERRAL_DESK, r.PHARMACIST}

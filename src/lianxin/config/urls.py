@@ -16,5 +16,13 @@ urlpatterns = [
     path("", include("lianxin.exchange.ihe.pages")),
     path("", include("lianxin.exchange.rosters.pages")),
     path("", include("lianxin.clinical.referral.urls")),
+    path("", include("lianxin.resident.sms.urls")),
+    path("", include("lianxin.resident.card.urls")),
+    path("", include("lianxin.resident.booking.urls")),
+    path("", include("lianxin.resident.scheduling.urls")),
+    path("", include("lianxin.resident.schedules.urls")),
+    path("", include("lianxin.resident.quotas.urls")),
+    path("", include("lianxin.resident.phone.urls")),
+    path("", include("lianxin.clinical.places.urls")),
     path("", include("lianxin.portal.urls")),
 ]

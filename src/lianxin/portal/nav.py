@@ -39,6 +39,7 @@ class Entry:
 GROUPS = {
     "work": T("工作", "Work"),
     "feeds": T("数据汇聚", "Data collection"),
+    "pools": T("资源池", "Resource pools"),
     "consortium": T("医共体", "Consortium"),
     "manage": T("管理", "Administration"),
 }
@@ -80,6 +81,32 @@ ENTRIES = (
     Entry("/feeds/settlement", "cash-stack", T("结算明细", "Settlements"), may="see_feeds", group="feeds"),
     Entry("/feeds/mappings", "signpost-split", T("消息映射", "Mappings"), may="see_feeds", group="feeds"),
     Entry("/feeds/partners", "plug", T("接入方", "Partners"), may="see_feeds", group="feeds"),
+    Entry("/pools", "calendar-plus", T("预约挂号", "Book a number"), may="book", group="pools", phone=True),
+    Entry("/desk/today", "person-lines-fill", T("当日接诊", "Today's desk"), may="serve_desk", group="pools"),
+    Entry("/schedules", "calendar3", T("排班与停诊", "Schedules"), may="run_schedules", group="pools"),
+    Entry("/beds", "grid-3x3-gap", T("床位一览", "Bed board"), may="see_pools", group="pools"),
+    Entry("/exams", "clipboard2-pulse", T("检查预约", "Examinations"), may="see_pools", group="pools"),
+    Entry("/theatres", "door-open", T("手术间", "Theatres"), may="run_beds", group="pools"),
+    Entry(
+        "/pools/usage",
+        "bar-chart-steps",
+        T("号源使用与配额", "Use and quotas"),
+        may="run_schedules",
+        group="pools",
+    ),
+    Entry(
+        "/pools/sync",
+        "arrow-repeat",
+        T("医院系统同步", "Hospital systems"),
+        may="run_schedules",
+        group="pools",
+    ),
+    Entry(
+        "/pools/appeals", "chat-left-text", T("爽约与申诉", "Missed visits"), may="serve_desk", group="pools"
+    ),
+    Entry(
+        "/cards", "credit-card-2-front", T("电子健康卡", "E-health cards"), may="manage_cards", group="pools"
+    ),
     Entry("/flow", "shuffle", T("转诊流向", "Referral flow"), may="see_flow", group="consortium"),
     Entry("/network", "diagram-3", T("成员机构", "Members"), group="consortium"),
     Entry(

@@ -1,0 +1,1 @@
+"""The e-health card: number, dynamic QR code, joined cards, loss and re-issue, family; residents' accounts."""

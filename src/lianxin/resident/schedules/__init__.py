@@ -1,0 +1,1 @@
+"""Pages for those who run the numbers: schedule board, templates, roster, stop-clinic, today's desk."""
