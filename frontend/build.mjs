@@ -1,5 +1,6 @@
 // Builds the pages' assets: every entry of src/lianxin/portal/static_src that exists goes to src/lianxin/portal/static/dist.
 //   app.scss or app.css → app.css     app.js → app.js     charts.js → charts.js (loaded only by pages that draw)
+//   phone.scss → phone.css            phone.js → phone.js (a resident's pages: nothing else is loaded there)
 // Of the icon font only the icons whose names stand in the sources are kept (fontTools, which comes with WeasyPrint).
 // Fonts and pictures are copied beside them. File names get their hashes later, from Django's collectstatic.
 import { spawnSync } from 'node:child_process'
@@ -48,6 +49,17 @@ const iconFont = {
   },
 }
 
+// A picture of an icon that a sheet names one by one goes into the sheet itself: no request, no font.
+const inlineIcons = {
+  name: 'inline-icons',
+  setup(build) {
+    build.onLoad({ filter: /bootstrap-icons[\\/]icons[\\/][a-z0-9-]+\.svg$/ }, ({ path }) => ({
+      contents: readFileSync(path, 'utf8').replace(/ (?:class|width|height)="[^"]*"/g, '').replace(/\s+/g, ' '),
+      loader: 'dataurl',
+    }))
+  },
+}
+
 const scss = {
   name: 'scss',
   setup(build) {
@@ -84,7 +96,7 @@ const result = await esbuild.build({
   legalComments: 'linked',
   assetNames: 'assets/[name]',
   loader: { '.woff': 'empty', '.woff2': 'file', '.svg': 'file', '.png': 'file' },
-  plugins: [scss, iconFont],
+  plugins: [scss, iconFont, inlineIcons],
   nodePaths: [modules],
   metafile: true,
   logLevel: 'info',
