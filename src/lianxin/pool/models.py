@@ -404,6 +404,7 @@ class Place(ScopedModel):
             models.Index(
                 fields=["session", "expires_at"], condition=Q(state="held"), name="pool_place_holds"
             ),
+            models.Index(fields=["expires_at"], condition=Q(state="held"), name="pool_place_lapsing"),
         ]
 
     def __str__(self) -> str:
@@ -496,3 +497,57 @@ class RosterChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.template_id} {self.day}"
+
+
+class TurnedAway(models.Model):
+    """Somebody for whom a session had no number, once a day: who it was cannot be read (a keyed hash; gone when folded).
+
+    Its own row for each person, so that thousands at once wait for nobody; no reference to the session, for it is written
+    outside the refused transaction. ``demand.fold`` makes :class:`Demand` of it.
+    """
+
+    who = models.BinaryField(max_length=16)
+    session_id = models.BigIntegerField()
+    channel = models.CharField(max_length=12)
+    units = models.IntegerField(default=1)
+    day = models.DateField()
+    first_at = models.DateTimeField()
+    times = models.IntegerField(default=1)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["who", "channel"], name="pool_turnedaway_once"),
+            models.CheckConstraint(name="pool_turnedaway_channel", condition=Q(channel__in=list(TIERS))),
+        ]
+        indexes = [models.Index(fields=["session_id"], name="pool_turnedaway_session")]
+
+    def __str__(self) -> str:
+        return f"{self.session_id} {self.channel} {self.day}"
+
+
+class Demand(models.Model):
+    """How many people a session turned away on a day, by channel: ``people``, how often they tried, the numbers they wanted.
+
+    ``minutes``: when each came first, minutes after midnight (the back-test replays arrivals in their order).
+    """
+
+    session = models.ForeignKey(Session, models.CASCADE, related_name="demand", db_index=False)
+    channel = models.CharField(max_length=12)
+    day = models.DateField()
+    people = models.IntegerField()
+    times = models.IntegerField()
+    units = models.IntegerField()
+    minutes = ArrayField(models.SmallIntegerField(), default=list)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["session", "channel", "day"], name="pool_demand_once"),
+            models.CheckConstraint(name="pool_demand_channel", condition=Q(channel__in=list(TIERS))),
+            models.CheckConstraint(
+                name="pool_demand_figures",
+                condition=Q(people__gte=1, times__gte=F("people"), units__gte=F("people")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.session_id} {self.channel} {self.day}: {self.people}"
