@@ -32,7 +32,9 @@ from lianxin.standards.text import T, Text
 
 log = logging.getLogger(__name__)
 
-POLICY: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "sources.yaml").read_text("utf-8"))
+POLICY: dict[str, Any] = yaml.load(
+    (Path(__file__).parent / "sources.yaml").read_text("utf-8"), yaml.CSafeLoader
+)
 LIMITS: dict[str, int] = POLICY["generic"]
 KINDS: dict[str, Text] = {kind: T(f["zh"], f["en"]) for kind, f in POLICY["flags"].items()}
 DID: dict[str, Text] = {kind: T(f["did"]["zh"], f["did"]["en"]) for kind, f in POLICY["flags"].items()}

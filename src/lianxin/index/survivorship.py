@@ -22,7 +22,9 @@ from lianxin.index.normal.documents import OTHER_TYPE, OWN, RESIDENT_ID
 from lianxin.index.normal.places import Place
 from lianxin.standards.text import T, Text
 
-_RULES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "survivorship.yaml").read_text("utf-8"))
+_RULES: dict[str, Any] = yaml.load(
+    (Path(__file__).parent / "survivorship.yaml").read_text("utf-8"), yaml.CSafeLoader
+)
 FIELDS: tuple[str, ...] = tuple(_RULES["fields"])
 _PLACE = ["place"]
 

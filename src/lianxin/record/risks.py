@@ -24,7 +24,9 @@ _SCOPE = Scope.system("what speaks against merging two people")
 
 @cache
 def _codes() -> list[str]:
-    return list(yaml.safe_load((Path(__file__).parent / "risks.yaml").read_text("utf-8"))["blood_group"])
+    return list(
+        yaml.load((Path(__file__).parent / "risks.yaml").read_text("utf-8"), yaml.CSafeLoader)["blood_group"]
+    )
 
 
 def differ(one: list[int], other: list[int]) -> list[Text]:

@@ -13,14 +13,12 @@ from typing import Any
 
 import segno
 from django.template.loader import render_to_string
-from weasyprint import HTML
-from weasyprint.urls import URLFetcher
 
 from lianxin.clinical.referral import reasons, rules
 from lianxin.clinical.referral.models import Leg, Letter, Referral
 from lianxin.index import registry
 from lianxin.network.kinds import SEXES
-from lianxin.standards import clock, codes
+from lianxin.standards import clock, codes, paper
 
 WHY = "printing a referral that the caller has been allowed to see"
 SPECIALTIES = "http://lianxin.example/cs/specialty"
@@ -145,7 +143,7 @@ def html(referral: Referral) -> str:
 
 def pdf(referral: Referral) -> bytes:
     """The 转诊单 as PDF, A4. The caller has checked that the reader may have it and writes the audit."""
-    return _render(html(referral))
+    return paper.pdf(html(referral))
 
 
 def letter_pdf(letter: Letter) -> bytes:
@@ -163,13 +161,4 @@ def letter_pdf(letter: Letter) -> bytes:
         "acknowledged": gb_moment(letter.acknowledged_at),
         "acknowledged_by": letter.acknowledged_by,
     }
-    return _render(render_to_string("referral/print/letter.html", page))
-
-
-def _render(markup: str) -> bytes:
-    # The paper is self-contained: only data URIs are read, nothing from disk or network.
-    made = HTML(
-        string=markup, url_fetcher=URLFetcher(allowed_protocols=("data",), allow_redirects=False)
-    ).write_pdf()
-    assert made is not None
-    return made
+    return paper.pdf(render_to_string("referral/print/letter.html", page))

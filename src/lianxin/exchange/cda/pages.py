@@ -35,6 +35,7 @@ from lianxin.index.models import Person
 from lianxin.record import rows, store, text
 from lianxin.record.problems import Problem
 from lianxin.standards import clock
+from lianxin.standards import paper as papers
 from lianxin.standards.text import T, Text
 
 OPENING = Scope.system("the content of a message that somebody may open")
@@ -273,8 +274,6 @@ def paper(request: HttpRequest, pk: int) -> HttpResponse:
 
 def pdf(one: Opened) -> bytes:
     """A document as PDF in the look of a Chinese medical record; only what is in it is drawn, nothing is loaded."""
-    from weasyprint import HTML
-    from weasyprint.urls import URLFetcher
 
     def inline(part: Part) -> str:
         return f"data:{part.media_type};base64,{base64.b64encode(part.data).decode()}"
@@ -282,12 +281,7 @@ def pdf(one: Opened) -> bytes:
     sheet = _sheet(one, inline)
     images = [inline(part) for part in sheet.attachments if part.image]
     context = {"row": one.row, "sheet": sheet, "printed": clock.now(), "images": images}
-    markup = render_to_string("feeds/document_print.html", context)
-    made = HTML(
-        string=markup, url_fetcher=URLFetcher(allowed_protocols=("data",), allow_redirects=False)
-    ).write_pdf()
-    assert made is not None
-    return made
+    return papers.pdf(render_to_string("feeds/document_print.html", context))
 
 
 @require_POST

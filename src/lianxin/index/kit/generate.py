@@ -34,7 +34,7 @@ def read_rates(path: str | Path | None) -> dict[str, Any]:
         return rates
     if str(path) == "other":
         return tables.load(OTHER_RATES)
-    given = yaml.safe_load(Path(path).read_text("utf-8"))
+    given = yaml.load(Path(path).read_text("utf-8"), yaml.CSafeLoader)
     if not isinstance(given, dict):
         raise ValueError(f"{path}: a map of groups of rates is needed")
     unknown = set(given) - set(rates)

@@ -53,7 +53,7 @@ def ranked(text: str, flat: float, slope: float) -> list[tuple[str, float]]:
 @lru_cache(maxsize=32)
 def load(name: str) -> Any:
     """A YAML file of the kit."""
-    return yaml.safe_load((DATA / name).read_text("utf-8"))
+    return yaml.load((DATA / name).read_text("utf-8"), yaml.CSafeLoader)
 
 
 @lru_cache(maxsize=1)

@@ -72,7 +72,7 @@ def _expression(text: str) -> ast.expr:
 
 
 def _read() -> tuple[dict[str, Text], dict[str, list[Level]]]:
-    table = yaml.safe_load((resources.files(__package__) / "levels.yaml").read_text("utf-8"))
+    table = yaml.load((resources.files(__package__) / "levels.yaml").read_text("utf-8"), yaml.CSafeLoader)
     expander = _Expander({})
     for head, body in table["macros"].items():
         call = _expression(head)

@@ -18,7 +18,9 @@ import yaml
 from lianxin.index.form import LATIN, NAMED, Form
 from lianxin.index.match.levels import FIELDS, LEVELS
 
-POLICY: dict[str, Any] = yaml.safe_load((resources.files(__package__) / "policy.yaml").read_text("utf-8"))
+POLICY: dict[str, Any] = yaml.load(
+    (resources.files(__package__) / "policy.yaml").read_text("utf-8"), yaml.CSafeLoader
+)
 """The thresholds of policy.yaml."""
 
 TF_OF: dict[str, str] = {

@@ -29,4 +29,4 @@ def classes(name: str) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def fillers() -> dict[str, list[Any]]:
     """``fillers.yaml``: what people type when they do not know."""
-    return yaml.safe_load((_HERE / "fillers.yaml").read_text("utf-8"))
+    return yaml.load((_HERE / "fillers.yaml").read_text("utf-8"), yaml.CSafeLoader)
