@@ -27,10 +27,14 @@ def test_a_place_is_published_with_its_slot_and_follows_its_state() -> None:
         assert _stored("Slot", f"slot-{session.pk}")["status"] == "free"
         place = booking.book(session.pk, make_person(), "public", "k")
         publish.publish_place(place)
+        publish.publish_sessions(publish.for_publishing([session.pk]))
         assert _stored("Slot", f"slot-{session.pk}")["status"] == "busy"
+        publish.publish_sessions(publish.for_publishing([session.pk]), {session.pk: 1})
+        assert _stored("Slot", f"slot-{session.pk}")["status"] == "busy-tentative"
         assert _stored("Appointment", f"place-{place.pk}")["status"] == "booked"
         booking.cancel(place, "改期")
         publish.publish_place(place)
+        publish.publish_sessions(publish.for_publishing([session.pk]))
     stored = _stored("Appointment", f"place-{place.pk}")
     assert stored["status"] == "cancelled"
     assert stored["cancelationReason"] == {"text": "改期"}
