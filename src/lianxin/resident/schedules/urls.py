@@ -1,7 +1,23 @@
 """Addresses of this room."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
+
+from lianxin.resident.schedules import pages_board, pages_session, pages_template
 
 app_name = "schedules"
 
-urlpatterns: list[URLPattern] = []
+urlpatterns: list[URLPattern] = [
+    path("schedules", pages_board.show, name="board"),
+    path("schedules/make", pages_board.make, name="make"),
+    path("schedules/copy", pages_board.copy, name="copy"),
+    path("schedules/templates", pages_template.index, name="templates"),
+    path("schedules/templates/new", pages_template.new, name="template_new"),
+    path("schedules/templates/<int:pk>", pages_template.edit, name="template"),
+    path("schedules/templates/<int:pk>/day", pages_template.change_day, name="change_day"),
+    path("schedules/changes/<int:pk>/undo", pages_template.undo_day, name="undo_day"),
+    path("schedules/sessions/<int:pk>", pages_session.show, name="session"),
+    path("schedules/sessions/<int:pk>/<str:name>", pages_session.act, name="act"),
+    path("schedules/stop", pages_session.stop, name="stop"),
+    path("schedules/stops", pages_session.stops, name="stops"),
+    path("schedules/stops/<str:batch>", pages_session.stopped, name="stopped"),
+]
