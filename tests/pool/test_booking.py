@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import deque
 from itertools import count
 
 import pytest
 from django.db import IntegrityError, transaction
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from lianxin.index.models import Person
 from lianxin.network.models import Department
-from lianxin.pool import booking, schedule, search
+from lianxin.pool import booking, demand, hooks, schedule, search
 from lianxin.pool.booking import AlreadyBooked, Full, KeyReused, NotPossible
-from lianxin.pool.models import Place, Session, Template
+from lianxin.pool.models import Demand, Place, Session, Template, TurnedAway
 from lianxin.standards import clock
 from tests.factories import make_department, make_institution
 
@@ -200,39 +199,83 @@ def test_sessions_come_from_templates_and_skip_holidays() -> None:
     assert free[department.institution_id].free == 20 + 5 * 12  # the first day is released already
 
 
-STEP = st.tuples(
-    st.sampled_from(["hold", "book", "confirm", "cancel", "arrive", "no_show", "fulfil", "sweep", "stop"]),
-    st.integers(0, 5),
-    st.sampled_from(["public", "township", "county"]),
-    st.integers(0, 40),
-)
+def test_what_belongs_to_an_item_is_never_given_to_one_without() -> None:
+    """An examination of three steps takes numbers 1 to 3: somebody without an item gets the fourth, not the second."""
+    session = make_session(kind="exam", capacity=6)
+    with clock.at(at(2, 9)):
+        booking.book(session.pk, make_person(), "public", "ct", units=3, item="CT")
+        assert booking.book(session.pk, make_person(), "public", "plain").seat_no == 4
+        with pytest.raises(Full, match="已约满") as full:
+            booking.book(session.pk, make_person(), "public", "more", units=3, item="CT")
+    assert "预留" not in full.value.text.zh
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(STEP, max_size=25), st.integers(0, 3))
-def test_whatever_happens_the_counters_equal_the_rows(
-    steps: list[tuple[str, int, str, int]], reserved: int
+def test_another_time_of_the_same_session_is_ones_own_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, waiting = make_session(capacity=3, reserved_county=1, reserved_township=1), make_person()
+
+    def serve(session_id: int) -> None:
+        booking.book(session_id, waiting, "public", "waited")
+
+    with clock.at(at(2, 9)):
+        mine = booking.book(session.pk, make_person(), "public", "a")
+        booking.book(session.pk, make_person(), "public", "b")
+        monkeypatch.setattr(hooks, "_freed", [serve])
+        moved = booking.reschedule(mine, session.pk, "c", "换时段", seat=3)
+        assert (moved.seat_no, moved.person_id) == (3, mine.person_id)
+        assert booking.reschedule(mine, session.pk, "c", "换时段", seat=3).pk == moved.pk
+        booking.cancel(moved, "不来了")
+    assert Place.objects.unscoped("test").get(person_id=waiting).state == "booked"
+    assert booking.recount() == []
+
+
+def test_only_who_finds_no_number_was_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, str, int]] = []
+    monkeypatch.setattr(hooks, "_refused", [lambda *what: told.append(what)])
+    monkeypatch.setattr(demand, "_waiting", deque())
+    session, stopped = make_session(capacity=2, reserved_county=1, reserved_township=1), make_session()
+    later = make_session(opens_at=at(3, 7))
+    one, two = make_person(), make_person()
+    with clock.at(at(2, 9)):
+        booking.stop_session(stopped.pk, "停诊")
+        booking.book(session.pk, one, "public", "a")
+        for who, what in ((one, session), (two, stopped), (two, later)):
+            with pytest.raises(booking.BookingError):
+                booking.book(what.pk, who, "public", f"x{what.pk}")
+        assert told == []
+        with pytest.raises(Full, match="基层预留"):
+            booking.book(session.pk, two, "public", "c")
+        with pytest.raises(Full):
+            booking.book(session.pk, two, "public", "d")
+        booking.book(session.pk, make_person(), "township", "e")
+        with pytest.raises(Full):
+            booking.book(session.pk, two, "township", "f")
+        assert told == [(session.pk, "public", 1), (session.pk, "public", 1), (session.pk, "township", 1)]
+        assert demand.flush() == 2  # once through each channel
+    assert sorted(TurnedAway.objects.values_list("channel", "times")) == [("public", 2), ("township", 1)]
+    assert demand.fold(before=at(2, 0).date()) == 0
+    assert demand.fold(before=at(3, 0).date()) == 2
+    assert list(Demand.objects.values_list("channel", "people", "times", "minutes").order_by("channel")) == [
+        ("public", 1, 2, [540]), ("township", 1, 1, [540]),
+    ]  # fmt: skip
+
+
+def test_who_is_served_after_all_was_not_turned_away_and_nobody_can_be_read_from_a_row(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with transaction.atomic():
-        session = make_session(capacity=4, reserved_county=reserved, reserved_township=reserved)
-        people, places, now = [make_person() for _ in range(6)], [], at(2, 9)
-        for n, (what, which, channel, minutes) in enumerate(steps):
-            now += dt.timedelta(minutes=minutes)
-            with clock.at(now):
-                try:
-                    if what in ("hold", "book"):
-                        places.append(getattr(booking, what)(session.pk, people[which], channel, f"s{n}"))
-                    elif what == "cancel" and places:
-                        booking.cancel(places[which % len(places)], "x")
-                    elif what == "sweep":
-                        booking.sweep()
-                    elif what == "stop" and which == 0:
-                        booking.stop_session(session.pk, "x")
-                    elif what not in ("cancel", "stop") and places:
-                        getattr(booking, what)(places[which % len(places)])
-                except (Full, AlreadyBooked, NotPossible):
-                    pass
-            assert booking.recount() == []
-        now = Session.objects.get(pk=session.pk)
-        assert now.taken_public <= 4 - reserved
-        transaction.set_rollback(True)
+    monkeypatch.setattr(demand, "_waiting", deque())
+    session, person = make_session(capacity=1), make_person()
+    with clock.at(at(2, 9)):
+        first = booking.book(session.pk, make_person(), "public", "a")
+        with (
+            pytest.raises(Full),
+            transaction.atomic(),
+        ):  # the refused transaction rolls back; the refusal is kept
+            booking.book(session.pk, person, "public", "b")
+        demand.at_end_of_request()
+        row = TurnedAway.objects.get()
+        assert str(person).encode() not in bytes(row.who)
+        booking.cancel(first, "不来了")
+        booking.book(session.pk, person, "public", "c")
+    assert demand.fold(before=at(3, 0).date()) == 0
+    assert not Demand.objects.exists()
+    assert not TurnedAway.objects.exists()

@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from lianxin.pool import hooks, search
+from lianxin.pool import demand, hooks, search
 from lianxin.pool.errors import AlreadyBooked, BookingError, Full, KeyReused, NotPossible, SeatTaken
 from lianxin.pool.models import RANK, STATES, TIERS, Place, Session
 from lianxin.pool.search import Offer, find
@@ -50,13 +50,16 @@ _TAKE = {
 UPDATE pool_session s SET taken_{tier} = taken_{tier} + %(units)s
  WHERE s.id = %(session)s AND s.status = 'open' AND s.ends_at > %(now)s AND s.opens_at <= %(now)s
    AND {_TAKEN} + %(units)s <= s.capacity{_kept(rank)}
-RETURNING s.capacity, s.institution_id, EXISTS (SELECT 1 FROM pool_place h
+RETURNING s.kind, s.institution_id, EXISTS (SELECT 1 FROM pool_place h
           WHERE h.session_id = s.id AND h.state = 'held' AND h.expires_at <= %(now)s)"""
     for tier, rank in RANK.items()
 }
 
 _GIVE_BACK = f"""
 UPDATE pool_session SET {", ".join(f"taken_{tier} = taken_{tier} - %({tier})s" for tier in TIERS)} WHERE id = %(session)s"""
+
+_LAPSED = """
+SELECT EXISTS (SELECT 1 FROM pool_place h WHERE h.session_id = %(session)s AND h.state = 'held' AND h.expires_at <= %(now)s)"""
 
 _ONE_STEP = "p.seat_no = n"
 _SEVERAL = "p.seat_no < n + %(units)s AND p.seat_no + p.units > n"
@@ -120,20 +123,32 @@ def _places() -> Any:
 def _full(place: Place, seat: int | None) -> BookingError:
     session = Session.objects.get(pk=place.session_id)
     over = session.status != "open" or session.ends_at <= place.made_at
-    hooks.refused(session.pk, place.channel, place.units)
     if not over and session.opens_at > place.made_at:
         return NotPossible(
             T("该场次 {at} 起放号，请届时再约。", "Numbers of this session open at {at}; book then.").format(
                 at=f"{session.opens_at.astimezone(clock.ZONE):%Y-%m-%d %H:%M}"
             )
         )
-    left = session.capacity - session.taken
-    if seat is not None and left >= place.units and not over:
-        return SeatTaken(search.alternatives(session.pk, place.channel, place.units))
-    return Full(
-        search.alternatives(session.pk, place.channel, place.units),
-        reserved=left >= place.units and not over,
-        stopped=over,
+    kept = _is_kept(session, place)
+    others = search.alternatives(session.pk, place.channel, place.units)
+    if seat is not None and session.capacity - session.taken >= place.units and not over and not kept:
+        return SeatTaken(others)
+    if not over:
+        demand.note(session.pk, place.person_id, place.channel, place.units, place.made_at)
+        hooks.refused(session.pk, place.channel, place.units)
+    return Full(others, reserved=kept and not over, stopped=over)
+
+
+def _is_kept(session: Session, place: Place) -> bool:
+    """Whether numbers are left that are kept for the channels after the place's (and that alone refused it)."""
+    names, rank = list(TIERS), RANK[place.channel]
+    if session.capacity - session.taken < place.units:
+        return False
+    return any(
+        getattr(session, f"release_{names[n]}") > place.made_at
+        and sum(getattr(session, f"taken_{tier}") for tier in names[:n]) + place.units
+        > session.capacity - getattr(session, f"reserved_{names[n]}")
+        for n in range(rank + 1, len(names))
     )
 
 
@@ -147,12 +162,13 @@ def _take(place: Place, seat: int | None) -> Place:
     if place.units < 1 or (place.units > 1 and not place.item):
         raise ValueError("only an examination takes several steps")
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
-        refusal = None if _seat(cursor, place, seat) else _refusal(place, seat)
+        taken = _seat(cursor, place, seat)
+    if taken:
+        return place
+    refusal = _refusal(place, seat)
     if isinstance(refusal, Place):
         return refusal
-    if refusal is not None:
-        raise refusal
-    return place
+    raise refusal
 
 
 def _seat(cursor: Any, place: Place, seat: int | None) -> bool:
@@ -160,9 +176,13 @@ def _seat(cursor: Any, place: Place, seat: int | None) -> bool:
     now, session, sql = place.made_at, place.session_id, _TAKE[place.channel]
     take = {"session": session, "units": place.units, "now": now}
     got = _run(cursor, sql, take)
-    if got is None:  # only holds that have run out may stand in the way; under the lock the answer is final
-        _lock(cursor, [session])
-        _reclaim(cursor, session, now)
+    if got is None:  # only holds that have run out may stand in the way
+        lapsed = _run(cursor, _LAPSED, take)
+        if lapsed and lapsed[0]:
+            _lock(cursor, [session])
+            _reclaim(cursor, session, now)
+        # Without any, no lock: those who find a session full must not queue for its row. None can have run out since (by the
+        # same ``now``), so this answer is exact; the first one may have counted a hold that somebody took back in between.
         got = _run(cursor, sql, take)
     elif got[2]:
         _reclaim(cursor, session, now)
@@ -172,7 +192,8 @@ def _seat(cursor: Any, place: Place, seat: int | None) -> bool:
         **take, "seat": seat, "person": place.person_id, "channel": place.channel, "state": place.state, "expires": place.expires_at,
         "key": place.key, "case": place.case_id, "item": place.item,
     }  # fmt: skip
-    written = _run(cursor, _SEAT.format(apart=_SEVERAL if place.item else _ONE_STEP), values)
+    apart = _SEVERAL if place.item or got[0] == "exam" else _ONE_STEP  # beside steps that belong to an item
+    written = _run(cursor, _SEAT.format(apart=apart), values)
     if written is None:
         _give_back(cursor, session, {place.channel: place.units})
         return False
@@ -259,8 +280,10 @@ def reschedule(place: Place | int, session_id: int, key: str, reason: str, seat:
             return before
         if old.state not in ("held", "booked"):
             raise NotPossible(_cannot(old, "cancelled"))
-        if old.session_id == session_id:
-            cancel(old, reason)
+        if (
+            old.session_id == session_id
+        ):  # no number comes back by this, so nobody who waits may be given it in between
+            _move(old, ("held", "booked"), "cancelled", "", reason, tell=False)
         new = book(
             session_id,
             old.person_id,
@@ -302,15 +325,24 @@ def _cannot(place: Place, target: str) -> Any:
     ).format(now=STATES[place.state], then=STATES[target])
 
 
-def _move(place: Place | int, sources: tuple[str, ...], target: str, counter: str, reason: str = "") -> Place:
-    """One place from ``sources`` to ``target``, moving exactly one counter of its session ('' gives its numbers back)."""
+def _move(
+    place: Place | int,
+    sources: tuple[str, ...],
+    target: str,
+    counter: str,
+    reason: str = "",
+    *,
+    tell: bool = True,
+) -> Place:
+    """One place from ``sources`` to ``target``, moving exactly one counter of its session ('' gives its numbers back, and tells)."""
     pk = place if isinstance(place, int) else place.pk
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
         cursor.execute(
             "SELECT s.id FROM pool_session s WHERE s.id = (SELECT session_id FROM pool_place WHERE id = %s) FOR NO KEY UPDATE",
             [pk],
         )
-        row = _places().select_related("session").get(pk=pk)
+        # Confirming locks the place alone, so the session's lock does not keep its state still.
+        row = _places().select_for_update(of=("self",), no_key=True).select_related("session").get(pk=pk)
         was = row.state
         if was in sources:
             row.state, row.expires_at, row.changed_at, row.reason = target, None, clock.now(), reason[:200]
@@ -321,7 +353,8 @@ def _move(place: Place | int, sources: tuple[str, ...], target: str, counter: st
                 )
             else:
                 _give_back(cursor, row.session_id, {row.channel: row.units})
-                hooks.freed(row.session_id)
+                if tell:
+                    hooks.freed(row.session_id)
     if was != target and was not in sources:
         raise NotPossible(_cannot(row, target))
     return row
@@ -383,7 +416,12 @@ def stop_session(session_id: int, reason: str) -> list[Place]:
         Session.objects.filter(pk=session_id).update(status="stopped")
         _reclaim(cursor, session_id, now)
         places = list(
-            _places().filter(session_id=session_id, state__in=("held", "booked")).order_by("seat_no")
+            _places()
+            .select_for_update(
+                no_key=True
+            )  # a hold confirmed now is either seen as booked or not confirmed at all
+            .filter(session_id=session_id, state__in=("held", "booked"))
+            .order_by("seat_no")
         )
         _places().filter(pk__in=[p.pk for p in places]).update(
             state="cancelled", expires_at=None, reason=reason[:200], changed_at=now

@@ -33,7 +33,7 @@ def on_stopped(fn: Stopped) -> None:
 
 
 def on_refused(fn: Refused) -> None:
-    """``fn(session_id, channel, units)`` when there was no number for somebody (outside the session's lock)."""
+    """``fn(session_id, channel, units)`` when a session that runs and is open had no number for somebody (outside its lock)."""
     if fn not in _refused:
         _refused.append(fn)
 

@@ -37,25 +37,31 @@ _COLUMNS = """s.id, s.institution_id, i.name AS institution, s.department_id, d.
        coalesce(pr.name, '') AS practitioner, s.specialty, s.clinic_type, s.starts_at, s.ends_at, s.capacity, f.free, s.fee_fen"""
 
 _LAPSED = """
- CROSS JOIN LATERAL (SELECT {sums} FROM pool_place h
-                      WHERE h.session_id = s.id AND h.state = 'held' AND h.expires_at <= %(now)s) lapsed""".format(
+  LEFT JOIN (SELECT h.session_id, {sums} FROM pool_place h
+              WHERE h.state = 'held' AND h.expires_at <= %(now)s GROUP BY 1) lapsed ON lapsed.session_id = s.id""".format(
     sums=", ".join(
         f"coalesce(sum(h.units) FILTER (WHERE h.channel = '{tier}'), 0)::int AS {tier}" for tier in TIERS
     )
 )
+"""Holds that have run out, by session: few at any moment (and an index knows them), so they are gathered once and joined."""
 
 
-def _free(channel: str) -> str:
-    """SQL: ``f.free``, the numbers a channel could take now, holds that have run out counted as free."""
+def _limits(channel: str) -> str:
+    """SQL: how many numbers of ``s`` a channel could take now, holds that have run out counted as free."""
     names = list(TIERS)
-    taken = [f"s.taken_{tier} - lapsed.{tier}" for tier in names]
+    taken = [f"s.taken_{tier} - coalesce(lapsed.{tier}, 0)" for tier in names]
     limits = [f"s.capacity - ({' + '.join(taken)})"]
     for n in range(RANK[channel] + 1, len(names)):
         limits.append(
             f"CASE WHEN s.release_{names[n]} <= %(now)s THEN s.capacity"
             f" ELSE s.capacity - s.reserved_{names[n]} - ({' + '.join(taken[:n])}) END"
         )
-    return f"{_LAPSED}\n CROSS JOIN LATERAL (SELECT greatest(least({', '.join(limits)}), 0) AS free) f"
+    return f"greatest(least({', '.join(limits)}), 0)"
+
+
+def _free(channel: str) -> str:
+    """SQL: ``f.free``, what :func:`_limits` says, to join to ``s``."""
+    return f"{_LAPSED}\n CROSS JOIN LATERAL (SELECT {_limits(channel)} AS free) f"
 
 
 _JOINS = """
@@ -146,6 +152,62 @@ def free_by_institution(
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return {r[0]: Free(r[0], r[1], r[2].astimezone(clock.ZONE)) for r in cursor.fetchall()}
+
+
+@dataclass(frozen=True)
+class Day:
+    """An institution's sessions of one day: ``free`` numbers, the lowest fee and the first time among those with free ones.
+
+    ``free`` 0: there are sessions, but none with a number left (then fee and time are those of all of them).
+    """
+
+    institution_id: int
+    day: dt.date
+    sessions: int
+    free: int
+    fee_fen: int
+    first_at: dt.datetime
+
+
+def calendar(
+    specialty: str | None = None,
+    institutions: Iterable[int] | None = None,
+    since: dt.date | None = None,
+    days: int = 14,
+    channel: str = "public",
+    kind: str = "clinic",
+) -> list[Day]:
+    """Free numbers by institution and day, for ``days`` days from ``since`` (today); by institution, then day.
+
+    Only sessions that are to come, run, and may be booked already are counted. Without ``specialty``: of all. One statement;
+    nothing is locked: booking decides.
+    """
+    now = clock.now()
+    first = dt.datetime.combine(since or clock.today(), dt.time(), clock.ZONE)
+    params: dict[str, Any] = {
+        "now": now, "kind": kind, "since": max(first, now), "until": first + dt.timedelta(days=days), "zone": clock.ZONE.key,
+    }  # fmt: skip
+    where = ""
+    if specialty is not None:
+        where += " AND s.specialty = %(specialty)s"
+        params["specialty"] = specialty
+    if institutions is not None:
+        where += " AND s.institution_id = ANY(%(institutions)s)"
+        params["institutions"] = list(institutions)
+    sql = (
+        "SELECT institution_id, (starts_at AT TIME ZONE %(zone)s)::date, count(*), sum(free)::int,"
+        " coalesce(min(fee_fen) FILTER (WHERE free > 0), min(fee_fen)),"
+        " coalesce(min(starts_at) FILTER (WHERE free > 0), min(starts_at))"
+        f" FROM (SELECT s.institution_id, s.starts_at, s.fee_fen, {_limits(channel)} AS free FROM pool_session s {_LAPSED}"
+        " WHERE s.status = 'open' AND s.kind = %(kind)s AND s.opens_at <= %(now)s AND s.starts_at > %(now)s"
+        f" AND s.starts_at >= %(since)s AND s.starts_at < %(until)s{where}) f GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return [
+            Day(place, day, sessions, free, fee, at.astimezone(clock.ZONE))
+            for place, day, sessions, free, fee, at in cursor.fetchall()
+        ]
 
 
 def alternatives(session_id: int, channel: str, units: int = 1, count: int = 3) -> list[Offer]:
