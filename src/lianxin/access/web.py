@@ -111,6 +111,13 @@ def unfinished(request: HttpRequest) -> str | None:
 
 
 def _check(scope: Scope, roles: tuple[str, ...], clinical: bool, may: str | None, unready: bool) -> None:
+    if scope.resident:
+        raise NotPermitted(
+            T(
+                "此页面供工作人员使用，居民请使用手机页面。",
+                "This page is for staff; residents have their own pages on the phone.",
+            )
+        )
     if scope.post_id is None and not unready and not scope.everything:
         raise NotPermitted(
             T(
