@@ -21,6 +21,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from lianxin.index.models import Person
 from lianxin.pool import booking, exams, exclusive
 from lianxin.pool.errors import BookingError, Full, NotPossible, SeatTaken
 from lianxin.pool.models import Claim, ExamItem, Place, Resource, Session
@@ -402,6 +403,30 @@ def _wards(found: list[Resource], wanted: Wanted) -> list[Resource]:
     return own or found
 
 
+def like(named: Plan, specialty: str, person: Person, institution_id: int, channel: str) -> list[Plan]:
+    """The soonest plan of the same day and contents as ``named`` (of which something has just gone)."""
+    bed = Resource.objects.get(pk=named.bed.resource_id) if named.bed else None
+    codes = tuple(s.code for s in named.steps if s.code != CLINIC)
+    visit = next((s.slot for s in named.steps if s.code == CLINIC), None)
+    if visit is not None:  # the visit's own session says of which specialty it is
+        specialty = Session.objects.values_list("specialty", flat=True).get(pk=visit.session_id) or specialty
+    waits = visit is None or all(
+        s.slot.until + dt.timedelta(minutes=exams.report_minutes(s.code)) <= visit.at
+        for s in named.steps
+        if s.code != CLINIC
+    )
+    wanted = Wanted(
+        codes, specialty=specialty, clinic=visit is not None, bed=bed is not None, ward=bed.department_id if bed else None,
+        grade=bed.grade if bed else "", isolation=bed.isolation if bed else "", results_first=waits,
+        stay_days=(named.until - named.bed.at).days + 1 if named.until and named.bed else 0,
+    )  # fmt: skip
+    day = named.at.astimezone(clock.ZONE).date()
+    return plans(
+        wanted, person.pk, institution_id, channel, since=day, days=1, sex=person.sex,
+        age=exclusive.age_class(person.birth_date, day),
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------- taking it
 
 
@@ -479,7 +504,7 @@ def take(
     with transaction.atomic():
         exams.one_at_a_time(person_id)
         old = Place.objects.unscoped("what the new plan replaces").filter(pk__in=leaving)
-        _lock_sessions({*(s.slot.session_id for s in plan.steps), *old.values_list("session_id", flat=True)})
+        lock_sessions({*(s.slot.session_id for s in plan.steps), *old.values_list("session_id", flat=True)})
         for pk in leaving:
             booking.cancel(pk, "replaced by another plan")
         places = []
@@ -504,7 +529,8 @@ def take(
     return Held(plan, tuple(sorted(places, key=lambda p: p.at)), claim)
 
 
-def _lock_sessions(ids: Iterable[int]) -> None:
+def lock_sessions(ids: Iterable[int]) -> None:
+    """Lock sessions in the order that everybody keeps, before any of them changes."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT 1 FROM pool_session WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE", [sorted(ids)]

@@ -16,13 +16,14 @@ class ReferralConfig(AppConfig):
 
     def ready(self) -> None:
         """Hand the machines to the kernel, the operations to the FHIR door and the no-show watch to the ticker."""
-        from lianxin.clinical.referral import fhir, followup, jobs, merging, moves, policy
+        from lianxin.clinical.referral import displaced, fhir, followup, jobs, merging, moves, policy
         from lianxin.duty import machine
 
         machine.register(moves.MACHINE)
         machine.register(followup.MACHINE)
         fhir.register()
         jobs.register()
+        displaced.register()
         merging.register()
         post_migrate.connect(_load_shipped, sender=self)
         for model in (self.get_model("Policy"), "network.Consortium"):

@@ -293,8 +293,7 @@ def rebook(ctx: Ctx) -> Effect:
 
 def reschedule(ctx: Ctx) -> Effect:
     """Give the place back and take another, in one transaction; counted, both told."""
-    slots.release(ctx, ctx.data["reason_code"])
-    slots.take(ctx)
+    slots.exchange(ctx, ctx.data["reason_code"])
     ctx.subject.reschedules += 1
     facts = set_facts(ctx.subject, booking="booked")
     ctx.subject.save()
@@ -448,6 +447,7 @@ def discharge(ctx: Ctx) -> Effect:
     """Discharge: the outcome clock starts; when the catalogue says so, a down-referral is proposed."""
     subject = ctx.subject
     subject.discharged_at = ctx.now
+    slots.left(ctx)
     answer = intent.discharge_answer(subject, ctx.data, ctx.now.date())
     found = intent.discharge_diagnosis(ctx.data)
     effect = Effect(outcome={"catalogue": answer.kind})

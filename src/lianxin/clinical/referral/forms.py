@@ -235,17 +235,21 @@ class ResendForm(MoveForm):
 
 
 class SlotForm(MoveForm):
-    """A place in a session of the pool, or a time that the receiver keeps in its own system."""
+    """A place in a session of the pool, a joint plan, or a time that the receiver keeps in its own system."""
 
     session = number(T("号源", "Session"))
     appointment_at = moment(T("就诊时间", "Time"), required=False)
     appointment_note = text(T("地点与须知", "Where, and what to bring"), required=False, long=False)
+    plan = forms.CharField(
+        label=T("联合安排", "Joint plan"), required=False, max_length=2000, widget=forms.HiddenInput()
+    )
 
     def clean(self) -> dict[str, Any]:
         """One of the two has to be given, unless a number is held already: that one is then confirmed."""
         data = super().clean()
         held = self.ctx is not None and self.ctx.facts.get("booking") == "held"
-        if not self.errors and not held and not data.get("session") and not data.get("appointment_at"):
+        named = data.get("session") or data.get("appointment_at") or data.get("plan")
+        if not self.errors and not held and not named:
             self.add_error(
                 "session",
                 ValidationError(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from lianxin.clinical.referral import displaced as ds
 from lianxin.clinical.referral import effects as fx
 from lianxin.clinical.referral import forms as f
 from lianxin.clinical.referral import guards as g
@@ -206,6 +207,10 @@ MOVES = (
     move("slot_cancelled_by_patient", "患者取消预约", "Booking cancelled by the patient", ("booked",), "accepted",
          parties=("receiver", "referrer"), roles=parties.BOOKERS, form=f.SlotCancelForm, opens=_restarted("accepted"),
          effect=fx.slot_lost),
+    move("displaced", "停诊，重新安排", "Session stopped: arrange anew", ("booked",), "accepted", opens=_restarted("accepted"),
+         effect=ds.displaced, system=True),
+    Move("part_lost", T("停诊取消部分安排", "Part of the arrangement lost"), ("accepted", "arrived", "in_care"), None,
+         effect=ds.part_lost, system=True),
     # 14
     move("arrive", "到诊登记", "Register arrival", ("booked",), "arrived", parties=REC, roles=parties.ARRIVAL,
          form=f.ArriveForm, effect=fx.arrive, tone="primary"),

@@ -379,7 +379,7 @@ def communication(subject: Referral, case: Any, message: Message) -> dict[str, A
 
 APPOINTMENT_AFTER = {
     "book": "booked", "rebook": "booked", "reschedule": "booked", "arrive": "arrived", "no_show": "noshow",
-    "slot_cancelled_by_provider": "cancelled", "slot_cancelled_by_patient": "cancelled", "agree_cancel": "cancelled",
+    "slot_cancelled_by_provider": "cancelled", "slot_cancelled_by_patient": "cancelled", "displaced": "cancelled", "agree_cancel": "cancelled",
     "start_care": "fulfilled", "close_no_return": "cancelled",
 }  # fmt: skip
 

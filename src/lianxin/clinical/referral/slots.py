@@ -1,4 +1,4 @@
-"""The referral's booking: a counted place of the pool, or a time that the receiver keeps in its own system.
+"""The referral's booking: a counted place of the pool, a joint plan (number, examinations, bed), or a time of the receiver's own.
 
 The place moves in the same transaction as the case; a place is never left taken by a referral that ended (I3).
 """
@@ -10,8 +10,10 @@ import datetime as dt
 from lianxin.clinical.referral.models import Referral
 from lianxin.duty.errors import Refused
 from lianxin.duty.machine import Ctx
-from lianxin.pool import booking
-from lianxin.pool.models import Session
+from lianxin.pool import booking, exclusive, plan
+from lianxin.pool.errors import BookingError
+from lianxin.pool.models import Place, Session
+from lianxin.standards import clock
 from lianxin.standards.text import T
 
 LIVE = ("held", "booked")
@@ -25,6 +27,10 @@ def take(ctx: Ctx) -> None:
     """
     subject, chosen = ctx.subject, ctx.data.get("session")
     subject.appointment_note = ctx.data.get("appointment_note") or ""
+    if ctx.data.get("plan"):
+        release(ctx, "a joint plan chosen")
+        _take_plan(ctx)
+        return
     if subject.booking == "held":
         if not chosen and not ctx.data.get("appointment_at"):
             _confirm(subject)
@@ -49,6 +55,61 @@ def take(ctx: Ctx) -> None:
     except booking.AlreadyBooked as error:
         raise Refused({"session": error.text}) from error
     subject.place, subject.appointment_at, subject.appointment_end = place, session.starts_at, session.ends_at
+
+
+def exchange(ctx: Ctx, reason: str) -> None:
+    """Give back what there is and take what the form names; the sessions of a plan are locked with the old ones, in order."""
+    if ctx.data.get("plan"):
+        wanted = _named_plan(ctx)
+        plan.lock_sessions(
+            {*(s.slot.session_id for s in wanted.steps), *(p.session_id for p in _places(ctx.case.pk))}
+        )
+    release(ctx, reason)
+    take(ctx)
+
+
+def _named_plan(ctx: Ctx) -> plan.Plan:
+    try:
+        return plan.rebuild(ctx.data["plan"], ctx.subject.to_institution_id)
+    except BookingError as error:
+        raise Refused({"plan": error.text}) from error
+
+
+def _take_plan(ctx: Ctx) -> None:
+    """All of the plan, or the soonest other one of that day when somebody was faster; refuses ``plan`` in words otherwise."""
+    subject, named = ctx.subject, _named_plan(ctx)
+    if named.at < ctx.now - dt.timedelta(minutes=1):
+        raise Refused(
+            {"plan": T("方案的时间已过，请重新选择。", "The plan's time has passed; choose again.")}
+        )
+    channel, key = _channel(ctx), f"{ctx.case.number}:{ctx.case.version + 1}"
+    try:
+        held = plan.take_first([named], subject.person_id, channel, key, ctx.case.pk)
+    except plan.Gone as gone:
+        others = plan.like(named, subject.specialty, subject.person, subject.to_institution_id or 0, channel)
+        try:
+            held = plan.take_first(others, subject.person_id, channel, f"{key}+", ctx.case.pk)
+        except BookingError:
+            raise Refused({"plan": gone.text}) from gone
+    except BookingError as error:
+        raise Refused({"plan": error.text}) from error
+    visit = held.visit
+    subject.place = visit
+    subject.appointment_at = visit.at if visit else held.plan.at
+    ends = [p.session.ends_at for p in _places(ctx.case.pk)] or [_end_of_day(held.plan.at)]
+    subject.appointment_end = max(ends)
+
+
+def _end_of_day(at: dt.datetime) -> dt.datetime:
+    return dt.datetime.combine(at.astimezone(clock.ZONE).date() + dt.timedelta(days=1), dt.time(), clock.ZONE)
+
+
+def _places(case_id: int) -> list[Place]:
+    """Places of the case that are held, booked or arrived, in the order in which their sessions are locked."""
+    rows = Place.objects.unscoped("the case's own places").filter(
+        case_id=case_id, state__in=(*LIVE, "arrived")
+    )
+    return list(rows.select_related("session").order_by("session_id"))
 
 
 def keep(ctx: Ctx, minutes: int) -> None:
@@ -92,12 +153,14 @@ def _session(ctx: Ctx, chosen: int) -> Session:
 
 
 def release(ctx: Ctx, reason: str) -> None:
-    """Give back a place not used yet."""
+    """Give back whatever is not used yet: the number, the examinations, the bed (one that is occupied is the ward's to vacate)."""
     subject = ctx.subject
-    if subject.place_id is not None and subject.place.state in LIVE:
-        booking.cancel(subject.place, reason or "released")
-    elif subject.place_id is not None and subject.place.state == "arrived":
-        booking.fulfil(subject.place)
+    for place in _places(ctx.case.pk):
+        if place.state == "arrived":
+            booking.fulfil(place)
+        else:
+            booking.cancel(place, reason or "released")
+    exclusive.cancel_case(ctx.case.pk, reason or "released")
     subject.place = None
     subject.appointment_at = subject.appointment_end = None
 
@@ -116,8 +179,17 @@ def used(ctx: Ctx) -> None:
         booking.fulfil(ctx.subject.place)
 
 
+def left(ctx: Ctx) -> None:
+    """The patient is discharged: the bed is to be cleaned."""
+    exclusive.vacate_case(ctx.case.pk)
+
+
 def missed(ctx: Ctx) -> None:
-    """Nobody came."""
-    if ctx.subject.place_id is not None and ctx.subject.place.state in LIVE:
-        booking.no_show(ctx.subject.place)
+    """Nobody came: numbers whose session is over were missed, what lies ahead is given back."""
+    for place in _places(ctx.case.pk):
+        if place.state == "booked" and place.session.ends_at <= ctx.now:
+            booking.no_show(place)
+        elif place.state in LIVE:
+            booking.cancel(place, "no-show of the referral")
+    exclusive.cancel_case(ctx.case.pk, "no-show of the referral")
     ctx.subject.place = None
