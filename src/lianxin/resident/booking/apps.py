@@ -11,14 +11,16 @@ class BookingConfig(AppConfig):
         from lianxin.duty import machine, periodic
         from lianxin.index import hooks as index
         from lianxin.pool import hooks
-        from lianxin.resident.booking import appeals, jobs, moves, policy, waiting
+        from lianxin.resident.booking import appeals, jobs, moves, policy, telling, waiting
 
         machine.register(moves.MACHINE)
         machine.register(appeals.MACHINE)
-        hooks.on_freed(waiting.serve)
+        hooks.on_freed(waiting.freed)
         hooks.on_stopped(jobs.stopped)
         periodic.register("booking.missed", 60, jobs.mark_missed)
         periodic.register("booking.waiting", 60, waiting.upkeep)
+        periodic.register("booking.reminders", 30, telling.remind)
+        telling.register()
         index.follow(index.Follower("booking_appointment", key="case_id"))
         index.follow(index.Follower("booking_bar"))
         index.follow(

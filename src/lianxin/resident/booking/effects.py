@@ -20,6 +20,7 @@ from lianxin.pool.errors import AlreadyBooked
 from lianxin.pool.models import Place, Session
 from lianxin.resident.booking import reminders, standing, units
 from lianxin.resident.booking.models import Appointment, Waiting
+from lianxin.resident.booking.waiting import lock_sessions
 from lianxin.standards import calendar, clock
 from lianxin.standards.text import T, Text
 
@@ -116,6 +117,7 @@ def _number(ctx: Ctx, session: Session, person_id: int, channel: str, seat: int 
         held = error.place
         if held.state != "held" or held.case_id is not None or seat not in (None, held.seat_no):
             raise
+        lock_sessions([session.pk])  # before the place and the waiting row, as everywhere
         place = pool.confirm(held)
         place.case_id = ctx.case.pk
         place.save(update_fields=["case_id"])

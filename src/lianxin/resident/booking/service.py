@@ -20,7 +20,6 @@ from lianxin.duty.errors import NotAllowed, Refused
 from lianxin.duty.models import Case
 from lianxin.network.models import Institution
 from lianxin.pool import booking as pool
-from lianxin.pool import hooks
 from lianxin.pool.models import RANK, Session
 from lianxin.resident.booking import appeals, policy, units, waiting
 from lianxin.resident.booking import standing as standings
@@ -107,6 +106,7 @@ def channel_for(by: Scope, channel: str | None) -> str:
     return channel
 
 
+_ONE_BY_ONE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 17))"
 _LOOK = """
 SELECT (SELECT count(*) FROM booking_appointment a WHERE a.person_id = %(person)s AND a.live AND a.at >= %(now)s
            AND a.day = %(day)s AND a.specialty = %(specialty)s AND %(specialty)s <> ''),
@@ -115,20 +115,27 @@ SELECT (SELECT count(*) FROM booking_appointment a WHERE a.person_id = %(person)
        (SELECT b.id FROM booking_bar b WHERE b.person_id = %(person)s AND b.until > %(now)s AND b.since <= %(now)s
            AND b.lifted_at IS NULL ORDER BY b.until DESC LIMIT 1),
        EXISTS (SELECT 1 FROM booking_waiting w WHERE w.state IN ('waiting', 'offered') AND w.department_id = %(department)s
-           AND w.day = %(day)s)"""
+           AND w.day = %(day)s),
+       EXISTS (SELECT 1 FROM duty_act t WHERE t.key = %(key)s)"""
 
 
-def look(by: Scope, session: Session, person_id: int, channel: str) -> bool:
-    """Ask the policy; True when somebody waits for numbers like these. Raises Barred, TooMany, NotAllowed."""
+def look(by: Scope, session: Session, person_id: int, channel: str, key: str) -> bool:
+    """Ask the policy, one request of a person at a time; True when somebody waits for numbers like these.
+
+    Nothing is asked of a request that was done before (``key``). Raises Barred, TooMany, NotAllowed.
+    """
     now = clock.now()
     setting = policy.values(session.institution_id, now.date())
     day = session.starts_at.astimezone(clock.ZONE).date()
     with connection.cursor() as cursor:
+        cursor.execute(_ONE_BY_ONE, [f"book:{person_id}"])
         cursor.execute(
             _LOOK,
-            {"person": person_id, "now": now, "day": day, "specialty": session.specialty, "department": session.department_id},
+            {"person": person_id, "now": now, "day": day, "specialty": session.specialty, "department": session.department_id, "key": key},
         )  # fmt: skip
-        same, coming, bar_id, waits = cursor.fetchone()
+        same, coming, bar_id, waits, done = cursor.fetchone()
+    if done:
+        return False
     if by.resident and session.starts_at <= now:
         raise NotAllowed(
             T("该场次已开始，请到院挂号。", "This session has begun; register at the institution.")
@@ -207,11 +214,10 @@ def _open(
     if by.institution_id is not None:
         parties["booker"] = by.institution_id
 
-    def work() -> Appointment:
+    def work(*, served: bool) -> Appointment:
         with transaction.atomic():
-            before = replayed(key, person_id)
-            if before is None and look(by, session, person_id, through):
-                waiting.serve(session_id)
+            if look(by, session, person_id, through, key) and not served:
+                raise _SomebodyWaits
             done = kernel.open_case(
                 KIND, person_id, by, form, key, parties=parties, move="book_auto" if by.everything else "book",
                 extra={"ask": ask},
@@ -219,14 +225,18 @@ def _open(
             return get_by_case(done.case)
 
     try:
-        return _again(work)
-    except pool.Full:
-        hooks.refused(session_id, through, 1)  # what was noted of it inside went back with the transaction
-        raise
+        return _again(lambda: work(served=False))
+    except _SomebodyWaits:  # they are served first, and stay served whatever becomes of this request
+        _again(lambda: waiting.refresh(session_id))
+        return _again(lambda: work(served=True))
 
 
-def replayed(key: str, person_id: int) -> int | None:
-    """The case that the request ``key`` opened before, if any (then the policy is not asked again)."""
+class _SomebodyWaits(Exception):
+    """Numbers like these are waited for."""
+
+
+def replayed(key: str) -> int | None:
+    """The case that the request ``key`` opened or moved before, if any (then nothing is asked again)."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT case_id FROM duty_act WHERE key = %s", [key])
         row = cursor.fetchone()
@@ -271,33 +281,24 @@ def act(
     else:
         target = None
 
+    if target is not None and replayed(key) is None:
+        _before_moving(by, case, target)
+
     def work() -> Appointment:
         with transaction.atomic():
             waiting.lock_sessions(sessions)
-            if target is not None and replayed(key, case.patient_id) is None:
-                _before_moving(by, case, target)
             done = kernel.execute(move, case, by, form or {}, version, key)
             return get_by_case(done.case)
 
-    try:
-        return _again(work)
-    except pool.Full:
-        if target is not None:
-            hooks.refused(target.pk, "public" if by.resident else "county", 1)
-        raise
+    return _again(work)
 
 
 def _before_moving(by: Scope, case: Case, target: Session) -> None:
     """Residents move to sessions that have not begun; whoever waits for the target is served first."""
     if by.resident and target.starts_at <= clock.now():
         raise NotAllowed(T("该场次已开始，请另选场次。", "This session has begun; choose another."))
-    own = (
-        Appointment.objects.unscoped("the case was reached within the scope")
-        .filter(pk=case.pk, session_id=target.pk)
-        .exists()
-    )
-    if not own:
-        waiting.serve(target.pk)
+    if _session_id(case) != target.pk:
+        _again(lambda: waiting.refresh(target.pk))
 
 
 def _session_id(case: Case) -> int:
@@ -385,7 +386,7 @@ def decline(by: Scope, waiting_id: int) -> Waiting:
 def take_offer(by: Scope, waiting_id: int, key: str) -> Appointment:
     """Turn the offered number into an appointment. Raises NotPossible when the offer has lapsed, and like :func:`book`."""
     row = _waiting_of(by, waiting_id)
-    if replayed(key, row.person_id) is None:
+    if replayed(key) is None:
         waiting.require_offer(row)
     assert row.place is not None
     return _open(

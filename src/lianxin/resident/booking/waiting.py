@@ -80,6 +80,11 @@ def offer_until(session: Session, now: dt.datetime) -> dt.datetime:
 # ----------------------------------------------------------------------------------------------------------------- serving
 
 
+def freed(session_id: int) -> None:
+    """The pool's hook: numbers came back, and the session's lock is held."""
+    serve(session_id)
+
+
 def serve(session_id: int) -> int:
     """Hold freed numbers of a session for those who wait for them, first come first; returns how many were offered.
 
@@ -115,6 +120,19 @@ def serve(session_id: int) -> int:
         served += _offer(row, session, now)
         session.refresh_from_db()
     return served
+
+
+def refresh(session_id: int) -> int:
+    """In a transaction of its own: take back what has run out and serve who waits; returns how many were offered by the last look."""
+    now = clock.now()
+    with transaction.atomic():
+        lock_sessions([session_id])
+        lapsed = Place.objects.unscoped("holds that have run out go to who waits").filter(
+            session_id=session_id, state="held", expires_at__lte=now
+        )
+        for place in lapsed:
+            pool.cancel(place, "expired")
+        return serve(session_id)
 
 
 def _lapse(rows: list[Waiting], now: dt.datetime) -> None:
@@ -208,7 +226,7 @@ def join(
                 raise KeyReused
             return before
         for pk in ids:
-            serve(pk)
+            refresh(pk)
         _check(by, session, person_id, channel, ids, now)
         mine = (
             Q(session=None, department_id=session.department_id, day=day, kind=session.kind)
@@ -316,15 +334,12 @@ def position(row: Waiting) -> int:
 def upkeep(limit: int = 200) -> int:
     """The ticker's chore: offers that lapsed and numbers that the clock released reach who waits without anybody's booking."""
     now, offered = clock.now(), 0
-    pool.sweep()
     _rows().filter(state="waiting", day__lt=clock.today()).update(state="over", changed_at=now)
     with connection.cursor() as cursor:
         cursor.execute(_SESSIONS, {"now": now, "limit": limit})
         ids = [row[0] for row in cursor.fetchall()]
     for session_id in ids:
-        with transaction.atomic():
-            lock_sessions([session_id])
-            offered += serve(session_id)
+        offered += refresh(session_id)
     return offered
 
 
