@@ -163,7 +163,7 @@ def test_nobody_signed_in_sees_only_the_sign_in_page(cage: Cage) -> None:
     browser = Browser(headers={"accept-language": "zh-hans"}, raise_request_exception=False)
     open_to_all = {
         "portal:login", "portal:language", "healthz", "readyz", "metrics", "portal:logout",
-        "phone:type",
+        "phone:type", "phone:manifest", "phone:worker", "phone:offline",
     }  # fmt: skip
     for name, path in addresses(cage):
         for answer in (browser.get(path), browser.post(path, {})):

@@ -26,3 +26,9 @@ told();
 
 /* A refused form shows its faults first. */
 document.querySelector(".form-errors")?.focus();
+
+/* Installable: the worker keeps the shell and the off-line page, nothing of anybody. */
+const worker = document.body.dataset.worker;
+if (worker && "serviceWorker" in navigator) {
+  window.addEventListener("load", () => navigator.serviceWorker.register(worker, { scope: "/m/" }).catch(() => {}));
+}

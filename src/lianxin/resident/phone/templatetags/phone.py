@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 
 from lianxin.resident.phone import acting, display
 from lianxin.standards.text import T
@@ -45,3 +45,13 @@ def large_type(context: template.Context) -> bool:
     """Whether large type is chosen on this phone."""
     request = context.get("request")
     return request is not None and display.large(request)
+
+
+@register.simple_tag
+def opens(path: str) -> str:
+    """The address, if a room of this installation answers to it; nothing otherwise."""
+    try:
+        resolve(path)
+    except Resolver404:
+        return ""
+    return path
