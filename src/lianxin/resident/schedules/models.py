@@ -21,6 +21,7 @@ KINDS: dict[str, Text] = {
     "reopen": T("恢复出诊", "Opened again"),
     "withdraw": T("随模板撤下", "Withdrawn with its template"),
     "walk_in": T("现场给号", "Number given at the desk"),
+    "call": T("叫号", "Number called"),
 }
 BY_HAND = ("extra", "quotas", "substitute", "fewer", "stop", "reopen", "walk_in")
 """Acts after which a session is no longer what its template made: a change of the template leaves it alone."""

@@ -23,6 +23,7 @@ from lianxin.resident.schedules.acts import Refused
 from lianxin.resident.schedules.forms import (
     ExtraForm,
     FewerForm,
+    ForPatientForm,
     QuotasForm,
     ReasonForm,
     SubstituteForm,
@@ -104,6 +105,7 @@ def _show(
             {"name": n, "label": ACTS[n], "form": form if form is not None and n == failed else _form(n, session), "open": n == opened}
             for n in offered(session)
         ],
+        "patient": _patient(request, session, failed, form, opened),
         "may_stop": session.status == "open" and session.ends_at > now,
         "acts": Act.objects.filter(session=session).order_by("-at")[:20],
         "key": new_key(),
@@ -113,6 +115,26 @@ def _show(
         "now": now,
     }  # fmt: skip
     return render(request, "schedules/session.html", context, status=status)
+
+
+def _patient(
+    request: HttpRequest, session: Session, failed: str, form: forms.Form | None, opened: str
+) -> dict[str, Any] | None:
+    """The form of an extra number for one patient, where it may be given."""
+    over = session.status != "open" or session.ends_at <= clock.now()
+    if over or not request.scope.may("book") or session.institution_id not in request.scope.institution_ids:
+        return None
+    own = form if form is not None and failed == "patient" else ForPatientForm()
+    own.auto_id = "patient_%s"
+    own.label_suffix = ""
+    return {"form": own, "open": opened == "patient"}
+
+
+def again(
+    request: HttpRequest, session: Session, failed: str, form: forms.Form, trouble: Text | None, status: int
+) -> HttpResponse:
+    """The session's page with a form that was refused."""
+    return _show(request, session, failed=failed, form=form, trouble=trouble, status=status)
 
 
 @page(may="run_schedules")
