@@ -85,12 +85,9 @@ def test_a_demand_is_a_distribution(mean: float, spread: float, most: int) -> No
 
 
 def test_replay_follows_the_order_of_asking_and_the_release() -> None:
-    asked = tuple(lw.Request(float(n), 0) for n in range(6)) + (
-        lw.Request(10.0, 2),
-        lw.Request(30.0, 0),
-        lw.Request(31.0, 3),
-    )
-    past = lw.Past(6, (20.0, 20.0, 20.0), asked)
+    asked = [lw.Request(float(n), 0) for n in range(6)]
+    asked += [lw.Request(10.0, 2), lw.Request(30.0, 0), lw.Request(31.0, 3)]
+    past = lw.Past(6, (20.0, 20.0, 20.0), tuple(asked))
     free = lw.replay(past, (0, 0, 0))
     assert (free.served, free.refused, free.empty) == ([6, 0, 0, 0], [1, 0, 1, 1], 0)
     kept = lw.replay(past, (3, 3, 0))

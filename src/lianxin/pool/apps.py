@@ -1,5 +1,3 @@
-import atexit
-
 from django.apps import AppConfig
 
 _BOTH_BOOKED = (
@@ -22,6 +20,5 @@ class PoolConfig(AppConfig):
 
         checks.register("pool: counters", booking.recount)
         request_finished.connect(demand.at_end_of_request, dispatch_uid="pool.demand")
-        atexit.register(demand.at_exit)
         # A number of one session that both people hold stays whose it was: one session sees one person once.
         hooks.follow(hooks.Follower("pool_place", stays=_BOTH_BOOKED))

@@ -4,7 +4,8 @@ A refusal is noted in memory and written apart from the refused transaction, whi
 the page's request, or with the next refusal of the process. Each person has a row of their own for a session and a day (a keyed
 hash, so that a second click is no second person), hence thousands at 07:00 wait for nobody; :func:`fold` makes one row per
 session, channel and day of them once the day is over and the hashes go. Whoever got a number of the session after all was not
-turned away. A process that is killed may lose the refusals of its last moment: they are figures, not promises.
+turned away. A process that ends
+may lose the refusals of its last moment: they are figures, not promises.
 """
 
 from __future__ import annotations
@@ -87,12 +88,6 @@ def flush(**_: Any) -> int:
 def at_end_of_request(**_: Any) -> None:
     """Write refusals whose transaction rolled back (connected to the end of every page's request)."""
     if _waiting and not connection.needs_rollback:
-        flush()
-
-
-def at_exit() -> None:
-    """Write what is left when the process ends in order."""
-    if _waiting:
         flush()
 
 

@@ -14,6 +14,7 @@ Poisson comes from the sessions that never closed.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ def nested(demand: Sequence[Pmf], values: Sequence[float], capacity: int) -> lis
     """
     if len(demand) != len(values) or not demand or capacity < 0:
         raise ValueError("one demand for each value, and a capacity")
-    if values[0] <= 0 or any(a > b for a, b in zip(values, values[1:], strict=False)):
+    if values[0] <= 0 or any(a > b for a, b in itertools.pairwise(values)):
         raise ValueError("values are positive and do not fall from the public to the village")
     worth = _worth(demand[-1], values[-1], [0.0] * (capacity + 1), 0)
     kept: list[int] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -36,14 +36,17 @@ class Offer:
 _COLUMNS = """s.id, s.institution_id, i.name AS institution, s.department_id, d.name AS department, s.practitioner_id,
        coalesce(pr.name, '') AS practitioner, s.specialty, s.clinic_type, s.starts_at, s.ends_at, s.capacity, f.free, s.fee_fen"""
 
-_LAPSED = """
-  LEFT JOIN (SELECT h.session_id, {sums} FROM pool_place h
-              WHERE h.state = 'held' AND h.expires_at <= %(now)s GROUP BY 1) lapsed ON lapsed.session_id = s.id""".format(
-    sums=", ".join(
-        f"coalesce(sum(h.units) FILTER (WHERE h.channel = '{tier}'), 0)::int AS {tier}" for tier in TIERS
-    )
+_SUMS = ", ".join(
+    f"coalesce(sum(h.units) FILTER (WHERE h.channel = '{tier}'), 0)::int AS {tier}" for tier in TIERS
 )
-"""Holds that have run out, by session: few at any moment (and an index knows them), so they are gathered once and joined."""
+_LAPSED = f"""
+  LEFT JOIN (SELECT h.session_id, {_SUMS} FROM pool_place h
+              WHERE h.state = 'held' AND h.expires_at <= %(now)s GROUP BY 1) lapsed ON lapsed.session_id = s.id"""
+"""Holds that have run out, by session: few at any moment and known by an index, so sums over many sessions join them once."""
+_LAPSED_OF_EACH = f"""
+ CROSS JOIN LATERAL (SELECT {_SUMS} FROM pool_place h
+                      WHERE h.session_id = s.id AND h.state = 'held' AND h.expires_at <= %(now)s) lapsed"""
+"""The same looked up for each session: for queries that stop after a few (the planner cannot know how few have run out)."""
 
 
 def _limits(channel: str) -> str:
@@ -59,11 +62,6 @@ def _limits(channel: str) -> str:
     return f"greatest(least({', '.join(limits)}), 0)"
 
 
-def _free(channel: str) -> str:
-    """SQL: ``f.free``, what :func:`_limits` says, to join to ``s``."""
-    return f"{_LAPSED}\n CROSS JOIN LATERAL (SELECT {_limits(channel)} AS free) f"
-
-
 _JOINS = """
   JOIN network_institution i ON i.id = s.institution_id JOIN network_department d ON d.id = s.department_id
   LEFT JOIN network_practitioner pr ON pr.id = s.practitioner_id"""
@@ -73,7 +71,8 @@ def _run(
     where: str, order: str, limit: int, params: dict[str, Any], channel: str, units: int = 1
 ) -> list[Offer]:
     sql = (
-        f"SELECT {_COLUMNS} FROM pool_session s {_JOINS} {_free(channel)}"
+        f"SELECT {_COLUMNS} FROM pool_session s {_JOINS} {_LAPSED_OF_EACH}"
+        f" CROSS JOIN LATERAL (SELECT {_limits(channel)} AS free) f"
         f" WHERE s.status = 'open' AND s.starts_at > %(now)s AND s.opens_at <= %(now)s AND f.free >= {int(units)}"
         f" AND {where} ORDER BY {order} LIMIT {int(limit)}"
     )
@@ -141,9 +140,11 @@ def free_by_institution(
     """institution id → free numbers of a specialty in the next ``days`` and the soonest session (one statement)."""
     now = clock.now()
     sql = (
-        f"SELECT s.institution_id, sum(f.free)::int, min(s.starts_at) FROM pool_session s {_free(channel)}"
-        " WHERE s.status = 'open' AND s.opens_at <= %(now)s AND s.kind = 'clinic' AND s.specialty = %(specialty)s AND s.institution_id = ANY(%(ids)s)"
-        " AND s.starts_at > %(now)s AND s.starts_at < %(until)s AND f.free > 0 GROUP BY 1"
+        "SELECT institution_id, sum(free)::int, min(starts_at)"
+        f" FROM (SELECT s.institution_id, s.starts_at, {_limits(channel)} AS free FROM pool_session s {_LAPSED}"
+        " WHERE s.status = 'open' AND s.opens_at <= %(now)s AND s.kind = 'clinic' AND s.specialty = %(specialty)s"
+        " AND s.institution_id = ANY(%(ids)s) AND s.starts_at > %(now)s AND s.starts_at < %(until)s OFFSET 0) f"
+        " WHERE free > 0 GROUP BY 1"
     )
     params: dict[str, Any] = {
         "now": now, "until": now + dt.timedelta(days=days), "specialty": specialty,
@@ -154,8 +155,7 @@ def free_by_institution(
         return {r[0]: Free(r[0], r[1], r[2].astimezone(clock.ZONE)) for r in cursor.fetchall()}
 
 
-@dataclass(frozen=True)
-class Day:
+class Day(NamedTuple):
     """An institution's sessions of one day: ``free`` numbers, the lowest fee and the first time among those with free ones.
 
     ``free`` 0: there are sessions, but none with a number left (then fee and time are those of all of them).
@@ -182,10 +182,12 @@ def calendar(
     Only sessions that are to come, run, and may be booked already are counted. Without ``specialty``: of all. One statement;
     nothing is locked: booking decides.
     """
-    now = clock.now()
-    first = dt.datetime.combine(since or clock.today(), dt.time(), clock.ZONE)
+    now, begin = clock.now(), since or clock.today()
+    mornings = [
+        dt.datetime.combine(begin + dt.timedelta(days=n), dt.time(), clock.ZONE) for n in range(days + 1)
+    ]
     params: dict[str, Any] = {
-        "now": now, "kind": kind, "since": max(first, now), "until": first + dt.timedelta(days=days), "zone": clock.ZONE.key,
+        "now": now, "kind": kind, "since": max(mornings[0], now), "until": mornings[-1], "mornings": mornings,
     }  # fmt: skip
     where = ""
     if specialty is not None:
@@ -194,20 +196,23 @@ def calendar(
     if institutions is not None:
         where += " AND s.institution_id = ANY(%(institutions)s)"
         params["institutions"] = list(institutions)
+    # OFFSET 0 has the limits worked out once for each session, not once for each use; whole numbers are quickly read.
     sql = (
-        "SELECT institution_id, (starts_at AT TIME ZONE %(zone)s)::date, count(*), sum(free)::int,"
+        "SELECT institution_id, width_bucket(starts_at, %(mornings)s::timestamptz[]), count(*)::int, sum(free)::int,"
         " coalesce(min(fee_fen) FILTER (WHERE free > 0), min(fee_fen)),"
-        " coalesce(min(starts_at) FILTER (WHERE free > 0), min(starts_at))"
+        " extract(epoch FROM coalesce(min(starts_at) FILTER (WHERE free > 0), min(starts_at)))::bigint"
         f" FROM (SELECT s.institution_id, s.starts_at, s.fee_fen, {_limits(channel)} AS free FROM pool_session s {_LAPSED}"
         " WHERE s.status = 'open' AND s.kind = %(kind)s AND s.opens_at <= %(now)s AND s.starts_at > %(now)s"
-        f" AND s.starts_at >= %(since)s AND s.starts_at < %(until)s{where}) f GROUP BY 1, 2 ORDER BY 1, 2"
+        f" AND s.starts_at >= %(since)s AND s.starts_at < %(until)s{where} OFFSET 0) f GROUP BY 1, 2"
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
-        return [
-            Day(place, day, sessions, free, fee, at.astimezone(clock.ZONE))
-            for place, day, sessions, free, fee, at in cursor.fetchall()
-        ]
+        rows = sorted(cursor.fetchall())
+    listed, at, zone = [m.date() for m in mornings], dt.datetime.fromtimestamp, clock.ZONE
+    return [
+        Day(place, listed[n - 1], many, free, fee, at(first, zone))
+        for place, n, many, free, fee, first in rows
+    ]
 
 
 def alternatives(session_id: int, channel: str, units: int = 1, count: int = 3) -> list[Offer]:
