@@ -114,7 +114,7 @@ def drawing(lines: Sequence[Line]) -> SafeString | str:
 def _span(points: Sequence[Point]) -> tuple[float, float]:
     values = [p.value for p in points] + [b for p in points for b in (p.low, p.high) if b is not None]
     low, high = min(values), max(values)
-    room = (high - low) * 0.08 or max(abs(high), 1.0) * 0.1
+    room = max((high - low) * 0.08, max(abs(high), 1.0) * 0.1)  # a small change must not look like a cliff
     return low - room, high + room
 
 
