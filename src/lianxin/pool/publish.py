@@ -82,7 +82,8 @@ def _service(session: Session) -> dict[str, str]:
     return {"reference": f"HealthcareService/{service}", "display": session.department.name}
 
 
-def _actor(session: Session) -> dict[str, str]:
+def actor_of(session: Session) -> dict[str, str]:
+    """Who or what a session is of: its doctor, its device, else its department."""
     if session.practitioner is not None:
         return {
             "reference": f"Practitioner/{session.practitioner.code}",
@@ -99,7 +100,7 @@ def _specialty(session: Session) -> list[dict[str, Any]]:
 
 def schedule(session: Session) -> dict[str, Any]:
     """The Schedule a session belongs to; its last actor is the department, so that both can be searched."""
-    actor, service = _actor(session), _service(session)
+    actor, service = actor_of(session), _service(session)
     found: dict[str, Any] = {
         "resourceType": "Schedule",
         "id": schedule_id(session),
@@ -219,7 +220,7 @@ def appointment(
         "comment": f"{place.seat_no}",
         "participant": [
             {"actor": {"reference": f"Patient/{person_number}"}, "status": decided},
-            {"actor": _actor(session), "status": decided},
+            {"actor": actor_of(session), "status": decided},
             _party(session.institution.code, session.institution.name, "LOC", decided),
         ],
     }

@@ -124,6 +124,7 @@ _writes: dict[str, Handler] = {}
 _operations: dict[tuple[str, str], Operation] = {}
 _routes: dict[tuple[str, ...], Route] = {}
 _capabilities: list[Callable[[dict[str, Any]], None]] = []
+_fresheners: dict[str, Callable[[], None]] = {}
 
 
 def register_write(rtype: str, fn: Handler) -> None:
@@ -169,6 +170,25 @@ def register_capability(fn: Callable[[dict[str, Any]], None]) -> None:
     """Let ``fn(statement)`` add to the CapabilityStatement (a dict) when it is made."""
     if fn not in _capabilities:
         _capabilities.append(fn)
+
+
+def register_freshener(rtype: str, fn: Callable[[], None]) -> None:
+    """Call ``fn()`` before resources of ``rtype`` are read or searched: what they project may have changed with the time."""
+    if _fresheners.setdefault(rtype, fn) is not fn:
+        raise ValueError(f"{rtype} is already kept fresh")
+
+
+def ages(rtype: str | None) -> bool:
+    """Whether resources of a type (None: of any) have to be brought up to date before they are read."""
+    return rtype in _fresheners if rtype else bool(_fresheners)
+
+
+def freshen(rtype: str | None) -> None:
+    """Bring resources of a type (None: of every type) up to date before they are read."""
+    for fn in dict.fromkeys(
+        [_fresheners[rtype]] if rtype in _fresheners else [] if rtype else _fresheners.values()
+    ):
+        fn()
 
 
 def write_handler(rtype: str) -> Handler | None:

@@ -84,6 +84,8 @@ def _quick(environ: dict[str, Any]) -> Answer | None:
     if environ.get("HTTP_ACCEPT", "") not in PLAIN_ACCEPTS or not environ.keys().isdisjoint(UNUSUAL):
         return None
     method, rtype, query = environ["REQUEST_METHOD"], parts[2], environ.get("QUERY_STRING")
+    if method == "GET" and handlers.ages(rtype):
+        return None
     if query:
         if (
             method != "GET"

@@ -8,7 +8,7 @@ from typing import Any
 
 from lianxin.access import connections
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, http, shape
+from lianxin.exchange.fhir import gate, handlers, http, shape
 from lianxin.exchange.fhir.http import Incoming, Reply
 from lianxin.record import store, text, values
 from lianxin.record.problems import refuse
@@ -35,6 +35,7 @@ def register_reader(rtype: str, fn: Reader) -> None:
 def read(request: Incoming, scope: Scope, rtype: str, rid: str) -> Reply:
     """``GET Type/id``: 304 when the client has it, 410 when it was deleted."""
     gate.demand(scope, rtype, "r")
+    handlers.freshen(rtype)
 
     def work(cur: Any) -> Result | None:
         found = store.read(cur, scope, rtype, rid)

@@ -4,7 +4,7 @@ from typing import Any
 
 from lianxin.access import connections, tokens
 from lianxin.access.scope import Scope
-from lianxin.exchange.fhir import gate, http, shape
+from lianxin.exchange.fhir import gate, handlers, http, shape
 from lianxin.exchange.fhir.http import Incoming, Reply
 from lianxin.record import search
 from lianxin.record.problems import refuse
@@ -33,6 +33,7 @@ def run(
     """A searchset; ``rtype`` None searches every type of ``_type`` (all that the token allows when it is not given)."""
     for one in _types(rtype, given):
         gate.demand(scope, one, "s")
+        handlers.freshen(one if one != "*" else None)
     shaped = Incoming(request.method, request.path, given, request.environ, request.base)
     http.negotiate(shaped)
     narrowed = shape.narrows(shaped)
