@@ -70,7 +70,7 @@ def test_a_channel_behind_a_closed_door_wanted_more_than_it_got() -> None:
     assert lw.mean_of([]) == 0
     shut = [(3, True), (3, True), (3, False), (2, False), (3, True)]
     assert 2.8 < lw.mean_of(shut) < 5
-    assert lw.mean_of([(4, True)] * 6) == 8  # nothing but closed doors: twice what was seen, no more
+    assert 5 < lw.mean_of([(4, True)] * 6) < 6  # nothing but closed doors: one step, no creeping
     assert lw.mean_of([(0, True)] * 3) > 0
     assert lw.spread_of(free) == 1
     assert lw.spread_of([(n, False) for n in (0, 9, 0, 9, 1, 8)]) > 3

@@ -4,8 +4,7 @@ A refusal is noted in memory and written apart from the refused transaction, whi
 the page's request, or with the next refusal of the process. Each person has a row of their own for a session and a day (a keyed
 hash, so that a second click is no second person), hence thousands at 07:00 wait for nobody; :func:`fold` makes one row per
 session, channel and day of them once the day is over and the hashes go. Whoever got a number of the session after all was not
-turned away. A process that ends
-may lose the refusals of its last moment: they are figures, not promises.
+turned away. A process that ends may lose the refusals of its last moment: they are figures, not promises.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ demand that comes in order of value (Curry 1990; Wollmer 1992; Brumelle and McGi
 costs a millisecond, so nothing is approximated. The public asks first (numbers open to all at 7:00 a fortnight ahead) and the
 grassroots later (a patient must be seen before being sent), which is the order the rule assumes.
 
-*Demand behind a closed door.* A channel that was full shows only a lower limit of its demand. :func:`mean_of` fills those
-sessions by expectation-maximisation on a Poisson demand (each full session counts as E[X | X >= what it showed]); spread beyond
+*Demand behind a closed door.* A channel that was full shows only a lower limit of its demand, unless those turned away knocked and
+were counted. :func:`mean_of` fills the sessions whose demand is not known by expectation-maximisation on a Poisson demand (each full session counts as E[X | X >= what it showed]); spread beyond
 Poisson comes from the sessions that never closed.
 """
 
@@ -82,13 +82,12 @@ def mean_of(seen: Sequence[tuple[int, bool]], rounds: int = 60) -> float:
     if not any(closed for _, closed in seen):
         return mean
     mean = max(mean, 0.1)
-    for _ in range(rounds):
+    # Nothing but closed doors: no upper evidence, and the mean would creep up without end; one step is what the doors bear.
+    for _ in range(rounds if any(not closed for _, closed in seen) else 1):
         filled = [_at_least(mean, n) if closed else float(n) for n, closed in seen]
         last, mean = mean, sum(filled) / len(filled)
         if abs(mean - last) < 1e-6:
             break
-        # All sessions closed: there is no upper evidence and the mean would creep up without end; twice what was seen is the limit.
-        mean = min(mean, 2.0 * max(1.0, sum(n for n, _ in seen) / len(seen)))
     return mean
 
 
