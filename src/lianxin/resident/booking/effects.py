@@ -7,18 +7,23 @@ acknowledged, what is counted and what is published cannot differ. Messages to p
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+
+from django.db import connection
 
 from lianxin.clinical.referral import parties
 from lianxin.duty.errors import Refused
 from lianxin.duty.machine import Ctx, Effect, Owes
 from lianxin.duty.models import Case
+from lianxin.network.models import Institution
 from lianxin.pool import booking as pool
 from lianxin.pool import publish as fhir
 from lianxin.pool.errors import AlreadyBooked
 from lianxin.pool.models import Place, Session
-from lianxin.resident.booking import reminders, standing, units
+from lianxin.record import publish as record
+from lianxin.resident.booking import reminders, rows, standing, units
 from lianxin.resident.booking.models import Appointment, Waiting
 from lianxin.resident.booking.waiting import lock_sessions
 from lianxin.standards import calendar, clock
@@ -27,9 +32,12 @@ from lianxin.standards.text import T, Text
 ATTEND_GRACE = dt.timedelta(hours=2)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ask:
-    """What is booked: reaches the opening's effect as ``ctx.extra["ask"]``."""
+    """What is booked: reaches the opening's effect as ``ctx.extra["ask"]``.
+
+    ``check`` asks the policy inside the transaction and gives the person's number; ``made`` is what came of it.
+    """
 
     session: Session
     channel: str
@@ -38,6 +46,10 @@ class Ask:
     item: str = ""
     note: str = ""
     fee_fen: int = 0
+    booker: Institution | None = None
+    check: Callable[[], str] = str
+    person_number: str = ""
+    made: Appointment | None = None
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
@@ -45,18 +57,18 @@ class Ask:
 
 def load(case: Case) -> Appointment | None:
     """The appointment of a case with what guards, effects and pages read of it."""
-    rows = Appointment.objects.unscoped("the case's own appointment").select_related(
-        "place", "session", "institution"
+    found = Appointment.objects.unscoped("the case's own appointment").select_related(
+        "place", "session", "institution", "booker"
     )
-    return rows.filter(pk=case.pk).first()
+    return found.filter(pk=case.pk).first()
 
 
 def load_many(cases: list[Case]) -> dict[int, Appointment]:
     """The same for many cases in one query."""
-    rows = Appointment.objects.unscoped("the cases' own appointments").select_related(
-        "place", "session", "institution"
+    found = Appointment.objects.unscoped("the cases' own appointments").select_related(
+        "place", "session", "institution", "booker"
     )
-    return {a.pk: a for a in rows.filter(pk__in=[c.pk for c in cases])}
+    return {a.pk: a for a in found.filter(pk__in=[c.pk for c in cases])}
 
 
 def _to(ctx: Ctx, state: str, topic: str, *, to: str | None = None, **more: Any) -> Effect:
@@ -97,8 +109,7 @@ def _where(session: Session) -> str:
 
 
 def _set(subject: Appointment, session: Session, place: Place) -> None:
-    subject.session, subject.place = session, place
-    subject.institution_id = session.institution_id
+    subject.session, subject.place, subject.institution = session, place, session.institution
     subject.specialty, subject.day = session.specialty, place.at.astimezone(clock.ZONE).date()
     subject.at, subject.starts_at, subject.ends_at = place.at, session.starts_at, session.ends_at
 
@@ -129,7 +140,7 @@ def _number(ctx: Ctx, session: Session, person_id: int, channel: str, seat: int 
 
 def _session(ctx: Ctx) -> Session:
     """The session that the form names; Refused when there is none."""
-    found = Session.objects.select_related("institution").filter(pk=ctx.data["session"]).first()
+    found = rows.session(ctx.data["session"])
     if found is None:
         raise Refused({"session": T("没有该场次，请重新选择。", "There is no such session; choose again.")})
     return found
@@ -142,19 +153,18 @@ def book(ctx: Ctx) -> Effect:
     """Take the number and write the appointment. Raises pool errors."""
     ask: Ask = ctx.extra["ask"]
     session, person_id = ask.session, ctx.case.patient_id
+    ask.person_number = ask.check()
     place = _number(ctx, session, person_id, ask.channel, ask.seat, ask.item)
     subject = Appointment(
-        case_id=ctx.case.pk, person_id=person_id, booker_id=ctx.parties.get("booker"), account_id=ctx.by.account_id,
+        case_id=ctx.case.pk, person_id=person_id, booker=ask.booker, account_id=ctx.by.account_id,
         channel=place.channel, source=ask.source, item=ask.item, fee_fen=session.fee_fen + ask.fee_fen, note=ask.note,
         booked_at=ctx.now,
     )  # fmt: skip
     _set(subject, session, place)
-    ctx.subject = subject
+    ctx.subject = ask.made = subject
     subject.case = ctx.case
-    subject.save(force_insert=True)
     state = _where(session)
-    if state == "booked":
-        reminders.plan(subject, ctx.now)
+    rows.insert(subject, reminders.times(subject, ctx.now) if state == "booked" else ())
     return _to(ctx, state, state, to=state)
 
 
@@ -312,10 +322,25 @@ def excuse(ctx: Ctx) -> Effect:
 
 def publish(ctx: Ctx) -> None:
     """The FHIR Appointment of the number (and of the one it took the place of), as they stand now."""
+    subject: Appointment | None = ctx.subject
+    if subject is None:
+        return
+    told = {
+        "number": ctx.case.number,
+        "booker": subject.booker.code if subject.booker is not None else "",
+        "status": "pending" if ctx.case.state == "requested" else "",
+    }
     if ctx.extra.get("also"):
-        fhir.publish_place(ctx.extra["also"])
-    if ctx.subject is not None:
-        fhir.publish_place(ctx.subject.place)
+        fhir.publish_place(ctx.extra["also"], number=told["number"], booker=told["booker"])
+    ask: Ask | None = ctx.extra.get("ask")
+    if ask is None or ask.item:
+        fhir.publish_place(subject.place, **told)
+        return
+    resource = fhir.appointment(subject.place, subject.session, ask.person_number, **told)
+    with connection.cursor() as cursor:
+        record.publish(
+            [resource], person_id=subject.person_id, institution_id=subject.institution_id, cursor=cursor
+        )
 
 
 def summary(ctx: Ctx) -> Text:

@@ -21,7 +21,7 @@ from lianxin.duty.models import Case
 from lianxin.network.models import Institution
 from lianxin.pool import booking as pool
 from lianxin.pool.models import RANK, Session
-from lianxin.resident.booking import appeals, policy, units, waiting
+from lianxin.resident.booking import appeals, policy, rows, units, waiting
 from lianxin.resident.booking import standing as standings
 from lianxin.resident.booking.effects import Ask
 from lianxin.resident.booking.errors import Barred, TooMany
@@ -57,7 +57,7 @@ def _again(work: Callable[[], Any]) -> Any:
 
 
 def _session(session_id: int) -> Session:
-    found = Session.objects.select_related("institution").filter(pk=session_id).first()
+    found = rows.session(session_id)
     if found is None:
         raise Refused({"session": T("没有该场次，请重新选择。", "There is no such session; choose again.")})
     return found
@@ -90,13 +90,12 @@ def check_person(by: Scope, session: Session, person_id: int) -> None:
         )
 
 
-def channel_for(by: Scope, channel: str | None) -> str:
+def channel_for(by: Scope, booker: Institution | None, channel: str | None) -> str:
     """The channel somebody books through: residents the public one, staff their tier's or one before it."""
     if by.resident:
         own = "public"
-    elif by.institution_id is not None:
-        tier = Institution.objects.filter(pk=by.institution_id).values_list("tier", flat=True).get()
-        own = pool.channel_of(tier)
+    elif booker is not None:
+        own = pool.channel_of(booker.tier)
     else:
         own = channel or "public"
     if channel is None:
@@ -108,21 +107,21 @@ def channel_for(by: Scope, channel: str | None) -> str:
 
 _ONE_BY_ONE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 17))"
 _LOOK = """
-SELECT (SELECT count(*) FROM booking_appointment a WHERE a.person_id = %(person)s AND a.live AND a.at >= %(now)s
+SELECT (SELECT p.number FROM index_person p WHERE p.id = %(person)s),
+       (SELECT count(*) FROM booking_appointment a WHERE a.person_id = %(person)s AND a.live AND a.at >= %(now)s
            AND a.day = %(day)s AND a.specialty = %(specialty)s AND %(specialty)s <> ''),
        (SELECT count(*) FROM booking_appointment a WHERE a.person_id = %(person)s AND a.live AND a.at >= %(now)s
            AND a.source = 'resident'),
        (SELECT b.id FROM booking_bar b WHERE b.person_id = %(person)s AND b.until > %(now)s AND b.since <= %(now)s
            AND b.lifted_at IS NULL ORDER BY b.until DESC LIMIT 1),
        EXISTS (SELECT 1 FROM booking_waiting w WHERE w.state IN ('waiting', 'offered') AND w.department_id = %(department)s
-           AND w.day = %(day)s),
-       EXISTS (SELECT 1 FROM duty_act t WHERE t.key = %(key)s)"""
+           AND w.day = %(day)s)"""
 
 
-def look(by: Scope, session: Session, person_id: int, channel: str, key: str) -> bool:
-    """Ask the policy, one request of a person at a time; True when somebody waits for numbers like these.
+def look(by: Scope, session: Session, person_id: int, channel: str) -> tuple[str, bool]:
+    """Ask the policy, one request of a person at a time: the person's number, and whether somebody waits for numbers like these.
 
-    Nothing is asked of a request that was done before (``key``). Raises Barred, TooMany, NotAllowed.
+    Raises Barred, TooMany, NotAllowed, Refused (there is no such person).
     """
     now = clock.now()
     setting = policy.values(session.institution_id, now.date())
@@ -131,11 +130,11 @@ def look(by: Scope, session: Session, person_id: int, channel: str, key: str) ->
         cursor.execute(_ONE_BY_ONE, [f"book:{person_id}"])
         cursor.execute(
             _LOOK,
-            {"person": person_id, "now": now, "day": day, "specialty": session.specialty, "department": session.department_id, "key": key},
+            {"person": person_id, "now": now, "day": day, "specialty": session.specialty, "department": session.department_id},
         )  # fmt: skip
-        same, coming, bar_id, waits, done = cursor.fetchone()
-    if done:
-        return False
+        number, same, coming, bar_id, waits = cursor.fetchone()
+    if number is None:
+        raise Refused({"person": T("没有该居民。", "There is no such person.")})
     if by.resident and session.starts_at <= now:
         raise NotAllowed(
             T("该场次已开始，请到院挂号。", "This session has begun; register at the institution.")
@@ -145,7 +144,7 @@ def look(by: Scope, session: Session, person_id: int, channel: str, key: str) ->
         if bar is not None:
             raise Barred(bar.until, bar.why)
     if by.everything:
-        return bool(waits)
+        return number, waits
     limit = setting["limit.specialty_day.public" if channel == "public" else "limit.specialty_day.staff"]
     if same >= limit:
         raise TooMany(
@@ -161,7 +160,7 @@ def look(by: Scope, session: Session, person_id: int, channel: str, key: str) ->
                 "At most {n} coming visits; attend or cancel one first.",
             ).format(n=str(setting["limit.coming.public"]))
         )
-    return bool(waits)
+    return number, waits
 
 
 # ---------------------------------------------------------------------------------------------------------------- booking
@@ -206,29 +205,33 @@ def _open(
         raise ValueError(f"unknown source {source}")
     session = _session(session_id)
     check_person(by, session, person_id)
-    through = channel_for(by, channel)
+    booker = Institution.objects.get(pk=by.institution_id) if by.institution_id is not None else None
+    through = channel_for(by, booker, channel)
     fee = units.item_of(item).fee_fen if item else 0
-    ask = Ask(session, through, source, seat, item, note[:400], fee)
     form = {"session": session_id, "seat": seat, "item": item, "note": note, "source": source}
     parties = {"provider": session.institution_id}
-    if by.institution_id is not None:
-        parties["booker"] = by.institution_id
+    if booker is not None:
+        parties["booker"] = booker.pk
 
     def work(*, served: bool) -> Appointment:
-        with transaction.atomic():
-            if look(by, session, person_id, through, key) and not served:
+        def check() -> str:
+            number, waits = look(by, session, person_id, through)
+            if waits and not served:
                 raise _SomebodyWaits
-            done = kernel.open_case(
-                KIND, person_id, by, form, key, parties=parties, move="book_auto" if by.everything else "book",
-                extra={"ask": ask},
-            )  # fmt: skip
-            return get_by_case(done.case)
+            return number
+
+        ask = Ask(session, through, source, seat, item, note[:400], fee, booker, check)
+        done = kernel.open_case(
+            KIND, person_id, by, form, key, parties=parties, move="book_auto" if by.everything else "book",
+            extra={"ask": ask},
+        )  # fmt: skip
+        return ask.made if ask.made is not None and not done.replayed else get_by_case(done.case)
 
     try:
-        return _again(lambda: work(served=False))
+        return work(served=False)
     except _SomebodyWaits:  # they are served first, and stay served whatever becomes of this request
         _again(lambda: waiting.refresh(session_id))
-        return _again(lambda: work(served=True))
+        return work(served=True)
 
 
 class _SomebodyWaits(Exception):
@@ -245,10 +248,10 @@ def replayed(key: str) -> int | None:
 
 def get_by_case(case: Case) -> Appointment:
     """The appointment of a case that the caller has reached."""
-    rows = Appointment.objects.unscoped("the case was reached by its own way").select_related(
+    found = Appointment.objects.unscoped("the case was reached by its own way").select_related(
         "place", "session__department", "session__practitioner", "institution", "case"
     )
-    return rows.get(pk=case.pk)
+    return found.get(pk=case.pk)
 
 
 def get(by: Scope, number: str) -> Appointment:
@@ -356,7 +359,8 @@ def wait(
     """
     session = _session(session_id)
     check_person(by, session, person_id)
-    through = channel_for(by, channel)
+    booker = Institution.objects.get(pk=by.institution_id) if by.institution_id is not None else None
+    through = channel_for(by, booker, channel)
     if urgent and (by.resident or not (by.clinical or by.everything)):
         raise NotAllowed(T("临床优先由医生登记。", "Clinical priority is set by a clinician."))
     return _again(
@@ -397,9 +401,9 @@ def take_offer(by: Scope, waiting_id: int, key: str) -> Appointment:
 
 def waiting_of(by: Scope, person_id: int) -> list[Waiting]:
     """A person's places on waiting lists that still stand, offers first."""
-    rows = Waiting.objects.within(by).filter(person_id=person_id, state__in=("waiting", "offered"))
+    found = Waiting.objects.within(by).filter(person_id=person_id, state__in=("waiting", "offered"))
     return list(
-        rows.select_related("session__practitioner", "department", "institution", "place").order_by(
+        found.select_related("session__practitioner", "department", "institution", "place").order_by(
             "state", "since"
         )
     )
@@ -410,9 +414,9 @@ def waiting_of(by: Scope, person_id: int) -> list[Waiting]:
 
 def of_person(by: Scope, person_id: int) -> list[Appointment]:
     """A person's appointments that ``by`` may see: coming ones first (soonest first), then past ones (latest first)."""
-    rows = Appointment.objects.within(by).filter(person_id=person_id)
+    own = Appointment.objects.within(by).filter(person_id=person_id)
     found = list(
-        rows.select_related(
+        own.select_related(
             "case", "place", "session__department", "session__practitioner", "institution"
         ).order_by("-at")[:200]
     )
