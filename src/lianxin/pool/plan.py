@@ -377,7 +377,10 @@ def _visit(session: Session, seat: int) -> Slot:
 def _beds(
     wanted: Wanted, institution_id: int, day: dt.date, now: dt.datetime, sex: str, age: str
 ) -> Iterator[Bed]:
-    """Beds free from one of the ward's admission times of the day until the planned end; each at its earliest."""
+    """Beds free from one of the ward's admission times of the day until the planned end; each at its earliest.
+
+    Those for the patient's own sex first, single rooms last: the others suit more of those who come after.
+    """
     end = dt.datetime.combine(day + dt.timedelta(days=wanted.nights), dt.time(12), clock.ZONE)
     seen: set[int] = set()
     for text in exams.shipped()["admit_times"]:
@@ -391,7 +394,7 @@ def _beds(
         for bed in _wards(found, wanted):
             if bed.pk not in seen:
                 seen.add(bed.pk)
-                yield Bed(at, bed.pk, 0 if (bed.sex, bed.grade) != ("any", "single") else 1)
+                yield Bed(at, bed.pk, (bed.sex == "any") + (bed.grade == "single"))
 
 
 def _wards(found: list[Resource], wanted: Wanted) -> list[Resource]:

@@ -80,14 +80,14 @@ def settle(number: str, place_id: int) -> None:
     case = Case.objects.unscoped("whose booking was lost").get(number=number)
     move = MOVE_AT.get(case.state)
     place = Place.objects.unscoped("the lost place").get(pk=place_id)
-    if move is None or place.state != "cancelled":
+    key = f"displaced:{place_id}"
+    if move is None or place.state != "cancelled" or Act.objects.filter(key=key).exists():
         return
     if (
         move == "displaced"
         and Act.objects.filter(case=case, move__in=BOOKINGS, at__gt=place.changed_at).exists()
     ):
         return
-    key = f"displaced:{place_id}"
     kernel.execute(move, number, Scope.system("a session was stopped"), {}, None, key)
 
 

@@ -31,6 +31,7 @@ from lianxin.standards.text import T, Text
 
 READERS = (*sorted(roles.CLINICAL), roles.RECEPTION, roles.MANAGER)
 SLOT_MOVES = frozenset({"hold", "book", "reschedule", "rebook"})
+JOINT_MOVES = frozenset({"book", "reschedule", "rebook"})
 
 
 def find(number: str, scope: Scope) -> Referral:
@@ -131,6 +132,7 @@ def _context(
     offers.sort(key=lambda o: {"primary": 0, "quiet": 1, "danger": 2}.get(o.tone, 1))
     record = timeline.banner(scope, referral.person_id, noted=True) if sees else None
     log = journey.log(case)
+    bookable = next((a for a in every if a.ok and a.name in JOINT_MOVES), None)
     context = {
         "r": referral,
         "person": referral.person,
@@ -150,11 +152,13 @@ def _context(
         "booking_line": pages_view.booking_line(referral),
         "mine_in": referral.to_institution_id in scope.institution_ids,
         "sent_draft": request.GET.get("sent", ""),
+        "joint": sees and bookable is not None and (wanted in JOINT_MOVES or bookable.name == "book"),
         **pages_view.answer_words(referral),
     }
     if may_open:
         context |= {
             "pack": pages_view.pack(referral),
+            **pages_view.plan_lines(referral),
             "letters": pages_view.letters(referral, scope),
             "messages_": pages_view.conversation(referral, scope),
             "reason_label": reasons.label("refer", referral.reason_code) if referral.reason_code else "",

@@ -15,7 +15,8 @@ from lianxin.duty import journey, machine
 from lianxin.duty.models import Act, Case, Duty
 from lianxin.network import roles
 from lianxin.network.models import Institution
-from lianxin.pool import booking
+from lianxin.pool import booking, exams, exclusive
+from lianxin.pool.models import ExamItem, Place
 from lianxin.standards import clock
 from lianxin.standards.money import Money
 from lianxin.standards.text import T, Text
@@ -275,6 +276,41 @@ def booking_line(referral: Referral) -> str:
     where = named(referral.to_department or referral.to_institution)
     note = f" · {referral.appointment_note}" if referral.appointment_note else ""
     return f"{when:%m-%d %H:%M} {where}{note}"
+
+
+def plan_lines(referral: Referral) -> dict[str, Any]:
+    """The whole arrangement when it is more than a number: examinations and bed with preparation and consent, in time order."""
+    places = list(
+        Place.objects.unscoped("the referral's own places")
+        .filter(case_id=referral.pk, state__in=exams.LIVE)
+        .select_related("session__department", "session__resource")
+    )
+    claims = exclusive.of_case(referral.pk)
+    items = {i.code: i for i in ExamItem.objects.filter(code__in={p.item for p in places if p.item})}
+    if not items and not claims:
+        return {}
+    lines: list[dict[str, Any]] = []
+    for place in places:
+        session, item = place.session, items.get(place.item)
+        where = f"{named(session.department)} {session.resource.label if session.resource else ''}"
+        line = {
+            "at": place.at,
+            "what": T("门诊 {type}", "Clinic {type}").format(type=session.clinic_type),
+            "state": place.state_label,
+        }
+        if item is not None:
+            missing = exams.missing(referral.person_id, [item], referral.pk) if item.contrast else None
+            line |= {
+                "what": item.label, "prepare": Text(item.preparation, item.preparation_en), "contrast": item.contrast,
+                "missing": missing, "url": reverse("places:booked", args=[place.pk]),
+            }  # fmt: skip
+        lines.append(line | {"where": where.strip()})
+    for claim in claims:
+        words = T("床位 {code}", "Bed {code}").format(code=claim.resource.code)
+        where = str(named(claim.resource.department))
+        lines.append({"at": claim.during.lower, "what": words, "where": where, "state": claim.state_label})
+    lines.sort(key=lambda line: line["at"])
+    return {"plan_lines": lines, "plan_exams": bool(items)}
 
 
 def free_numbers(referral: Referral, institution: Institution | None = None) -> list[dict[str, Any]]:

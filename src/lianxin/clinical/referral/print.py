@@ -19,6 +19,7 @@ from lianxin.clinical.referral.models import Leg, Letter, Referral
 from lianxin.index import registry
 from lianxin.network.kinds import SEXES
 from lianxin.standards import clock, codes, paper
+from lianxin.standards.text import Text
 
 WHY = "printing a referral that the caller has been allowed to see"
 SPECIALTIES = "http://lianxin.example/cs/specialty"
@@ -113,6 +114,7 @@ def context(referral: Referral) -> dict[str, Any]:
         "date": gb_date(referral.submitted_at or referral.case.opened_at),
         "appointment": gb_moment(referral.appointment_at),
         "appointment_note": referral.appointment_note,
+        "arranged": _arranged(referral),
         "pack": pack,
         "parts": parts,
         "path": [leg.institution.name for leg in legs],
@@ -121,6 +123,22 @@ def context(referral: Referral) -> dict[str, Any]:
         "printed": gb_moment(clock.now()),
         "draft": referral.submitted_at is None,
     }
+
+
+def _arranged(referral: Referral) -> list[str]:
+    """The lines of a joint plan as the paper shows them: when, what, where, how to prepare."""
+    from lianxin.clinical.referral.pages_view import plan_lines
+
+    lines = plan_lines(referral).get("plan_lines", [])
+    return [
+        f"{gb_moment(line['at'])} {_zh(line['what'])} {line['where']}"
+        + (f"（{_zh(line['prepare'])}）" if line.get("prepare") else "")
+        for line in lines
+    ]
+
+
+def _zh(words: Any) -> str:
+    return words.zh if isinstance(words, Text) else str(words)
 
 
 def _whole(referral: Referral) -> Referral:
