@@ -38,12 +38,14 @@ class World:
     people: dict[str, Person] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
 
-    def person(self, name: str, born: str, serial: int, phone: str = "", **more: Any) -> Person:
+    def person(
+        self, name: str, born: str, serial: int, phone: str = "", *, numbered: bool = True, **more: Any
+    ) -> Person:
         """A registered person with an identity number of their own."""
         number = resident_id_make("331023", dt.date.fromisoformat(born), serial)
         reg = Registration(
             self.home.pk, "urn:t", f"l{serial}-{name}", name, "male" if serial % 2 else "female",
-            birth_date=dt.date.fromisoformat(born), id_no=number, phone=phone, **more,
+            birth_date=dt.date.fromisoformat(born), id_no=number if numbered else "", phone=phone, **more,
         )  # fmt: skip
         found = Person.objects.unscoped("test").get(pk=register(Scope.system("test"), reg).person_id)
         self.people[name], self.ids[name] = found, number

@@ -7,6 +7,7 @@ is told by a chore (:mod:`lianxin.resident.card.national`).
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 
 from django.db import connection, transaction
 
@@ -14,7 +15,7 @@ from lianxin.access import audit
 from lianxin.access.errors import Invalid, NoRelationship, NotPermitted
 from lianxin.access.scope import Scope
 from lianxin.index import registry
-from lianxin.index.models import Person
+from lianxin.index.models import Person, SourceRecord
 from lianxin.resident.card import national
 from lianxin.resident.card.models import Card
 from lianxin.standards import clock
@@ -136,3 +137,28 @@ def close(scope: Scope, person_id: int, reason: str) -> None:
     person_id = _lock(person_id)
     if card := active(person_id):
         _end(scope, card, "closed", reason.strip())
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Another card of the person that this one stands beside: a hospital's own card or another document."""
+
+    institution: str
+    institution_en: str
+    number: str
+
+
+def others(person_id: int) -> list[Joined]:
+    """The cards that institutions gave the person and that lead to the same record; numbers masked but for their last four."""
+    rows = (
+        SourceRecord.objects.unscoped("the person's own cards")
+        .filter(person_id=person_id, disputed=False)
+        .select_related("institution")
+        .order_by("institution_id", "id")
+    )
+    return [
+        Joined(
+            row.institution.name, row.institution.name_en or row.institution.name, f"**{row.local_id[-4:]}"
+        )
+        for row in rows[:30]
+    ]

@@ -76,6 +76,23 @@ def who_acts_for(person_id: int) -> list[Right]:
     ]
 
 
+@dataclass(frozen=True)
+class Ward:
+    """Somebody an account acts for."""
+
+    pk: int
+    person: Person
+    relation: str
+    until: dt.datetime | None
+
+
+def acting(account: Account) -> list[Ward]:
+    """Whom an account acts for now, without itself."""
+    rows = list(ActsFor.objects.filter(_live(), account=account).exclude(relation="self").order_by("id"))
+    people = Person.objects.unscoped("whom an account acts for").in_bulk([r.person_id for r in rows])
+    return [Ward(r.pk, people[r.person_id], r.relation, r.until) for r in rows if r.person_id in people]
+
+
 def birthday(born: dt.date, age: int) -> dt.datetime:
     """Midnight of the day somebody reaches ``age`` (29 February counts as 1 March in other years)."""
     try:

@@ -1,7 +1,9 @@
 """Addresses of this room."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
+
+from lianxin.resident.sms import pages
 
 app_name = "sms"
 
-urlpatterns: list[URLPattern] = []
+urlpatterns: list[URLPattern] = [path("manage/sms", pages.texts, name="texts")]
