@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lianxin.clinical.referral import catalogue
 from lianxin.scenarios import build as builder
-from lianxin.scenarios import doubles, feeds, life, population, tiantai, xining
+from lianxin.scenarios import doubles, feeds, life, places, population, tiantai, xining
 from lianxin.scenarios.blueprint import Blueprint
 from lianxin.scenarios.build import DemoAccount, Progress, quiet
 from lianxin.scenarios.models import Building
@@ -73,6 +73,7 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
         builder.open_clinics(drawing, since.date(), WEEKS * 7 + 21)
         people = population.generate(homes(name), row.residents, row.seed, now.date())
         resources = builder.settle(people, row.seed, now.date(), progress)
+        places.open_places(drawing, since.date(), WEEKS * 7 + 21, row.seed)
         _reach(row, "settled")
     if row.step == "settled":
         _reach(row, "living")
