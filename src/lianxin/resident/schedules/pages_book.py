@@ -38,7 +38,7 @@ from lianxin.resident.schedules.pages_session import find as find_session
 from lianxin.standards import clock, codes
 from lianxin.standards.text import T, Text
 
-SHOWN = 80
+SHOWN, FEW = 80, 20  # offers on a page: after a choice, and before
 DAYS = (1, 3, 7, 14, 30)
 
 
@@ -83,11 +83,12 @@ def _offers(by: Scope, chosen: dict[str, Any], places: list[Institution], throug
     until = start + dt.timedelta(days=chosen["days"])
     ids = [chosen["institution"]] if chosen["institution"] else [i.pk for i in places]
     named = {i.pk: i for i in places}
+    picked = any(chosen[k] for k in ("specialty", "institution", "department", "practitioner"))
+    shown = SHOWN if picked else FEW
     free = search.find(
         specialty=chosen["specialty"] or None, institution=ids, department=chosen["department"],
-        practitioner=chosen["practitioner"], since=start, until=until, channel=through, limit=SHOWN + 1,
+        practitioner=chosen["practitioner"], since=start, until=until, channel=through, limit=shown + 1,
     )  # fmt: skip
-    picked = any(chosen[k] for k in ("specialty", "institution", "department", "practitioner"))
     full: list[Session] = []
     if picked:
         now = clock.now()
@@ -102,15 +103,15 @@ def _offers(by: Scope, chosen: dict[str, Any], places: list[Institution], throug
         ):
             if chosen[name]:
                 rows = rows.filter(**{column: chosen[name]})
-        if len(free) <= SHOWN:
+        if len(free) <= shown:
             full = list(rows.select_related("department", "practitioner").order_by("starts_at", "pk")[:40])
     return {
         "offers": [
             {"o": o, "institution": named[o.institution_id], "fee": f"{o.fee_fen / 100:.2f}",
              "ends": o.ends_at, "weekday": board.WEEKDAYS[o.starts_at.weekday()]}
-            for o in free[:SHOWN]
+            for o in free[:shown]
         ],
-        "more": len(free) > SHOWN,
+        "more": len(free) > shown,
         "full": [{"s": s, "institution": named[s.institution_id], "times": board.times(s)} for s in full],
     }  # fmt: skip
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.db.models import Q
+
 from lianxin.access import relationships
 from lianxin.access.errors import Invalid
+from lianxin.access.models import Relationship
 from lianxin.access.scope import Scope
 from lianxin.index import registry
 from lianxin.index.models import Person
 from lianxin.index.registry import Hit, UnknownPerson
 from lianxin.resident.card import qr, verify
 from lianxin.resident.schedules.acts import Refused
+from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
 HITS = 12
@@ -63,8 +67,17 @@ def get(number: str) -> Person | None:
 
 
 def sees(by: Scope, person: Person) -> bool:
-    """Whether the person's name and visits may be shown here."""
-    return relationships.sees(by, person.pk)
+    """Whether the person's name and coming visits may be shown here.
+
+    A reception opens no record, but serves whoever its institution has a relationship with: it sees who they are, and visits here.
+    """
+    if by.clinical or by.everything:
+        return relationships.sees(by, person.pk)
+    mine = Relationship.objects.filter(
+        Q(until__isnull=True) | Q(until__gt=clock.now()),
+        person_id=person.pk, institution_id__in=by.institution_ids, since__lte=clock.now(), account_id=None,
+    )  # fmt: skip
+    return by.may("book") and mine.exists()
 
 
 def check_in(by: Scope, person: Person, evidence: str) -> None:
