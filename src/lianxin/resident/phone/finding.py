@@ -118,19 +118,23 @@ def _like(text: str, full: str, initials: str, asked: str) -> bool:
 def suggest(typed: str) -> list[Hit]:
     """What may be meant by the words typed: complaint, specialty, doctor, department, institution; at most a dozen of each."""
     asked = "".join(typed.lower().split())[:40]
-    if not asked:
+    if not asked or (asked.isascii() and len(asked) < 2):
         return []
     known = network()
     hits = _specialties(asked, typed.lower().strip(), known)
     for who, department, there in known.doctors.values():
-        if department is not None and _like(who.name, who.pinyin, who.initials, asked):
+        if department is not None and _like(
+            who.name + " " + who.name_en.lower(), who.pinyin, who.initials, asked
+        ):
             more = Text(
                 f"{there.short} · {department.name}",
                 f"{there.name_en or there.short}, {department.name_en or department.name}",
             )
             hits.append(Hit("doctor", who.label, more, urlencode({"doctor": who.pk})))
     for department in known.departments.values():
-        if department.specialty and _like(department.name, department.pinyin, department.initials, asked):
+        if department.specialty and _like(
+            department.name + " " + department.name_en.lower(), department.pinyin, department.initials, asked
+        ):
             there = known.institutions[department.institution_id]
             hits.append(
                 Hit(
@@ -141,7 +145,9 @@ def suggest(typed: str) -> list[Hit]:
                 )
             )
     for there in known.institutions.values():
-        if _like(there.name + there.short_name, there.pinyin, there.initials, asked):
+        if _like(
+            f"{there.name} {there.short_name} {there.name_en.lower()}", there.pinyin, there.initials, asked
+        ):
             hits.append(
                 Hit("institution", there.label, there.kind_label, urlencode({"institution": there.pk}))
             )

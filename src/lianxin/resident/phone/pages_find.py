@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST
 
 from lianxin.access.web import page
 from lianxin.duty.errors import MoveError
+from lianxin.duty.models import Case
 from lianxin.index.models import Person
 from lianxin.network.models import Institution
 from lianxin.pool import hooks, search
@@ -257,7 +258,15 @@ def book(request: HttpRequest, pk: int) -> HttpResponse:
     except BookingError as error:
         return _confirm(request, row, who, status=409, trouble=error.text)
     except MoveError as error:
+        already = None if _moved(request) else _before(request, row.pk, who.person.pk)
+        if already is not None:
+            messages.info(
+                request, T("您在这个场次已经有号了，不用再约。", "You have a number of this session already.")
+            )
+            return redirect("phone:visit", already)
         return _confirm(request, row, who, status=409, trouble=error.text)
+    except Case.DoesNotExist:
+        raise Http404(str(T("没有这个预约。", "There is no such visit."))) from None
     return redirect("phone:visit", done.case.number)
 
 
