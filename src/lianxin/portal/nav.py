@@ -161,6 +161,13 @@ ENTRIES = (
         group="manage",
     ),
     Entry(
+        "/manage/sms",
+        "chat-left-text",
+        T("短信", "Text messages"),
+        roles=frozenset({"system_admin"}),
+        group="manage",
+    ),
+    Entry(
         "/manage/domains",
         "hash",
         T("标识域", "Identifier domains"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lianxin.clinical.referral import catalogue
 from lianxin.scenarios import build as builder
 from lianxin.scenarios import doubles, feeds, life, places, population, tiantai, xining
+from lianxin.scenarios import residents as signed_up
 from lianxin.scenarios.blueprint import Blueprint
 from lianxin.scenarios.build import DemoAccount, Progress, quiet
 from lianxin.scenarios.models import Building
@@ -38,7 +39,8 @@ def accounts(name: str = "tiantai", seed: int | None = None) -> list[DemoAccount
     """One ready account for each role of a scenario (drawn with the seed it was built with, unless another is given)."""
     if seed is None:
         seed = Building.objects.filter(name=name).values_list("seed", flat=True).first() or SEED
-    return builder.demo_accounts(plan(name, seed))
+    phones = signed_up.listed() if name == "tiantai" else []
+    return [*builder.demo_accounts(plan(name, seed)), *phones]
 
 
 def ensure(
@@ -84,6 +86,7 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
             steps = life.play(row.seed, since, now, patients, drawing.lead, second, progress)
     if name == "tiantai":
         feeds.play(homes(name), row.residents, row.seed, now, progress)
+        signed_up.open_accounts()
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
 

@@ -61,7 +61,7 @@ def _find(request: HttpRequest, refused: str = "", status: int = 200) -> HttpRes
     q = request.GET.get("q", "").strip()[:80]
     context: dict[str, Any] = {"q": q, "refused": refused}
     if q:
-        context["hits"] = registry.find(request.scope, q, limit=20)  # type: ignore[attr-defined]
+        context["hits"] = registry.find(request.scope, q, limit=20)
     return render(request, "card/find.html", context, status=status)
 
 
@@ -69,7 +69,7 @@ def _find(request: HttpRequest, refused: str = "", status: int = 200) -> HttpRes
 @page(may="manage_cards")
 def scan(request: HttpRequest) -> HttpResponse:
     """A scanned code: the person is here. Opens their card page, or says why the code is no good."""
-    scope: Scope = request.scope  # type: ignore[attr-defined]
+    scope: Scope = request.scope
     found = qr.read(request.POST.get("code", ""), by=scope)
     if not found.ok or found.person_id is None:
         return _find(request, str(found.words), 422)
@@ -107,7 +107,7 @@ def _here(scope: Scope, person_id: int) -> bool:
 
 
 def _person(request: HttpRequest, number: str) -> Person:
-    scope: Scope = request.scope  # type: ignore[attr-defined]
+    scope: Scope = request.scope
     try:
         person = registry.get(number)
     except registry.UnknownPerson:
@@ -121,7 +121,7 @@ def _person(request: HttpRequest, number: str) -> Person:
 def person(request: HttpRequest, number: str) -> HttpResponse:
     """The cards, account and family of one person."""
     found = _person(request, number)
-    audit.write(request.scope, "read", person_id=found.pk, what="cards")  # type: ignore[attr-defined]
+    audit.write(request.scope, "read", person_id=found.pk, what="cards")
     return _show(request, found)
 
 
@@ -150,7 +150,7 @@ def _show(request: HttpRequest, found: Person, status: int = 200, **more: Any) -
 def act(request: HttpRequest, number: str, act: str) -> HttpResponse:
     """One act on the person's card, account or family; refusals stand on the page."""
     found = _person(request, number)
-    scope: Scope = request.scope  # type: ignore[attr-defined]
+    scope: Scope = request.scope
     reason = request.POST.get("reason", "")[:200]
     try:
         if act == "code":
@@ -192,7 +192,7 @@ def _code(request: HttpRequest, found: Person, kind: str) -> HttpResponse:
     evidence = request.POST.get("reason", "")
     if len(evidence.strip()) < 2:
         raise Invalid({"evidence": T("请写明核对了什么证件。", "Say which document you have seen.")})
-    code = codes.give(request.scope, kind, found.pk, evidence)  # type: ignore[attr-defined]
+    code = codes.give(request.scope, kind, found.pk, evidence)
     return _show(request, found, code=f"{code[:4]} {code[4:]}", code_kind=kind)
 
 
@@ -202,7 +202,7 @@ def _family(request: HttpRequest, found: Person) -> HttpResponse:
         given = form.cleaned_data
         try:
             family.at_desk(
-                request.scope,  # type: ignore[attr-defined]
+                request.scope,
                 found,
                 given["phone"],
                 given["relation"],
@@ -211,7 +211,7 @@ def _family(request: HttpRequest, found: Person) -> HttpResponse:
         except AccessError as refusal:
             errors = refusal.errors if isinstance(refusal, Invalid) else {"phone": refusal.message}
             for name, words in errors.items():
-                form.add_error(name if name in form.fields else None, forms.ValidationError(words))  # type: ignore[arg-type]
+                form.add_error(name if name in form.fields else None, forms.ValidationError(words))
         else:
             messages.success(request, T("已登记。", "Entered."))
             return redirect(reverse("card:desk_person", args=[found.number]))
@@ -224,7 +224,7 @@ def print_card(request: HttpRequest, number: str) -> HttpResponse:
     """A card to print: name, number and a code that is good until the card is replaced."""
     found = _person(request, number)
     try:
-        text = qr.printed(request.scope, found.pk)  # type: ignore[attr-defined]
+        text = qr.printed(request.scope, found.pk)
     except Invalid as refusal:
         return _show(request, found, 422, error=refusal.message)
     shown = numbers.of(found)

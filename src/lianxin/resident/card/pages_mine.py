@@ -84,7 +84,7 @@ class ChildForm(forms.Form):
                 forms.ValidationError(
                     T("请填写证件号码或出生日期。", "Type the number or the date of birth.")
                 ),
-            )  # type: ignore[arg-type]
+            )
         return data
 
 
@@ -124,7 +124,7 @@ def bind(request: HttpRequest) -> HttpResponse:
         given = form.cleaned_data
         try:
             person = binding.bind(
-                request.scope,  # type: ignore[attr-defined]
+                request.scope,
                 account,
                 given["name"],
                 given["id_no"],
@@ -160,7 +160,7 @@ def family_page(request: HttpRequest) -> HttpResponse:
         if act == "child" and child.is_valid():
             given = child.cleaned_data
             person = family.add_child(
-                request.scope,  # type: ignore[attr-defined]
+                request.scope,
                 account,
                 given["name"],
                 given["id_no"],
@@ -170,13 +170,13 @@ def family_page(request: HttpRequest) -> HttpResponse:
             return _added(request, person)
         if act == "delegate" and delegate.is_valid():
             given = delegate.cleaned_data
-            return _added(request, family.accept(request.scope, account, given["elder"], given["code"]))  # type: ignore[attr-defined]
+            return _added(request, family.accept(request.scope, account, given["elder"], given["code"]))
         if act == "invite":
-            given_code = family.invite(request.scope, account)  # type: ignore[attr-defined]
+            given_code = family.invite(request.scope, account)
         elif act == "end":
             wanted = request.POST.get("right", "")
             if wanted.isdigit() and len(wanted) < 18:
-                family.end(request.scope, account, int(wanted))  # type: ignore[attr-defined]
+                family.end(request.scope, account, int(wanted))
                 messages.success(request, T("已撤回，立即生效。", "Withdrawn, effective now."))
             return redirect("card:family")
     except (Invalid, limits.TooMany) as why:
@@ -185,7 +185,7 @@ def family_page(request: HttpRequest) -> HttpResponse:
         errors = why.errors if isinstance(why, Invalid) else {}
         for name, words in (errors or {"name": why.message}).items():
             field = name if name in form.fields else None
-            form.add_error(field, forms.ValidationError(words))  # type: ignore[arg-type]
+            form.add_error(field, forms.ValidationError(words))
     context = {
         "child": child,
         "delegate": delegate,
@@ -218,7 +218,7 @@ def card(request: HttpRequest) -> HttpResponse:
         "others": cards.others(person.pk),
     }
     try:
-        context["card"] = cards.ensure(request.scope, person.pk)  # type: ignore[attr-defined]
+        context["card"] = cards.ensure(request.scope, person.pk)
     except Invalid as lost:
         context["lost"] = lost.message
     return render(request, "card/card.html", context)
@@ -240,7 +240,7 @@ def code_svg(request: HttpRequest) -> HttpResponse:
     if person is None:
         return HttpResponse(status=404)
     try:
-        text = qr.text(person.pk, by=request.scope)  # type: ignore[attr-defined]
+        text = qr.text(person.pk, by=request.scope)
     except Invalid:
         return HttpResponse(status=404)
     return HttpResponse(picture(text), content_type="image/svg+xml")
@@ -261,7 +261,7 @@ def card_lose(request: HttpRequest) -> HttpResponse:
     """Report the card lost: at once, without further proof (a code made a minute ago must not stay good)."""
     person = web.about(request)
     if person is not None:
-        cards.lose(request.scope, person.pk)  # type: ignore[attr-defined]
+        cards.lose(request.scope, person.pk)
         messages.success(
             request, T("已挂失，原二维码立即失效。", "Reported lost; its codes are void from now.")
         )
@@ -277,7 +277,7 @@ def card_reissue(request: HttpRequest) -> HttpResponse:
         return redirect("card:bind")
     if request.method == "POST":
         try:
-            cards.reissue(request.scope, person.pk)  # type: ignore[attr-defined]
+            cards.reissue(request.scope, person.pk)
         except Invalid as refusal:
             messages.error(request, refusal.message)
         else:

@@ -58,7 +58,7 @@ def refuse(form: forms.Form, refusal: AccessError, field: str) -> None:
     """Put a refusal on the form, at the field it is about."""
     errors = refusal.errors if isinstance(refusal, Invalid) else {field: refusal.message}
     for name, words in errors.items():
-        form.add_error(name if name in form.fields else None, forms.ValidationError(words))  # type: ignore[arg-type]
+        form.add_error(name if name in form.fields else None, forms.ValidationError(words))
 
 
 def _wrong(form: forms.Form, refusal: AccessError | None) -> int:
@@ -165,7 +165,7 @@ def prove(request: HttpRequest) -> HttpResponse:
             refusal = why
             refuse(form, why, "code")
         else:
-            audit.write(request.scope, "login", what="proved again")  # type: ignore[attr-defined]
+            audit.write(request.scope, "login", what="proved again")
             web.mark_proved(request)
             return redirect(web.onward(request))
     context = _asked(request, number, form) | {"sent": sent, "refusal": refusal if ask else None}

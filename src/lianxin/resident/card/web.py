@@ -69,7 +69,7 @@ def fresh(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 def about(request: HttpRequest) -> Person | None:
     """Whom the page is about: the one chosen in the frame, else oneself; None before an identity is bound."""
-    scope = request.scope  # type: ignore[attr-defined]
+    scope = request.scope
     if not scope.resident_ids:
         return None
     chosen = request.session.get(FOR)

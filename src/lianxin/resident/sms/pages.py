@@ -51,7 +51,7 @@ class GatewayForm(forms.Form):
         try:
             wire.endpoint(url)
         except wire.NotAllowed as why:
-            raise forms.ValidationError(why.text) from None  # type: ignore[arg-type]
+            raise forms.ValidationError(why.text) from None
         return url
 
 
@@ -75,7 +75,7 @@ def texts(request: HttpRequest) -> HttpResponse:
                     request,
                     {"kind": "http", "url": given["url"], "app_id": given["app_id"], "secret_sealed": sealed},
                 )
-            form.add_error("secret", forms.ValidationError(T("请填写密钥。", "Type the secret.")))  # type: ignore[arg-type]
+            form.add_error("secret", forms.ValidationError(T("请填写密钥。", "Type the secret.")))
     return _show(request, row, form)
 
 
@@ -90,7 +90,7 @@ def _set(request: HttpRequest, fields: dict[str, Any] | None) -> HttpResponse:
         Gateway.objects.update_or_create(one=True, defaults={**fields, "changed_at": clock.now()})
     audit.write(
         request.scope, "admin", what="sms gateway", detail={"did": fields["kind"] if fields else "none"}
-    )  # type: ignore[attr-defined]
+    )
     messages.success(request, T("已保存。", "Saved."))
     return redirect("sms:texts")
 
