@@ -39,6 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
     postgres.attach(settings.HOME)
 
 
+@pytest.fixture(autouse=True)
+def _nobody_waits_to_be_counted() -> Iterator[None]:
+    """Refusals that a test's process has noted and not written are not the next test's."""
+    yield
+    if "lianxin.pool.demand" in sys.modules:
+        sys.modules["lianxin.pool.demand"]._waiting.clear()
+
+
 TOGETHER = ("clients", "reliability", "leakage", "golden")
 """Folders whose tests share something that takes a minute to stand up (an installation of their own), or that are long: each goes
 to one worker as a whole, and early."""

@@ -117,7 +117,7 @@ def distribution(mean: float, spread: float, most: int) -> Pmf:
     """Poisson demand of ``mean`` (``spread`` > 1: negative binomial with that variance over mean), cut at ``most``."""
     if mean < 0 or spread < 1 or most < 0:
         raise ValueError("mean >= 0, spread >= 1, most >= 0")
-    if mean == 0:
+    if mean < 1e-12:  # nobody in any history; the logarithms below would not bear it
         chances = [1.0] + [0.0] * most
     elif spread < 1.0001:
         chances = [_poisson(mean, n) for n in range(most + 1)]
