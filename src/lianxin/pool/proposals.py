@@ -156,9 +156,15 @@ def fit(
     demand = [lw.distribution(m, s, capacity) for m, s in zip(means, spreads, strict=True)]
     county, township, village = lw.nested(demand, values, capacity)
     best = (county, township, village)
+    return Proposed(raised(best, floor, capacity), best, means, spreads)
+
+
+def raised(kept: Kept, floor: tuple[int, int], capacity: int) -> Kept:
+    """Quotas raised to what remote townships are owed (township, village), still nested."""
+    county, township, village = kept
     village = min(capacity, max(village, floor[1]))
     township = min(capacity, max(township, floor[0], village))
-    return Proposed((max(county, township), township, village), best, means, spreads)
+    return (max(county, township), township, village)
 
 
 @dataclass
@@ -177,19 +183,24 @@ def back_test(
     capacity: int,
     values: Sequence[float],
     floor: tuple[int, int] = (0, 0),
+    *,
+    fitted: bool = True,
 ) -> BackTest:
-    """Replay ``past``. ``unseen`` is the honest figure: each week is judged by quotas that have not seen it (needs two weeks)."""
+    """Replay ``past``. ``unseen`` is the honest figure: each week is judged by quotas that have not seen it (needs two weeks).
+
+    ``fitted``: whether ``proposed`` comes from :func:`fit`; quotas that do not are the same for every week.
+    """
     test = BackTest()
     weeks = sorted({p.week for p in past})
     for week in weeks:
         others = [p for p in past if p.week != week]
-        fitted = fit(others, capacity, values, floor).kept if others else proposed
+        judged = fit(others, capacity, values, floor).kept if others and fitted else proposed
         before, after = lw.Outcome(), lw.Outcome()
         for p in past:
             if p.week == week:
                 before.add(lw.replay(p.past, p.kept))
                 test.new.add(lw.replay(p.past, proposed))
-                after.add(lw.replay(p.past, fitted))
+                after.add(lw.replay(p.past, judged))
         test.old.add(before)
         test.unseen.add(after)
         test.weeks.append((week, before, after))

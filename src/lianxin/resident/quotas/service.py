@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
@@ -57,8 +58,16 @@ def floor_of(rules: policy.Rules, townships: int, sessions_a_week: float, capaci
     return (township, min(township, math.ceil(township * rules.village_share - 1e-9)))
 
 
+def worth(served: Sequence[int], values: Sequence[float]) -> float:
+    """What numbers given out are worth, by channel."""
+    return round(sum(n * v for n, v in zip(served, values, strict=True)), 1)
+
+
 def work_out(group: proposals.Group, institution: Institution) -> dict[str, Any] | None:
-    """A group's proposal as plain data (``old``, ``new``, ``content``); None with too little history."""
+    """A group's proposal as plain data (``old``, ``new``, ``content``); None with too little history, or when it is no better.
+
+    Better: on weeks it has not seen it serves people worth more than the quotas that were. Otherwise these stay, raised to the floor.
+    """
     rules, today = policy.rules(institution), clock.today()
     past = proposals.history(group, today - WEEK * rules.weeks)
     if len(past) < rules.least_sessions:
@@ -68,8 +77,14 @@ def work_out(group: proposals.Group, institution: Institution) -> dict[str, Any]
     floor = floor_of(rules, len(far), len(past) / len(weeks), group.capacity)
     made = proposals.fit(past, group.capacity, rules.values, floor)
     test = proposals.back_test(past, made.kept, group.capacity, rules.values, floor)
+    why, kept = "demand", made.kept
+    if worth(test.unseen.served, rules.values) <= worth(test.old.served, rules.values):
+        why, kept = "floor", proposals.raised(group.old, floor, group.capacity)
+        if kept == group.old:
+            return None
+        test = proposals.back_test(past, kept, group.capacity, rules.values, floor, fitted=False)
     content = {
-        "sessions": len(past), "weeks": len(weeks), "since": past[0].day.isoformat(), "until": past[-1].day.isoformat(),
+        "why": why, "sessions": len(past), "weeks": len(weeks), "since": past[0].day.isoformat(), "until": past[-1].day.isoformat(),
         "demand": [
             {"channel": tier, "mean": round(made.means[n], 1), "spread": round(made.spreads[n], 1), "worth": rules.values[n],
              "seen": round(sum(p.seen[n][0] for p in past) / len(past), 1), "closed": sum(p.seen[n][1] for p in past)}
@@ -83,7 +98,7 @@ def work_out(group: proposals.Group, institution: Institution) -> dict[str, Any]
             for week, before, after in test.weeks
         ],
     }  # fmt: skip
-    return {"old": list(group.old), "new": list(made.kept), "content": content}
+    return {"old": list(group.old), "new": list(kept), "content": content}
 
 
 def refresh(institution: Institution) -> int:
