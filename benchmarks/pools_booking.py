@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def prepare() -> None:
             " address, division, village, pinyin, initials, version)"
             " SELECT %s + n, lpad(n::text, 10, '0'), 'C' || n, 'active', '试', 'unknown', '', '', '', '', '', '', '', 'shi', 's', 1"
             " FROM generate_series(0, %s) n",
-            [FIRST_PERSON, 7 * BOOKINGS],
+            [FIRST_PERSON, 8 * BOOKINGS],
         )
         cursor.execute(
             "INSERT INTO pool_session (id, institution_id, department_id, specialty, kind, clinic_type, starts_at, ends_at,"
@@ -84,35 +85,87 @@ def _plain() -> None:
     bench.report("booking a number", ours, bench.pgbench(sample, variables, head, BOOKINGS))
 
 
+def sent_by(work: Callable[[], Any]) -> list[str]:
+    """The statements that ``work`` sends, those of the record's own cursors (bound by the server) among them, values in place."""
+    import psycopg
+    from django.db import connection
+
+    from lianxin.record import rows
+
+    sent: list[str] = []
+
+    class Noting(psycopg.ClientCursor[Any]):
+        def execute(self, *args: Any, **kwargs: Any) -> Any:
+            result = super().execute(*args, **kwargs)
+            assert self._query is not None
+            sent.append(self._query.query.decode())
+            return result
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        result = execute(sql, params, many, context)
+        sent.append(context["cursor"].cursor._query.query.decode())
+        return result
+
+    plain = rows.server_cursor
+    rows.server_cursor = lambda cur: Noting(getattr(cur, "cursor", cur).connection)  # type: ignore[assignment]
+    try:
+        with connection.execute_wrapper(note):
+            work()
+    finally:
+        rows.server_cursor = plain
+    return [s for s in sent if not re.match(r"(SAVEPOINT|RELEASE)", s)]
+
+
 def _whole() -> None:
-    """Ids that one booking makes (case, act, place, appointment, FHIR keys) are made variable, so each transaction writes its own."""
+    """Ids that one booking makes (case, place, FHIR key and version) are made variable, so each transaction writes its own."""
+    from django.db import connection
+
     from lianxin.record.keys import ref_key
     from lianxin.resident.booking.models import Appointment
 
     whole(3 * BOOKINGS + SESSIONS - 1)  # caches are warm in both
     first = 4 * BOOKINGS
-    sample = bench.captured(lambda: whole(first))
+    sample = sent_by(lambda: whole(first))
     made = (
         Appointment.objects.unscoped("benchmark").select_related("case").get(person_id=FIRST_PERSON + first)
     )
+    fhir = ref_key(f"Appointment/place-{made.place_id}")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rid FROM record_resource WHERE key = %s", [fhir])
+        rid = cursor.fetchone()[0]
     if "--sql" in sys.argv:
-        print("\n".join(f"{n}: {s[:400]}" for n, s in enumerate(sample)))
+        print("\n".join(f"{n}: {' '.join(s.split())[:900]}" for n, s in enumerate(sample)))
     ours = bench.rate("pools_booking", "whole", list(range(5 * BOOKINGS, 6 * BOOKINGS)))
     variables: dict[str, Any] = {
-        str(ref_key(f"Appointment/place-{made.place_id}")): ":fhir",
+        "INSERT INTO pool_place (session_id": "INSERT INTO pool_place (id, session_id",
+        "SELECT s.id, s.institution_id, f.n": "SELECT :place, s.id, s.institution_id, f.n",
+        str(fhir): ":fhir",
+        f"'{{{rid}}}'": "'{:rid}'",
+        str(ref_key(f"Patient/{first:010d}")): ":subj",
+        **{
+            found: ":lock"
+            for found in re.findall(r"xact_lock\(k\) FROM unnest\('\{(-?\d+)\}'", " ".join(sample))
+        },
+        "::int2[]": "::int8[]",
+        "::int4[]": "::int8[]",
         f"place-{made.place_id}": "place-:place",
         made.case.number: "PG:case",
         str(FIRST_SESSION + first % SESSIONS): ":session",
         str(FIRST_PERSON + first): ":person",
+        f"{first:010d}": ":person",
         f"bench-{first}": "pg-:n",
-        str(made.place_id): ":place",
+        f"book::person": "book-:person",
     }
-    body = [re.sub(rf"\b{made.pk}\b", ":case", s) for s in sample]
+    ids = {str(made.pk): ":case", str(made.place_id): ":place"}
+    body = [re.sub(rf"(?<![\d.:-])({'|'.join(ids)})(?![\d:-])", lambda m: ids[m.group(1)], s) for s in sample]
     head = (
         f"\\set i :i + 1\n\\set n :client_id + {bench.CLIENTS} * :i\n\\set case 900000000 + :n\n\\set fhir 77000000000 + :n\n"
-        f"\\set session {FIRST_SESSION} + (:n % {SESSIONS})\n\\set person {FIRST_PERSON + 6 * BOOKINGS} + :n\n\\set place 0\n"
+        f"\\set session {FIRST_SESSION} + (:n % {SESSIONS})\n\\set person {FIRST_PERSON + 6 * BOOKINGS} + :n\n"
+        "\\set place 500000000 + :n\n\\set rid 88000000000 + :n\n"
+        "\\set subj 99000000000 + :n\n\\set lock 66000000000 + :n\n"
     )
     bench.report("a whole booking", ours, bench.pgbench(body, variables, head, BOOKINGS))
+    print(f"statements of a whole booking: {len(sample)}")
 
 
 def profile() -> None:

@@ -22,6 +22,8 @@ PAGES = {
     "referral": ("referral:show", "referral:act"),
     "followup": ("referral:followup", "referral:followup_act"),
     "data_problem": ("feeds:problem", "feeds:problem_act"),
+    "appointment": ("booking:visit", "booking:visit_act"),
+    "booking_appeal": ("booking:appeal", "booking:appeal_act"),
     "record_correction": ("phone:answer", "phone:answer_act"),
 }
 """Kind of case → names of its page and of the page of one of its moves."""
