@@ -31,7 +31,9 @@ def plain(text: str) -> str:
 
 
 def give(scope: Scope, kind: str, person_id: int, evidence: str = "") -> str:
-    """A new code for ``person_id``; earlier ones of its kind are void. The caller has checked who may."""
+    """A new code for ``person_id``; earlier ones of its kind are void. The caller has checked who may; somebody has to answer for it."""
+    if scope.account_id is None:
+        raise ValueError("a code is given by somebody who has signed in")
     now = clock.now()
     for _ in range(5):
         code = f"{secrets.randbelow(100_000_000):08d}"
