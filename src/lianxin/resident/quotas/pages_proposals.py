@@ -26,17 +26,17 @@ def _outcomes(row: Proposal) -> list[dict[str, Any]]:
     content = row.content
     values = [d["worth"] for d in content["demand"]]
     labels = (
-        ("old", T("当时的配额", "The quotas that were")),
-        ("new", T("建议的配额", "The proposal")),
-        ("unseen", T("逐周留一检验", "Tried on weeks unseen")),
+        ("old", T("当时的配额", "The quotas that were"), T("当时", "Then")),
+        ("new", T("建议的配额", "The proposal"), T("建议", "New")),
+        ("unseen", T("逐周留一检验", "Tried on weeks unseen"), T("留一", "Unseen")),
     )
     lines = []
-    for name, label in labels:
+    for name, label, short in labels:
         o = content[name]
         served, refused = o["served"], o["refused"]
         lines.append(
             {
-                "label": label, "name": name, "public": served["public"], "county": served["county"],
+                "label": label, "short": short, "name": name, "public": served["public"], "county": served["county"],
                 "grassroots": served["township"] + served["village"], "empty": o["empty"], "capacity": o["capacity"],
                 "refused_public": refused["public"], "refused_grassroots": refused["township"] + refused["village"],
                 "worth": service.worth(list(served.values()), values),
@@ -115,8 +115,8 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
     ]  # fmt: skip
     chart = {
         "bars": [
-            {"name": str(T("{label}·{what}", "{label}: {what}").format(label=line["label"], what=what)), "value": line[name], "tier": tier}
-            for name, what, tier in (("grassroots", T("基层约到", "grassroots served"), "township"), ("public", T("公开约到", "public served"), "county"), ("empty", T("空号", "empty"), ""))
+            {"name": str(T("{what}·{label}", "{what}, {label}").format(label=line["short"], what=what)), "value": line[name], "tier": tier}
+            for name, what, tier in (("grassroots", T("基层约到", "Grassroots"), "township"), ("public", T("公开约到", "Public"), "county"), ("empty", T("空号", "Empty"), ""))
             for line in outcomes
         ]
     }  # fmt: skip
@@ -127,6 +127,7 @@ def show(request: HttpRequest, pk: int) -> HttpResponse:
             {"label": TIERS[t], "old": row.old[n], "new": row.new[n], "best": content["best"][n], "floor": [0, *content["floor"]][n]}
             for n, t in enumerate(("county", "township", "village"))
         ],
+        "km": f"{content['remote_km']:g}", "owed": f"{content['per_week']:g}",
         "remote": [T(i["zh"], i["en"]) for i in content["remote"]], "since": dt.date.fromisoformat(content["since"]),
         "until": dt.date.fromisoformat(content["until"]), "decides": service.may_decide(request.scope), "error": error,
         "tomorrow": clock.today() + dt.timedelta(days=1), "reason": request.POST.get("reason", ""),
