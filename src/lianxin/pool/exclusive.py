@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -23,16 +22,26 @@ from psycopg.types.range import Range
 from lianxin.index.models import Person
 from lianxin.pool.errors import BookingError, KeyReused, NotPossible
 from lianxin.pool.models import CLAIMS, LIVE_CLAIMS, OF_A_PATIENT, RESOURCES, Claim, Resource
+from lianxin.pool.vacancy import (
+    FOREVER,
+    IN_THE_WAY,
+    STAYS,
+    Standing,
+    age_class,
+    alternatives,
+    find,
+    standing,
+    window,
+)
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
+__all__ = [
+    "FOREVER", "STAYS", "HasOne", "Standing", "Taken", "age_class", "alternatives", "assign", "block", "book", "cancel", "cancel_case",
+    "clean", "extend", "find", "hold", "move", "occupy", "of_case", "recount", "standing", "vacate", "vacate_case",
+]  # fmt: skip
+
 HOLD_MINUTES = 120
-CHILD_BELOW = 14
-"""Below this many years a patient lies in a children's bed (paediatrics in China: up to and including 13 whole years)."""
-FOREVER = dt.datetime(2200, 1, 1, tzinfo=clock.ZONE)
-STAYS = ("occupied", "cleaning")
-"""In the way until somebody says otherwise, whatever the end they were given."""
-_ANY_GRADE = ("general", "single")
 
 
 class Taken(BookingError):
@@ -59,121 +68,8 @@ class HasOne(BookingError):
         self.claim = claim
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How a resource stands at a moment. ``claim``: what makes it so; ``next``: the first claim after that."""
-
-    state: str
-    claim: Claim | None = None
-    next: Claim | None = None
-    overdue: bool = False
-
-    @property
-    def label(self) -> Text:
-        """State in words."""
-        return T("空闲", "Free") if self.state == "free" else CLAIMS[self.state]
-
-
 def _claims() -> Any:
     return Claim.objects.unscoped("the pool keeps claims apart whoever they are of")
-
-
-def age_class(birth: dt.date | None, on: dt.date | None = None) -> str:
-    """ "child" or "adult" on a day (today); "" when the birth date is not known."""
-    if birth is None:
-        return ""
-    day = on or clock.today()
-    years = day.year - birth.year - ((day.month, day.day) < (birth.month, birth.day))
-    return "child" if years < CHILD_BELOW else "adult"
-
-
-_IN_THE_WAY = """
-c.state = ANY(%(live)s) AND NOT (c.state = 'held' AND c.expires_at <= %(now)s)
-AND CASE WHEN c.state = ANY(%(stays)s) AND upper(c.during) <= %(now)s THEN tstzrange(lower(c.during), %(now)s, '[]')
-         ELSE c.during END && tstzrange(%(at)s, %(until)s)"""
-
-
-def _window(at: dt.datetime, until: dt.datetime) -> dict[str, Any]:
-    return {
-        "live": list(LIVE_CLAIMS), "stays": list(STAYS), "now": clock.now(), "at": at, "until": until,
-    }  # fmt: skip
-
-
-def find(
-    kind: str,
-    institutions: Iterable[int],
-    at: dt.datetime,
-    until: dt.datetime,
-    *,
-    sex: str = "",
-    age: str = "",
-    grade: str = "",
-    isolation: str = "",
-    limit: int = 200,
-) -> list[Resource]:
-    """Resources of ``kind`` with nothing in the way from ``at`` to ``until``, by institution, department and code.
-
-    ``sex``/``age``: of the patient ("" when unknown: then only places for anybody). ``grade`` "": general and single ones.
-    ``isolation`` is exact: a bed with negative pressure is not given to somebody who needs none. Nothing is locked.
-    """
-    if until <= at:
-        raise ValueError("the time ends before it begins")
-    params = _window(at, until) | {
-        "kind": kind, "ids": list(institutions), "sexes": ["any", sex] if sex else ["any"],
-        "ages": ["any", age] if age else ["any"], "grades": [grade] if grade else list(_ANY_GRADE), "isolation": isolation,
-    }  # fmt: skip
-    sql = f"""
-SELECT r.id FROM pool_resource r
- WHERE r.active AND r.kind = %(kind)s AND r.institution_id = ANY(%(ids)s) AND r.sex = ANY(%(sexes)s) AND r.age = ANY(%(ages)s)
-   AND (r.kind <> 'bed' OR (r.grade = ANY(%(grades)s) AND r.isolation = %(isolation)s))
-   AND NOT EXISTS (SELECT 1 FROM pool_claim c WHERE c.resource_id = r.id AND {_IN_THE_WAY})
- ORDER BY r.institution_id, r.department_id, r.code LIMIT {int(limit)}"""
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        ids = [row[0] for row in cursor.fetchall()]
-    found = Resource.objects.select_related("institution", "department").in_bulk(ids)
-    return [found[pk] for pk in ids]
-
-
-def alternatives(resource: Resource, at: dt.datetime, until: dt.datetime, count: int = 3) -> list[Resource]:
-    """Others of the same kind and properties free at that time: the same ward first, then the house."""
-    if until <= at:
-        return []
-    found = find(
-        resource.kind, [resource.institution_id], at, until, sex="" if resource.sex == "any" else resource.sex,
-        age="" if resource.age == "any" else resource.age, grade=resource.grade, isolation=resource.isolation,
-    )  # fmt: skip
-    found.sort(key=lambda r: (r.department_id != resource.department_id, r.code))
-    return [r for r in found if r.pk != resource.pk][:count]
-
-
-def standing(resources: Iterable[Resource], now: dt.datetime | None = None) -> dict[int, Standing]:
-    """resource id → how it stands now, in one query; persons come with the claims."""
-    moment = now or clock.now()
-    ids = [r.pk for r in resources]
-    live = Q(during__endswith__gt=moment) | Q(state__in=STAYS)
-    rows = (
-        _claims()
-        .filter(live, resource_id__in=ids, state__in=LIVE_CLAIMS)
-        .exclude(state="held", expires_at__lte=moment)
-        .select_related("person")
-        .order_by("during")
-    )
-    by: dict[int, list[Claim]] = {}
-    for claim in rows:
-        by.setdefault(claim.resource_id, []).append(claim)
-    return {pk: _standing(by.get(pk, []), moment) for pk in ids}
-
-
-def _standing(claims: list[Claim], now: dt.datetime) -> Standing:
-    here = [c for c in claims if c.during.lower <= now]
-    here.sort(key=lambda c: c.state not in STAYS)
-    current = here[0] if here else None
-    coming = [c for c in claims if c is not current]
-    late = current is not None and current.state in STAYS and current.during.upper <= now
-    return Standing(
-        current.state if current else "free", current, coming[0] if coming else None, overdue=late
-    )
 
 
 # ---------------------------------------------------------------- taking
@@ -196,10 +92,10 @@ def _lapse(resource_ids: Iterable[int], person_id: int | None, kind: str, now: d
 
 def _blocking(resource_id: int, at: dt.datetime, until: dt.datetime, but: int = 0) -> Claim | None:
     """The first claim in the way (``but`` one's own)."""
-    sql = f"""SELECT c.id FROM pool_claim c WHERE c.resource_id = %(resource)s AND c.id <> %(but)s AND {_IN_THE_WAY}
+    sql = f"""SELECT c.id FROM pool_claim c WHERE c.resource_id = %(resource)s AND c.id <> %(but)s AND {IN_THE_WAY}
                ORDER BY c.state <> ALL(%(stays)s), c.during LIMIT 1"""
     with connection.cursor() as cursor:
-        cursor.execute(sql, _window(at, until) | {"resource": resource_id, "but": but})
+        cursor.execute(sql, window(at, until) | {"resource": resource_id, "but": but})
         row = cursor.fetchone()
     return _claims().get(pk=row[0]) if row else None
 
@@ -213,9 +109,11 @@ def _when(claim: Claim) -> str:
     )
 
 
-def _taken(resource: Resource, at: dt.datetime, until: dt.datetime, way: Claim | None) -> Taken:
+def _taken(
+    resource: Resource, at: dt.datetime, until: dt.datetime, way: Claim | None, person_id: int | None = None
+) -> Taken:
     """Who or what is in the way, in words that name no patient."""
-    others = alternatives(resource, at, until)
+    others = alternatives(resource, at, until, person_id)
     if way is None:
         return Taken(T("刚被占用，请另选。", "It has just been taken; choose another."), others)
     if way.state in STAYS and way.during.upper <= clock.now():
@@ -282,14 +180,14 @@ def _insert(wanted: Claim, resource: Resource) -> Claim | BookingError:
         return NotPossible(unfit)
     way = _blocking(resource.pk, at, until)
     if way is not None:
-        return _taken(resource, at, until, way)
+        return _taken(resource, at, until, way, wanted.person_id)
     _lapse([resource.pk], wanted.person_id, resource.kind, now)
     try:
         with transaction.atomic():
             wanted.save(force_insert=True)
     except IntegrityError:
         wanted.pk = None
-        return _known(wanted) or _has_one(wanted) or _taken(resource, at, until, None)
+        return _known(wanted) or _has_one(wanted) or _taken(resource, at, until, None, wanted.person_id)
     return wanted
 
 
@@ -385,7 +283,9 @@ def _save(claim: Claim, resource: Resource, *, moved: bool = False) -> Claim | B
         if not moved:
             raise
         at, until = claim.during.lower, claim.during.upper
-        return _has_one(claim) or _taken(resource, at, until, _blocking(resource.pk, at, until, claim.pk))
+        return _has_one(claim) or _taken(
+            resource, at, until, _blocking(resource.pk, at, until, claim.pk), claim.person_id
+        )
     return claim
 
 
@@ -425,7 +325,7 @@ def occupy(claim: Claim | int, until: dt.datetime | None = None) -> Claim:
             return HasOne(elsewhere, row.kind)
         way = _blocking(resource.pk, now, max(end, row.during.upper), row.pk)
         if way is not None:
-            return _taken(resource, now, end, way)
+            return _taken(resource, now, end, way, row.person_id)
         _lapse([resource.pk], row.person_id, row.kind, now)
         row.state, row.expires_at, row.during = "occupied", None, Range(now, end, "[)")
         return _save(row, resource, moved=True)

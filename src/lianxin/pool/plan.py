@@ -289,13 +289,15 @@ def plans(
 ) -> list[Plan]:
     """The earliest feasible plan, and those of up to ``count - 1`` later days. ``but``: places about to be given up.
 
+    Nobody is asked to be there within ``lead_minutes``, or to have fasted since before they were told.
+
     Raises NotPossible when nothing (or too much) is wanted or an examination is not known.
     """
     problem = wanted.problem()
     if problem is not None:
         raise NotPossible(problem)
     items = {code: exams.item(code) for code in wanted.exams}
-    now = clock.now()
+    now = clock.now() + dt.timedelta(minutes=exams.shipped()["lead_minutes"])
     first = max(since or clock.today(), clock.today())
     opens = max(dt.datetime.combine(first, dt.time(), clock.ZONE), now)
     closes = dt.datetime.combine(first + dt.timedelta(days=days), dt.time(), clock.ZONE)
@@ -352,7 +354,7 @@ def _candidates(
     starts = {
         code: tuple(
             Slot(o.at, o.until, o.session.pk, o.seat, o.units)
-            for o in exams.offers(wanted_item, devices, now)
+            for o in exams.offers(wanted_item, devices, now + dt.timedelta(hours=wanted_item.fasting_hours))
         )
         for code, wanted_item in items.items()
     }
@@ -401,9 +403,12 @@ def _wards(found: list[Resource], wanted: Wanted) -> list[Resource]:
     """The ward asked for; else the specialty's own; else any."""
     if wanted.ward is not None:
         return [b for b in found if b.department_id == wanted.ward]
+    if not wanted.specialty:
+        return found
+    own = [b for b in found if b.department and b.department.specialty == wanted.specialty]
     branch = wanted.specialty.partition(".")[0]
-    own = [b for b in found if b.department and branch and b.department.specialty.partition(".")[0] == branch]
-    return own or found
+    near = [b for b in found if b.department and b.department.specialty.partition(".")[0] == branch]
+    return own or near or found
 
 
 def like(named: Plan, specialty: str, person: Person, institution_id: int, channel: str) -> list[Plan]:

@@ -32,7 +32,7 @@ class Given:
 def words() -> Text:
     """The text that the patient agrees to."""
     told = exams.shipped()["consent"]
-    return Text(told["text"], told["text_en"])
+    return Text(told["text"].replace(" ", ""), told["text_en"])
 
 
 def _since() -> dt.datetime:

@@ -127,6 +127,7 @@ def wards_of(scope: Scope, beds: list[Resource], standing: dict[int, Standing]) 
             }
         )  # fmt: skip
     for ward in wards.values():
+        ward["anchor"] = f"ward-{ward['ward'].pk if ward['ward'] else 0}"
         ward["free"] = sum(1 for line in ward["lines"] if line["now"].state == "free")
     return list(wards.values())
 
@@ -174,7 +175,8 @@ def one(request: HttpRequest, pk: int, verb: str) -> HttpResponse:
     now = exclusive.standing([bed])[bed.pk]
     claim = now.claim or now.next
     window = (clock.now(), clock.now() + dt.timedelta(days=1))
-    free = exclusive.find("bed", [bed.institution_id], *window, grade=bed.grade) if verb == "move" else []
+    patient = claim.person_id if claim else None
+    free = exclusive.alternatives(bed, *window, patient, count=40) if verb == "move" else []
     context = {
         "bed": bed, "verb": verb, "label": VERBS[verb], "now": now, "claim": claim, "typed": typed, "free": free, "sort": _sort(bed),
         "key": common.fresh(), "at": clock.now(), "until": clock.now() + dt.timedelta(days=5), **trouble,
