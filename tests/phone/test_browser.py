@@ -76,7 +76,10 @@ def test_every_page_is_accessible_in_both_languages_and_both_sizes(browser: Brow
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(("error", str(error))))
         page.on(
-            "console", lambda said: faults.append(("console", said.text, said.location)) if said.type == "error" else None
+            "console",
+            lambda said: (
+                faults.append(("console", said.text, said.location)) if said.type == "error" else None
+            ),
         )
         for path in paths:
             page.set_viewport_size(PHONE)

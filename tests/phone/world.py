@@ -93,7 +93,7 @@ class County:
 def build() -> County:
     """A hospital and a township centre, cardiology with a doctor, a session with numbers and one without, a mother and her child."""
     finding.forget()
-    pages_find._elsewhere.clear()
+    pages_find.forget()
     hospital = make_institution(
         kind="hospital",
         name="试验县人民医院",

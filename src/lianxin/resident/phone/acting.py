@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.http import HttpRequest
 
 from lianxin.access.models import ActsFor
@@ -57,15 +57,16 @@ def _family(request: HttpRequest) -> list[Member]:
     if scope is None or not scope.resident_ids:
         return []
     now = clock.now()
-    rights = dict(
-        ActsFor.objects.filter(
-            Q(until__isnull=True) | Q(until__gt=now), account_id=scope.account_id, since__lte=now
-        )
-        .order_by("-id")
-        .values_list("person_id", "relation")
+    rights = ActsFor.objects.filter(
+        Q(until__isnull=True) | Q(until__gt=now),
+        account_id=scope.account_id,
+        since__lte=now,
+        person_id=OuterRef("pk"),
     )
-    people = Person.objects.within(scope).filter(pk__in=rights)
-    members = [Member(person, rights[person.pk]) for person in people]
+    people = Person.objects.within(scope).annotate(
+        right=Subquery(rights.order_by("-id").values("relation")[:1])
+    )
+    members = [Member(person, person.right) for person in people.filter(right__isnull=False)]
     return sorted(members, key=lambda m: (_ORDER.index(m.relation), m.person.pk))
 
 

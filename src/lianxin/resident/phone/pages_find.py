@@ -15,7 +15,9 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import get_language
 from django.views.decorators.http import require_POST
 
 from lianxin.access.web import page
@@ -88,17 +90,42 @@ def numbers(request: HttpRequest) -> HttpResponse:
         return redirect("phone:find")
     who = acting.member(request)
     sort = "time" if request.GET.get("sort") == "time" else "near"
-    listing = finding.numbers(
-        wanted, _date(request.GET.get("day", "")), home_of(who.person) if who else None, sort
-    )
-    move = _moving(request)
-    query = {**wanted.query, **({"move": move} if move else {})}
+    home, move = home_of(who.person) if who else None, _moving(request)
     context = {
-        "here": "find", "listing": listing, "title": wanted.title(), "sort": sort, "query": urlencode(query), "move": move,
-        "date": words.date_words(listing.day), "tail": f"?{urlencode({'move': move})}" if move else "",
-        "bands": finding.bands(listing.lines) if sort == "time" else [(None, listing.lines)],
+        "here": "find", "title": wanted.title(), "move": move, "tail": f"?{urlencode({'move': move})}" if move else "",
+        "shown": _shown(wanted, _date(request.GET.get("day", "")), sort, home, move),
     }  # fmt: skip
     return render(request, "phone/numbers.html", context)
+
+
+_LIST_SECONDS = 1.0
+_lists: dict[tuple[Any, ...], tuple[float, str]] = {}
+
+
+def _shown(
+    wanted: finding.Wanted, day: dt.date | None, sort: str, home: Institution | None, move: str
+) -> str:
+    """The days and the numbers of one day, at most a second old: at seven a thousand people ask for the same list. It says nothing of
+    anybody (where from, for the way, is a township); what is really free booking decides."""
+    key = (wanted, day, clock.today(), sort, home.pk if home else None, move, get_language())
+    kept = _lists.get(key)
+    if kept is None or time.monotonic() - kept[0] > _LIST_SECONDS:
+        if len(_lists) > 500:
+            _lists.clear()
+        listing = finding.numbers(wanted, day, home, sort)
+        context = {
+            "listing": listing, "sort": sort, "query": urlencode({**wanted.query, **({"move": move} if move else {})}),
+            "date": words.date_words(listing.day), "tail": f"?{urlencode({'move': move})}" if move else "",
+            "bands": finding.bands(listing.lines) if sort == "time" else [(None, listing.lines)],
+        }  # fmt: skip
+        kept = _lists[key] = (time.monotonic(), render_to_string("phone/_numbers.html", context))
+    return kept[1]
+
+
+def forget() -> None:
+    """Keep no list and no alternatives (tests)."""
+    _lists.clear()
+    _elsewhere.clear()
 
 
 def _session(pk: int) -> Session:
