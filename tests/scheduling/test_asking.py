@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import time
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import pytest
+from django.db import connection
 
 from lianxin.duty.models import Case
 from lianxin.pool.models import Session
@@ -18,7 +21,7 @@ from lianxin.standards import clock
 from tests.referral.world import START, World, key
 
 from .hospital import Hospital, running
-from .world import people, session
+from .world import people, session, township
 
 
 @pytest.fixture
@@ -65,7 +68,17 @@ def test_yes_confirms_and_no_makes_it_owed_again(committed: World, hospital: Hos
         system(world, hospital)
         first = book(world, theirs(world))
         assert state(first) == "requested", "the number is kept, the hospital has the last word"
+        client = township(world)
+        assert client("GET", f"Appointment/place-{first.place_id}").json["status"] == "pending"
         asking.step()
+        told = client("GET", f"Appointment/place-{first.place_id}").json
+        assert (told["status"], told["identifier"][0]["value"]) == ("booked", first.case.number)
+        booker = next(
+            p
+            for p in told["participant"]
+            if p.get("type", [{}])[0].get("coding", [{}])[0].get("code") == "AUT"
+        )
+        assert booker["actor"]["identifier"]["value"] == world.county.townships[0].code
         assert state(first) == "booked"
         assert question(first).theirs == "H1"
         hospital.mood = "full"
@@ -168,10 +181,6 @@ def test_one_never_sent_is_simply_closed_and_the_desk_may_decide(
 
 
 def test_two_workers_ask_once(committed: World, hospital: Hospital) -> None:
-    import threading
-
-    from django.db import connection
-
     world = committed
     with clock.at(START):
         system(world, hospital)
@@ -186,7 +195,7 @@ def test_two_workers_ask_once(committed: World, hospital: Hospital) -> None:
             finally:
                 connection.close()
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
+        threads = [threading.Thread(target=copy_context().run, args=(work,)) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -9,7 +9,7 @@ a session need not publish it, ``resident.scheduling`` brings a Slot up to date 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lianxin.pool.models import RESOURCES, TIERS, Claim, ExamItem, Place, Resource, Session
@@ -37,6 +37,8 @@ PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 PHYSICAL = "http://terminology.hl7.org/CodeSystem/location-physical-type"
 BED_STATUS = "http://terminology.hl7.org/CodeSystem/v2-0116"
 _CHUNK = 500
+
+_describers: list[Callable[[Place], dict[str, Any]]] = []
 
 APPOINTMENT_STATUS = {
     "held": "pending",
@@ -283,34 +285,32 @@ def for_publishing(ids: Iterable[int]) -> list[Session]:
     return list(rows.order_by("starts_at", "pk"))
 
 
-def publish_place(
-    place: Place | int,
-    *,
-    number: str = "",
-    booker: str = "",
-    status: str = "",
-    identifiers: Iterable[dict[str, Any]] = (),
-) -> None:
+def describe_by(fn: Callable[[Place], dict[str, Any]]) -> None:
+    """Let ``fn(place)`` say what a booking's room knows of a number: arguments of :func:`appointment` (number, booker, status …)."""
+    if fn not in _describers:
+        _describers.append(fn)
+
+
+def publish_place(place: Place | int) -> None:
     """Project a place as it stands now, inside the caller's transaction: one Appointment, and nothing else.
 
-    Arguments as of :func:`appointment`. The session's Slot follows by itself when its status changed.
+    The session's Slot follows by itself when its status changed.
     """
     pk = place if isinstance(place, int) else place.pk
     rows = Place.objects.unscoped("the place's own projection").select_related(
         "session__institution", "session__department", "session__practitioner", "session__resource", "person"
     )
     row = rows.get(pk=pk)
+    known: dict[str, Any] = {}
+    if row.case_id is not None:
+        for fn in _describers:
+            known |= fn(row)
     item = ExamItem.objects.filter(code=row.item).first() if row.item else None
     publish.publish(
-        [
-            appointment(
-                row, row.session, row.person.number, number=number, booker=booker, item=item, status=status,
-                identifiers=identifiers,
-            )
-        ],
+        [appointment(row, row.session, row.person.number, item=item, **known)],
         person_id=row.person_id,
         institution_id=row.institution_id,
-    )  # fmt: skip
+    )
 
 
 # ------------------------------------------------------------------------------------------------ exclusive resources

@@ -154,6 +154,13 @@ ENTRIES = (
         group="manage",
     ),
     Entry(
+        "/manage/booking-systems",
+        "hospital",
+        T("医院预约系统", "Booking systems"),
+        roles=frozenset({"system_admin"}),
+        group="manage",
+    ),
+    Entry(
         "/manage/hl7v2",
         "arrow-left-right",
         T("HL7 v2 系统", "HL7 v2 systems"),

@@ -53,6 +53,7 @@ class Kind:
 
 
 _kinds: dict[tuple[str, str], Kind] = {}
+_claims: dict[tuple[str, str], tuple[Callable[[Message, Scope], bool], Kind]] = {}
 
 
 def register(
@@ -63,6 +64,25 @@ def register(
         made = Kind(fn, letter, reads)
         if _kinds.setdefault((code, event), made).fn is not fn:
             raise ValueError(f"{code}^{event} is already taken")
+
+
+def register_claim(
+    code: str,
+    events: Sequence[str],
+    claims: Callable[[Message, Scope], bool],
+    fn: Handler,
+    *,
+    letter: str = "u",
+) -> None:
+    """Give mapped messages ``code^event`` to ``fn`` when ``claims(message, scope)`` says that they are about what it keeps."""
+    for event in events:
+        _claims.setdefault((code, event), (claims, Kind(fn, letter, False)))
+
+
+def claimed(message: Message, scope: Scope) -> Kind | None:
+    """Who claims a message that would else be mapped, if anybody does."""
+    found = _claims.get(message.kind)
+    return found[1] if found is not None and found[0](message, scope) else None
 
 
 def find(message: Message) -> Kind | None:

@@ -341,7 +341,10 @@ def _parties(now: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
     for one in now.get("participant", []):
         actor = one.get("actor") or {}
         if (actor.get("identifier") or {}).get("system") == _INSTITUTION:
-            owner = actor
+            if any(c.get("code") == "AUT" for t in one.get("type", []) for c in t.get("coding", [])):
+                requester = actor  # who booked
+            else:
+                owner = actor
     if requester is None:
         given = request.get("requester") or {}
         requester = given if str(given.get("reference", "")).startswith("Organization/") else None

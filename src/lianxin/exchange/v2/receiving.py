@@ -318,6 +318,8 @@ def _piece(asked: Message, peer: Peer, data: bytes, desk: Desk) -> tuple[Piece, 
     _check(asked)
     kind = kinds.find(asked)
     scope = desk.scope(peer)
+    if kind is None:
+        kind = kinds.claimed(asked, scope)
     if not tokens.allows(scope, "Patient", kind.letter if kind else "u"):
         raise Refused(
             errors.INTERNAL,

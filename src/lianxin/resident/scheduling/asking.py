@@ -14,6 +14,7 @@ with its desk, which may decide by itself; then the system is told what was deci
 
 from __future__ import annotations
 
+import contextvars
 import datetime as dt
 import logging
 import random
@@ -31,7 +32,7 @@ from lianxin.pool import publish
 from lianxin.resident.booking.models import Appointment
 from lianxin.resident.scheduling import adapters
 from lianxin.resident.scheduling.adapters import Answer, Unclear, Visit
-from lianxin.resident.scheduling.models import OPEN, BookingSystem, Question
+from lianxin.resident.scheduling.models import OPEN, BookingSystem, Question, kept
 from lianxin.standards import clock
 from lianxin.standards.text import T
 
@@ -195,13 +196,13 @@ def _unclear(row: Question, undo: bool, unclear: Unclear) -> str:
             return ""
         fresh.state, fresh.until = state, None
         fresh.again_at = clock.now() + back_off(fresh.tries)
-        fresh.error = unclear.text.zh[:400]
+        fresh.error = kept(unclear.text)[:400]
         if not unclear.sent and fresh.tries == 1:
             fresh.tries = 0  # it surely did not arrive: no need to ask by the key, and nothing to give back
         fresh.save(update_fields=["state", "until", "again_at", "error", "tries"])
         failures = row.system.failures + 1
         BookingSystem.objects.filter(pk=row.system_id).update(
-            failures=failures, last_error=unclear.text.zh[:2000],
+            failures=failures, last_error=kept(unclear.text)[:2000],
             not_before=clock.now() + back_off(failures - 2) if failures > 2 else None,
         )  # fmt: skip
     return state
@@ -301,7 +302,10 @@ def step() -> int:
         for pk in ready:
             ask(pk)
         return len(ready)
-    threads = [threading.Thread(target=_lane, args=(ready[n::AT_ONCE],), daemon=True) for n in range(AT_ONCE)]
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(_lane, ready[n::AT_ONCE]), daemon=True)
+        for n in range(AT_ONCE)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -182,7 +182,7 @@ def _hold(scope: Scope, request: Request) -> Response:
     service.check_person(by, session, person_id)
     channel = service.channel_for(by, None)
     with transaction.atomic():
-        if service.look(by, session, person_id, channel):
+        if service.look(by, session, person_id, channel, key):
             waiting.serve(session.pk)
         place = pool.hold(
             session.pk, person_id, channel, f"hold:{key}"[:120], HOLD_MINUTES, units=units_of(session, asked.item), item=asked.item,
@@ -344,7 +344,7 @@ def _let_go(by: Scope, request: Request, place: Place, reason: str) -> Response:
 def _cancel(by: Scope, scope: Scope, request: Request, appointment: Appointment, reason: str) -> Response:
     number = appointment.case.number
     key = asks.key_of(scope, request) or f"fhir:cancel:{number}:{appointment.case.version}"
-    if appointment.case.state != "cancelled" or service.replayed(key, appointment.person_id) is not None:
+    if appointment.case.state != "cancelled" or service.replayed(key) is not None:
         appointment = service.cancel(by, number, key, reason)
     return Response(200, answers.one(appointment.place_id, request.base))
 

@@ -33,6 +33,17 @@ LONGEST = 120
 """Seconds that a booking may wait for a hospital's answer before it is its desk's duty (as in the NHS e-Referral Service)."""
 
 
+def kept(text: Text) -> str:
+    """Words in both languages as they are stored."""
+    return f"{text.zh}\x1f{text.en}"
+
+
+def told(stored: str) -> Text:
+    """Stored words; those of one language (a hospital's own) stand for both."""
+    zh, _, en = stored.partition("\x1f")
+    return Text(zh, en or zh)
+
+
 class Projection(models.Model):
     """What of the pool is published in the record, with the status it was given; triggers set ``due`` when that may have changed.
 
@@ -115,6 +126,16 @@ class BookingSystem(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def last_error_told(self) -> Text:
+        """Why the last call failed."""
+        return told(self.last_error)
+
+    @property
+    def pull_error_told(self) -> Text:
+        """Why its sessions could not be read."""
+        return told(self.pull_error)
 
     @property
     def bearer(self) -> str:
@@ -204,6 +225,11 @@ class Question(ScopedModel):
         """State in words."""
         return ASKED[self.state]
 
+    @property
+    def error_told(self) -> Text:
+        """Why it is not settled, or what the hospital said."""
+        return told(self.error)
+
 
 class Number(ScopedModel):
     """A booking by the numbers of the system that made it over HL7 v2 or FHIR: the same number again is the same booking."""
@@ -264,6 +290,11 @@ class Note(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.external_id}"
+
+    @property
+    def told(self) -> Text:
+        """What it is about."""
+        return told(self.text)
 
     @property
     def label(self) -> Text:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q, Sum
 
 from lianxin.pool import booking, publish
 from lianxin.pool.models import Claim, Place, Resource, Session
+from lianxin.resident.booking.models import Appointment
 from lianxin.resident.scheduling.models import Projection, Question
 from lianxin.standards import clock
 
@@ -22,8 +24,6 @@ AHEAD = dt.timedelta(days=62)
 """How far ahead sessions are published."""
 BATCH = 500
 TYPES = ("Slot", "Schedule", "Appointment", "Location")
-OUR_NUMBERS = "http://lianxin.example/id/booking-number"
-FREED = "expired"
 
 _NEW = """
 SELECT s.id FROM pool_session s LEFT JOIN scheduling_projection p ON p.kind = 'session' AND p.target_id = s.id
@@ -100,12 +100,25 @@ def publish_resources(ids: Iterable[int]) -> int:
     return count
 
 
-def identifiers_of(place: Place) -> list[dict[str, str]]:
-    """Numbers by which other systems know a booking (of a place): theirs, and what the hospital's system calls it."""
-    number = Question.objects.unscoped("the booking's own numbers").filter(place=place).first()
-    found = []
-    if number is not None and number.theirs:
-        found.append({"system": f"{OUR_NUMBERS}/hospital/{number.system_id}", "value": number.theirs})
+def described(place: Place) -> dict[str, Any]:
+    """What is known of a number's booking: its case, who booked, the hospital's own number, and that its hospital has not said yes."""
+    row = (
+        Appointment.objects.unscoped("the booking of the number that is published")
+        .filter(pk=place.case_id)
+        .values_list("case__number", "case__state", "booker__code", "place_id")
+        .first()
+    )
+    if row is None:
+        return {}
+    number, state, booker, current = row
+    found: dict[str, Any] = {"number": number, "booker": booker or ""}
+    if state == "requested" and current == place.pk and place.state == "booked":
+        found["status"] = "pending"
+    if place.session.owner == "hospital":
+        asked = Question.objects.unscoped("the booking's own numbers").filter(place=place).first()
+        if asked is not None and asked.theirs:
+            system = f"{publish.BASE}/id/hospital-booking/{place.session.institution.code}"
+            found["identifiers"] = [{"system": system, "value": asked.theirs}]
     return found
 
 

@@ -42,9 +42,9 @@ from lianxin.resident.booking.models import Waiting
 from lianxin.resident.booking.moves import KIND
 from lianxin.resident.scheduling import adapters
 from lianxin.resident.scheduling.adapters import Theirs, Unclear
-from lianxin.resident.scheduling.models import BookingSystem, Note, OwnerRule
+from lianxin.resident.scheduling.models import BookingSystem, Note, OwnerRule, kept
 from lianxin.standards import clock
-from lianxin.standards.text import T
+from lianxin.standards.text import T, Text
 
 log = logging.getLogger(__name__)
 
@@ -99,17 +99,25 @@ class _Sync:
         """Take one session over, in a transaction of its own."""
         self.took.seen += 1
         if said.bad is not None:
-            self._note("bad", said, said.bad.zh)
+            self._note("bad", said, kept(said.bad))
             return
         department = self.departments.get(said.department)
         if department is None:
-            self._note("unknown", said, f"科室 {said.department[:60]}")
+            self._note(
+                "unknown",
+                said,
+                kept(Text(f"科室 {said.department[:60]}", f"department {said.department[:60]}")),
+            )
             return
         doctor: Practitioner | None = None
         if said.practitioner:
             doctor = Practitioner.objects.filter(code=said.practitioner).first()
             if doctor is None:
-                self._note("unknown", said, f"医生 {said.practitioner[:60]}")
+                self._note(
+                    "unknown",
+                    said,
+                    kept(Text(f"医生 {said.practitioner[:60]}", f"doctor {said.practitioner[:60]}")),
+                )
                 return
         self.took.kept.append(said.external_id)
         try:
@@ -331,7 +339,7 @@ def _pull(pk: int, whole: bool) -> Took | None:
     try:
         said = list(adapter.sessions(since, until, "" if all_of_it else system.pulled_to))
     except Unclear as unclear:
-        BookingSystem.objects.filter(pk=pk).update(pull_error=unclear.text.zh[:2000], pulled_at=now)
+        BookingSystem.objects.filter(pk=pk).update(pull_error=kept(unclear.text)[:2000], pulled_at=now)
         return None
     took = take(system, said, since, until, whole=all_of_it)
     fields: dict[str, Any] = {

@@ -1,7 +1,5 @@
 """Addresses of this room."""
 
-from django.urls import URLPattern
+from lianxin.resident.scheduling.pages import app_name, urlpatterns
 
-app_name = "scheduling"
-
-urlpatterns: list[URLPattern] = []
+__all__ = ["app_name", "urlpatterns"]
