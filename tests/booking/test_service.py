@@ -13,7 +13,7 @@ from lianxin.network import roles
 from lianxin.pool import booking as pool
 from lianxin.pool.errors import Full
 from lianxin.pool.models import Session
-from lianxin.resident.booking import jobs, service
+from lianxin.resident.booking import diagram, jobs, service
 from lianxin.resident.booking.errors import TooMany
 from lianxin.resident.booking.models import Appointment
 from lianxin.standards import clock
@@ -240,3 +240,7 @@ def test_the_table_is_sound_and_offers_what_succeeds() -> None:
     with clock.at(at(5, 8, 30)):
         assert {a.name for a in kernel.allowed(case, desk) if a.ok} == {"arrive", "reschedule", "cancel"}
         assert {a.name for a in kernel.allowed(case, me) if a.ok} == set()
+
+
+def test_the_diagram_in_the_documents_is_the_table() -> None:
+    assert diagram.PAGE.read_text("utf-8") == diagram.page()

@@ -29,6 +29,7 @@ def miss(person: int, desk: Scope, day: int, house: object) -> None:
     with clock.at(at(day, 13)):
         jobs.mark_missed()
         service.act(desk, visit.case.number, "confirm_missed", {}, None, f"cm{person}-{day}")
+        outbox.run()
 
 
 def test_three_misses_close_public_numbers_and_an_appeal_opens_them() -> None:
@@ -47,7 +48,6 @@ def test_three_misses_close_public_numbers_and_an_appeal_opens_them() -> None:
         doctor = staff(house.institution, roles.CLINICIAN)
         related(person, house.institution)
         assert service.book(doctor, coming.pk, person, "staff").case.state == "booked"
-        outbox.run()
         assert list(Message.objects.filter(template="barred").values_list("person_id", flat=True)) == [person]
         assert Message.objects.filter(template="missed").count() == 2
         appeal = service.appeal(me, person, "住院未能取消", "a1")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lianxin.clinical.referral import catalogue
 from lianxin.scenarios import build as builder
-from lianxin.scenarios import doubles, feeds, life, places, population, tiantai, xining
+from lianxin.scenarios import bookings, doubles, feeds, life, places, population, quotas, tiantai, xining
 from lianxin.scenarios import residents as signed_up
 from lianxin.scenarios.blueprint import Blueprint
 from lianxin.scenarios.build import DemoAccount, Progress, quiet
@@ -87,6 +87,8 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
     if name == "tiantai":
         feeds.play(homes(name), row.residents, row.seed, now, progress)
         signed_up.open_accounts()
+    bookings.play(row.seed, since, now, progress)
+    quotas.play([i["code"] for i in drawing.institutions], row.seed, now)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
 

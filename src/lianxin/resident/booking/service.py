@@ -90,8 +90,16 @@ def check_person(by: Scope, session: Session, person_id: int) -> None:
         )
 
 
-def channel_for(by: Scope, booker: Institution | None, channel: str | None) -> str:
-    """The channel somebody books through: residents the public one, staff their tier's or one before it."""
+def _booker(by: Scope) -> Institution | None:
+    return Institution.objects.get(pk=by.institution_id) if by.institution_id is not None else None
+
+
+def channel_for(by: Scope, channel: str | None, booker: Institution | None = None) -> str:
+    """The channel somebody books through: residents the public one, staff their tier's or one before it.
+
+    ``booker``: the acting institution when the caller has it at hand.
+    """
+    booker = booker or _booker(by)
     if by.resident:
         own = "public"
     elif booker is not None:
@@ -118,11 +126,16 @@ SELECT (SELECT p.number FROM index_person p WHERE p.id = %(person)s),
            AND w.day = %(day)s)"""
 
 
-def look(by: Scope, session: Session, person_id: int, channel: str) -> tuple[str, bool]:
-    """Ask the policy, one request of a person at a time: the person's number, and whether somebody waits for numbers like these.
+def look(by: Scope, session: Session, person_id: int, channel: str) -> bool:
+    """Ask the policy, one request of a person at a time; True when somebody waits for numbers like these.
 
-    Raises Barred, TooMany, NotAllowed, Refused (there is no such person).
+    Call it inside a transaction. Raises Barred, TooMany, NotAllowed, Refused (there is no such person).
     """
+    return _look(by, session, person_id, channel)[1]
+
+
+def _look(by: Scope, session: Session, person_id: int, channel: str) -> tuple[str, bool]:
+    """The person's number, and what :func:`look` says."""
     now = clock.now()
     setting = policy.values(session.institution_id, now.date())
     day = session.starts_at.astimezone(clock.ZONE).date()
@@ -205,8 +218,8 @@ def _open(
         raise ValueError(f"unknown source {source}")
     session = _session(session_id)
     check_person(by, session, person_id)
-    booker = Institution.objects.get(pk=by.institution_id) if by.institution_id is not None else None
-    through = channel_for(by, booker, channel)
+    booker = _booker(by)
+    through = channel_for(by, channel, booker)
     fee = units.item_of(item).fee_fen if item else 0
     form = {"session": session_id, "seat": seat, "item": item, "note": note, "source": source}
     parties = {"provider": session.institution_id}
@@ -215,7 +228,7 @@ def _open(
 
     def work(*, served: bool) -> Appointment:
         def check() -> str:
-            number, waits = look(by, session, person_id, through)
+            number, waits = _look(by, session, person_id, through)
             if waits and not served:
                 raise _SomebodyWaits
             return number
@@ -238,10 +251,14 @@ class _SomebodyWaits(Exception):
     """Numbers like these are waited for."""
 
 
-def replayed(key: str) -> int | None:
-    """The case that the request ``key`` opened or moved before, if any (then nothing is asked again)."""
+def replayed(key: str, person_id: int | None = None) -> int | None:
+    """The case (of ``person_id``) that the request ``key`` opened or moved before, if any: then nothing is asked again."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT case_id FROM duty_act WHERE key = %s", [key])
+        cursor.execute(
+            "SELECT a.case_id FROM duty_act a JOIN duty_case c ON c.id = a.case_id"
+            " WHERE a.key = %s AND (%s::bigint IS NULL OR c.person_id = %s)",
+            [key, person_id, person_id],
+        )
         row = cursor.fetchone()
     return row[0] if row else None
 
@@ -359,8 +376,8 @@ def wait(
     """
     session = _session(session_id)
     check_person(by, session, person_id)
-    booker = Institution.objects.get(pk=by.institution_id) if by.institution_id is not None else None
-    through = channel_for(by, booker, channel)
+    booker = _booker(by)
+    through = channel_for(by, channel, booker)
     if urgent and (by.resident or not (by.clinical or by.everything)):
         raise NotAllowed(T("临床优先由医生登记。", "Clinical priority is set by a clinician."))
     return _again(

@@ -26,6 +26,8 @@ from lianxin.standards import clock
 
 log = logging.getLogger(__name__)
 BATCH = 200
+STALE = dt.timedelta(days=2)
+"""After so long a message about an act would only confuse (the queue stood still for days); the pages say it all the same."""
 _TEMPLATES = {
     "booked": "booked", "requested": "requested", "moved": "rescheduled", "cancelled": "cancelled", "displaced": "stopped",
     "refused": "refused", "no_show": "missed", "excused": "cancelled",
@@ -148,11 +150,19 @@ def quiet(institution_id: int, now: dt.datetime) -> bool:
     return local >= policy.time_of(setting["quiet.from"]) or local < policy.time_of(setting["quiet.until"])
 
 
+def _fresh(consumer: Callable[[Outbox], None]) -> Callable[[Outbox], None]:
+    def looked_at(event: Outbox) -> None:
+        if clock.now() - event.created_at <= STALE:
+            consumer(event)
+
+    return looked_at
+
+
 def register() -> None:
     """Listen to what is told by message."""
     for topic, template in _TEMPLATES.items():
-        outbox.register(f"appointment.{topic}", "booking.sms", _visit(template))
-    outbox.register("appointment.offered", "booking.sms", _visit("stopped"))
-    outbox.register("booking.offered", "booking.sms", _offered)
-    outbox.register("booking.barred", "booking.sms", _barred)
-    outbox.register("booking.appeal_decided", "booking.sms", _decided)
+        outbox.register(f"appointment.{topic}", "booking.sms", _fresh(_visit(template)))
+    outbox.register("appointment.offered", "booking.sms", _fresh(_visit("stopped")))
+    outbox.register("booking.offered", "booking.sms", _fresh(_offered))
+    outbox.register("booking.barred", "booking.sms", _fresh(_barred))
+    outbox.register("booking.appeal_decided", "booking.sms", _fresh(_decided))
