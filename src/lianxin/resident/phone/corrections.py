@@ -66,7 +66,7 @@ class KeepForm(MoveForm):
 def _ask(ctx: Ctx) -> Effect:
     reference, title = ctx.extra["reference"], ctx.extra["title"]
     ctx.subject = Correction(
-        case_id=ctx.case.pk, person_id=ctx.case.person_id, institution_id=ctx.parties["keeper"], reference=reference,
+        case_id=ctx.case.pk, person_id=ctx.case.patient_id, institution_id=ctx.parties["keeper"], reference=reference,
         title=title[:200], text=ctx.data["text"],
     )  # fmt: skip
     ctx.subject.save(force_insert=True)

@@ -89,29 +89,16 @@ def _decide(request: HttpRequest, who: acting.Member) -> None:
     chosen = int(value) if value.isascii() and value.isdigit() and len(value) < 18 else None
     if value and chosen not in finding.network().institutions:
         raise Invalid({"institution": T("请从列表中选择机构。", "Choose an institution of the list.")})
+    live = Consent.objects.filter(person_id=person, kind="share", withdrawn_at__isnull=True)
+    live = live.filter(institution_id=chosen) if chosen is not None else live.filter(institution__isnull=True)
     if act == "share":
-        live = Consent.objects.filter(
-            person_id=person,
-            kind="share",
-            decision="permit",
-            institution_id=chosen,
-            withdrawn_at__isnull=True,
-        )
-        if not live.exists():
+        if not live.filter(decision="permit").exists():
             consent.record(scope, person, "share", chosen, TEXT_VERSION, evidence)
         messages.success(
             request, T("已同意共享，随时可以撤回。", "You agreed to share; you may withdraw at any time.")
         )
     elif act == "refuse":
-        live = Consent.objects.filter(
-            person_id=person,
-            kind="share",
-            decision="deny",
-            institution_id=chosen,
-            source__isnull=True,
-            withdrawn_at__isnull=True,
-        )
-        if not live.exists():
+        if not live.filter(decision="deny", source__isnull=True, sensitive=False).exists():
             consent.refuse(scope, person, institution_id=chosen, evidence=evidence, text_version=TEXT_VERSION)
         messages.success(request, T("已停止共享，立即生效。", "Sharing is stopped, at once."))
     elif act == "withdraw":
