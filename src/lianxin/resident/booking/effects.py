@@ -325,18 +325,21 @@ def publish(ctx: Ctx) -> None:
     subject: Appointment | None = ctx.subject
     if subject is None:
         return
-    told = {
-        "number": ctx.case.number,
-        "booker": subject.booker.code if subject.booker is not None else "",
-        "status": "pending" if ctx.case.state == "requested" else "",
-    }
     if ctx.extra.get("also"):
-        fhir.publish_place(ctx.extra["also"], number=told["number"], booker=told["booker"])
+        fhir.publish_place(ctx.extra["also"])
     ask: Ask | None = ctx.extra.get("ask")
     if ask is None or ask.item:
-        fhir.publish_place(subject.place, **told)
+        fhir.publish_place(subject.place)
         return
-    resource = fhir.appointment(subject.place, subject.session, ask.person_number, **told)
+    # a new booking has all at hand that the projection would read again
+    resource = fhir.appointment(
+        subject.place,
+        subject.session,
+        ask.person_number,
+        number=ctx.case.number,
+        booker=subject.booker.code if subject.booker is not None else "",
+        status="pending" if ctx.case.state == "requested" else "",
+    )
     with connection.cursor() as cursor:
         record.publish(
             [resource], person_id=subject.person_id, institution_id=subject.institution_id, cursor=cursor
