@@ -87,7 +87,7 @@ def test_a_new_template_makes_its_sessions_once(world: World) -> None:
 def test_a_bad_template_is_refused_in_words(world: World) -> None:
     desk = world.client("desk")
     rehab = world.county.departments["tcm_rehab"]
-    cases = {
+    cases: dict[str, dict[str, Any]] = {
         "end": {"end": "07:00"}, "reserved_township": {"reserved_township": "9"}, "reserved_county": {"reserved_county": "21"},
         "capacity": {"capacity": "x"}, "until": {"until": "2026-10-01"}, "weekdays": {"weekdays": ["9"]},
         "resource": {"kind": "exam"}, "department": {"department": rehab.pk}, "fee": {"fee": "-1"}, "since": {"since": "2026-13-01"},

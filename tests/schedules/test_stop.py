@@ -60,7 +60,7 @@ def test_stopping_while_people_book_and_cancel(county: worlds.World) -> None:
     stop = [
         lambda: stopping.stop(by, [Session.objects.get(pk=session.pk)], "设备故障", "one") for _ in range(2)
     ]
-    results = at_once([*book, *cancel, *stop])  # type: ignore[list-item]
+    results = at_once([*book, *cancel, *stop])
     for result in results[:8]:
         assert isinstance(result, Appointment | Full), repr(result)
     assert Act.objects.filter(kind="stop").count() == 1

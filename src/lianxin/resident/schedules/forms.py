@@ -155,7 +155,7 @@ class TemplateForm(forms.Form):
             field = self.fields[name]
             assert isinstance(field, forms.ModelChoiceField)
             if template is not None:
-                rows = rows | field.queryset.model.objects.filter(pk=getattr(template, f"{name}_id"))
+                rows = rows | rows.model.objects.filter(pk=getattr(template, f"{name}_id"))
                 rows = rows.distinct() if name != "practitioner" else rows
             field.queryset = rows
         if template is not None:

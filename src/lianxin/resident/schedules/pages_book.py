@@ -57,7 +57,7 @@ def reachable(by: Scope) -> list[Institution]:
 
 def channel(by: Scope) -> str:
     """The channel of one's institution."""
-    own = Institution.objects.filter(pk=by.institution_id).values_list("tier", flat=True).first()
+    own = Institution.objects.filter(pk=by.institution_id or 0).values_list("tier", flat=True).first()
     return pool.channel_of(own or "county")
 
 
@@ -399,6 +399,8 @@ def for_patient(request: HttpRequest, pk: int) -> HttpResponse:
     """An extra number for one patient: added and booked in one act, with the reason; nobody in the waiting list is asked."""
     request.scope.demand("book")
     session = find_session(request, pk)
+    if session.kind != "clinic":
+        raise Http404
     key = f"extra:{form_key(request)}"
     act = Act.objects.filter(key=key[:160]).first()
     if act is None:

@@ -179,7 +179,7 @@ def _page(
         "next": next((x for x in waiting if not x["call"]), None),
         "called": called[-1] if called else None,
         "missed": sum(x["heap"] == "missed" and "confirm_missed" in dict(x["acts"]) for x in lines),
-        "walk_in": session is not None and session.status == "open" and session.ends_at > now and by.may("book"),
+        "walk_in": session is not None and session.status == "open" and session.ends_at > now and session.kind == "clinic" and by.may("book"),
         "key": new_key(),
         "trouble": trouble,
         "typed": "" if people.scanned(typed) else typed,
@@ -365,6 +365,8 @@ def _scan(request: HttpRequest, session: Session, what: str) -> Text:
 def _walk_in(request: HttpRequest, session: Session, what: str) -> Text:
     """Somebody without a number gets a free one, or an extra one within the house's limit, and has arrived."""
     request.scope.demand("book")
+    if session.kind != "clinic":
+        raise Refused(T("检查请在“检查预约”里预约。", "Book an examination at Examinations."))
     q = request.POST.get("q", "").strip()
     if not q:
         raise Refused(T("请扫健康卡，或输证件号。", "Scan the card, or type an ID number."), 422)

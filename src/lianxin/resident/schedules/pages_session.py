@@ -121,7 +121,7 @@ def _patient(
     request: HttpRequest, session: Session, failed: str, form: forms.Form | None, opened: str
 ) -> dict[str, Any] | None:
     """The form of an extra number for one patient, where it may be given."""
-    over = session.status != "open" or session.ends_at <= clock.now()
+    over = session.status != "open" or session.ends_at <= clock.now() or session.kind != "clinic"
     if over or not request.scope.may("book") or session.institution_id not in request.scope.institution_ids:
         return None
     own = form if form is not None and failed == "patient" else ForPatientForm()
@@ -286,6 +286,11 @@ def stop(request: HttpRequest) -> HttpResponse:
                 reason=reason, status=409,
             )  # fmt: skip
     done = stopping.stop(request.scope, sessions, reason, key)
+    if not done:  # somebody else was faster
+        return _stop_page(
+            request, stopping.chosen(request.scope, ids=ids), reason=reason, status=409,
+            trouble=T("所选场次刚刚已由他人停诊。", "Somebody else has just stopped these sessions."),
+        )  # fmt: skip
     numbers = sum(a.detail.get("numbers", 0) for a in done)
     messages.success(
         request,

@@ -75,7 +75,7 @@ def sees(by: Scope, person: Person) -> bool:
         return relationships.sees(by, person.pk)
     mine = Relationship.objects.filter(
         Q(until__isnull=True) | Q(until__gt=clock.now()),
-        person_id=person.pk, institution_id__in=by.institution_ids, since__lte=clock.now(), account_id=None,
+        person_id=person.pk, institution_id__in=by.institution_ids, since__lte=clock.now(), account__isnull=True,
     )  # fmt: skip
     return by.may("book") and mine.exists()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Max, ProtectedError
+from django.db.models import F, Max, ProtectedError
 
 from lianxin.access.scope import Scope
 from lianxin.pool import booking, hooks, schedule
@@ -333,7 +333,7 @@ def fewer(session_id: int, count: int) -> Session:
         Place.objects.unscoped("the highest number taken")
         .filter(session_id=session_id)
         .exclude(state="cancelled")
-        .aggregate(last=Max("seat_no"))["last"]
+        .aggregate(last=Max(F("seat_no") + F("units") - 1))["last"]
         or 0
     )
     left = session.capacity - count

@@ -100,10 +100,8 @@ def stop(by: Scope, sessions: Iterable[Session], reason: str, key: str) -> list[
             continue
 
         def work(act: Act, session: Session = session) -> dict[str, Any]:
-            if (
-                Session.objects.select_for_update(of=("self",), no_key=True).get(pk=session.pk).status
-                != "open"
-            ):
+            row = Session.objects.select_for_update(of=("self",), no_key=True).filter(pk=session.pk).first()
+            if row is None or row.status != "open":
                 raise Refused(T("该场次刚刚已由他人停诊。", "Somebody else has just stopped this session."))
             places = booking.stop_session(session.pk, reason)
             return {"places": [p.pk for p in places], "numbers": sum(p.units for p in places)}
@@ -176,7 +174,7 @@ def reopen(by: Scope, session: Session, reason: str, key: str) -> Act:
                     "This session's time has begun; make another session instead.",
                 )
             )
-        if row.practitioner_id is not None and _busy(row):
+        if _busy(row):
             raise Refused(
                 T(
                     "该医生此时段已另有门诊，不能恢复。",
@@ -200,6 +198,8 @@ def reopen(by: Scope, session: Session, reason: str, key: str) -> Act:
 
 
 def _busy(session: Session) -> bool:
+    if session.practitioner_id is None:
+        return False
     return (
         Session.objects.filter(
             practitioner_id=session.practitioner_id,
