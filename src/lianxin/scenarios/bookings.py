@@ -25,6 +25,7 @@ from lianxin.resident.booking.models import Appointment
 from lianxin.resident.booking.moves import DESK
 from lianxin.scenarios.build import Progress, quiet
 from lianxin.standards import clock
+from lianxin.standards.text import T
 
 PAST, COMING, STOPPED_VISITS, WAITERS = 60, 30, 4, 3
 _WHY = "bookings of the demonstration"
@@ -113,16 +114,18 @@ def play(seed: int, since: dt.datetime, now: dt.datetime, progress: Progress = q
     past, coming = _sessions(since, now - dt.timedelta(hours=1)), _sessions(now, now + dt.timedelta(days=8))
     if not past or not coming or not run.people:
         return 0
+    parts = [
+        (_past, past),
+        (_barred, past),
+        (_coming, coming),
+        (_full, coming),
+        (_stopped, coming),
+        (_accounts, coming),
+    ]
     with periodic.held():
-        _past(run, past)
-        _barred(run, past)
-        _coming(run, coming)
-        _full(run, coming)
-        _stopped(run, coming)
-        _accounts(run, coming)
-    made = Appointment.objects.unscoped(_WHY).count()
-    progress(f"{made} visits booked by residents")
-    return made
+        for part, sessions in progress(T("居民预约", "Residents' bookings"), parts, len(parts)):
+            part(run, sessions)
+    return Appointment.objects.unscoped(_WHY).count()
 
 
 def _past(run: Play, sessions: list[Session]) -> None:

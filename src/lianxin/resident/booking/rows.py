@@ -61,7 +61,7 @@ def session(session_id: int) -> Session | None:
 def _insert() -> str:
     fields = Appointment._meta.concrete_fields
     return (
-        f"WITH a AS (INSERT INTO booking_appointment ({', '.join(f.column for f in fields)})"
+        f"WITH a AS (INSERT INTO booking_appointment ({', '.join(str(f.column) for f in fields)})"
         f" VALUES ({', '.join(['%s'] * len(fields))}) RETURNING case_id)"
         " INSERT INTO booking_reminder (appointment_id, kind, visit_at, due_at, state)"
         " SELECT a.case_id, r.kind, %s, r.due_at, 'due' FROM a, unnest(%s::text[], %s::timestamptz[]) AS r(kind, due_at)"

@@ -126,11 +126,14 @@ SELECT (SELECT p.number FROM index_person p WHERE p.id = %(person)s),
            AND w.day = %(day)s)"""
 
 
-def look(by: Scope, session: Session, person_id: int, channel: str) -> bool:
+def look(by: Scope, session: Session, person_id: int, channel: str, key: str = "") -> bool:
     """Ask the policy, one request of a person at a time; True when somebody waits for numbers like these.
 
-    Call it inside a transaction. Raises Barred, TooMany, NotAllowed, Refused (there is no such person).
+    Call it inside a transaction. Nothing is asked of a request that was done before (``key``). Raises Barred, TooMany, NotAllowed,
+    Refused (there is no such person).
     """
+    if key and replayed(key, person_id) is not None:
+        return False
     return _look(by, session, person_id, channel)[1]
 
 
