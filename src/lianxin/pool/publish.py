@@ -291,10 +291,17 @@ def describe_by(fn: Callable[[Place], dict[str, Any]]) -> None:
         _describers.append(fn)
 
 
-def publish_place(place: Place | int) -> None:
+def publish_place(
+    place: Place | int,
+    *,
+    number: str = "",
+    booker: str = "",
+    status: str = "",
+    identifiers: Iterable[dict[str, Any]] = (),
+) -> None:
     """Project a place as it stands now, inside the caller's transaction: one Appointment, and nothing else.
 
-    The session's Slot follows by itself when its status changed.
+    Arguments as of :func:`appointment`; what is not given is asked of who knows the booking. The session's Slot follows by itself.
     """
     pk = place if isinstance(place, int) else place.pk
     rows = Place.objects.unscoped("the place's own projection").select_related(
@@ -305,6 +312,8 @@ def publish_place(place: Place | int) -> None:
     if row.case_id is not None:
         for fn in _describers:
             known |= fn(row)
+    given = {"number": number, "booker": booker, "status": status, "identifiers": list(identifiers)}
+    known |= {name: value for name, value in given.items() if value}
     item = ExamItem.objects.filter(code=row.item).first() if row.item else None
     publish.publish(
         [appointment(row, row.session, row.person.number, item=item, **known)],
