@@ -222,4 +222,4 @@ class Pool(RuleBasedStateMachine):
 
 
 def test_any_interleaving_keeps_capacity_quotas_and_one_number_each() -> None:
-    run_state_machine_as_test(Pool, settings=settings(max_examples=25, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(Pool, settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
