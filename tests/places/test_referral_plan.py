@@ -49,7 +49,7 @@ def test_the_township_takes_number_ct_and_bed_at_once(house: House) -> None:
     assert live(house, number) == (2, 1)
     assert referral.place is not None
     assert referral.place.session_id == house.clinic.pk
-    assert referral.appointment_at == referral.place.at
+    assert referral.appointment_at == house.ct.starts_at, "when the patient has to be there"
     claim = exclusive.of_case(referral.pk)[0]
     assert (claim.resource, claim.state) == (house.beds[1], "assigned"), (
         "the women's bed before the one for anybody"
@@ -203,6 +203,18 @@ def _woman(pk: int) -> int:
 
     Person.objects.unscoped("test").filter(pk=pk).update(sex="female")
     return pk
+
+
+def test_a_consortium_may_keep_beds_to_the_receiver(house: House) -> None:
+    number = house.world.until("accepted")
+    consortium = house.world.county.consortium
+    consortium.rules = {"referral": {"plan.referrer_beds": False}}
+    consortium.save()
+    token = wish(house, "CT-CHEST").token
+    with pytest.raises(kernel.Refused, match="接诊机构"):
+        house.world.act("gp0", "book", number, {"plan": token})
+    house.world.act("gp0", "book", number, {"plan": wish(house, "CT-CHEST", bed=False).token})
+    assert live(house, number) == (2, 0)
 
 
 def test_nothing_left_is_said_in_words_and_changes_nothing(house: House) -> None:

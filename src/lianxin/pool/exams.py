@@ -187,7 +187,9 @@ def find(
     """Where and when the item can be done: the first free start of each session, soonest first; a fasting item in the morning."""
     wanted = item(item_code)
     start = max(since, clock.now())
-    sessions = sessions_for([item_code], institutions, start.replace(hour=0, minute=0, second=0), until)
+    sessions = sessions_for(
+        [item_code], institutions, start.astimezone(clock.ZONE).replace(hour=0, minute=0, second=0), until
+    )
     first: dict[int, Offer] = {}
     for offer in offers(wanted, free_of(sessions, channel), start):
         if not wanted.fasting_hours or in_the_morning(offer.at):

@@ -322,7 +322,7 @@ def plans(
 
 
 def _sessions(wanted: Wanted, institution_id: int, opens: dt.datetime, closes: dt.datetime) -> list[Session]:
-    start = opens.replace(hour=0, minute=0, second=0, microsecond=0)
+    start = opens.astimezone(clock.ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
     found = exams.sessions_for(wanted.exams, [institution_id], start, closes) if wanted.exams else []
     if wanted.clinic:
         rows = Session.objects.filter(

@@ -114,7 +114,7 @@ def _templates(hospitals: list[Institution]) -> None:
     have = set(Template.objects.filter(resource__in=devices).values_list("resource_id", flat=True))
     Template.objects.bulk_create(
         Template(
-            institution_id=device.institution_id, department_id=device.department_id, resource=device, kind="exam",
+            institution_id=device.institution_id, department_id=device.department_id or 0, resource=device, kind="exam",
             clinic_type="检查", weekday=weekday, start=start, end=end, capacity=steps, reserved_county=steps // 2,
             reserved_township=steps // 2, since=SINCE,
         )

@@ -78,7 +78,7 @@ def sessions_on(institution_ids: frozenset[int], day: dt.date) -> list[dict[str,
     lines = []
     for session in sessions:
         places = by.get(session.pk, [])
-        rows = [
+        listed = [
             {
                 "p": p, "what": names.get(p.item, p.item),
                 "verbs": [(v, MOVES[v]) for v in OFFERED.get(p.state, ()) if v != "cancel" or p.case_id is None],
@@ -88,7 +88,7 @@ def sessions_on(institution_ids: frozenset[int], day: dt.date) -> list[dict[str,
         used = sum(p.units for p in places)
         lines.append(
             {
-                "s": session, "places": rows, "steps": steps_of(session, places), "used": used,
+                "s": session, "places": listed, "steps": steps_of(session, places), "used": used,
                 "width": session.capacity * 12, "free": max(session.capacity - used, 0),
             }
         )  # fmt: skip

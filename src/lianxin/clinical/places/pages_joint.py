@@ -15,7 +15,7 @@ from lianxin.access.web import page
 from lianxin.clinical.places import common, consents
 from lianxin.clinical.places import print as preparation
 from lianxin.clinical.places.pages_exams import given_of
-from lianxin.clinical.referral import pages, reasons
+from lianxin.clinical.referral import pages, reasons, slots
 from lianxin.clinical.referral.models import Referral
 from lianxin.duty import kernel
 from lianxin.pool import booking, exams, exclusive, plan
@@ -87,7 +87,9 @@ def _context(request: HttpRequest, referral: Referral, move: str, **more: Any) -
     data = request.POST if request.method == "POST" else request.GET
     receiver = referral.to_institution_id or 0
     items = {i.code: i for i in items_at(receiver)}
-    has_beds = Resource.objects.filter(kind="bed", active=True, institution_id=receiver).exists()
+    mine = receiver in request.scope.institution_ids
+    beds = Resource.objects.filter(kind="bed", active=True, institution_id=receiver)
+    has_beds = slots.may_book_bed(referral, mine) and beds.exists()
     wanted, day = _asked(data, referral, has_beds)
     person = referral.person
     trouble, found = more.pop("trouble", None), []

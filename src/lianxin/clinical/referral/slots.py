@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from lianxin.clinical.referral import policy
 from lianxin.clinical.referral.models import Referral
 from lianxin.duty.errors import Refused
 from lianxin.duty.machine import Ctx
@@ -82,6 +83,15 @@ def _take_plan(ctx: Ctx) -> None:
         raise Refused(
             {"plan": T("方案的时间已过，请重新选择。", "The plan's time has passed; choose again.")}
         )
+    if named.bed and not may_book_bed(subject, ctx.is_party("receiver")):
+        raise Refused(
+            {
+                "plan": T(
+                    "床位由接诊机构安排，请只约号和检查。",
+                    "The receiver assigns beds; book number and examinations only.",
+                )
+            }
+        )
     channel, key = _channel(ctx), f"{ctx.case.number}:{ctx.case.version + 1}"
     try:
         held = plan.take_first([named], subject.person_id, channel, key, ctx.case.pk)
@@ -93,11 +103,16 @@ def _take_plan(ctx: Ctx) -> None:
             raise Refused({"plan": gone.text}) from gone
     except BookingError as error:
         raise Refused({"plan": error.text}) from error
-    visit = held.visit
-    subject.place = visit
-    subject.appointment_at = visit.at if visit else held.plan.at
+    subject.place = held.visit
+    subject.appointment_at = held.plan.at  # when the patient has to be there, the first step of the day
     ends = [p.session.ends_at for p in _places(ctx.case.pk)] or [_end_of_day(held.plan.at)]
     subject.appointment_end = max(ends)
+
+
+def may_book_bed(subject: Referral, receiver: bool) -> bool:
+    """Whether this side may take a bed: the receiver always, the referrer unless the consortium's rules say
+    ``{"referral": {"plan.referrer_beds": false}}``."""
+    return receiver or bool(policy.values(subject.consortium).get("plan.referrer_beds", True))
 
 
 def _end_of_day(at: dt.datetime) -> dt.datetime:
