@@ -1,7 +1,7 @@
 """A session that a referral was booked into is stopped: the booking is owed again and everybody concerned is told.
 
-The pool tells while it holds the session's lock, and a move takes the case first: so the case is taken only when nobody has it
-(SKIP LOCKED), else the outbox does the same a moment later. Either way one move per lost place, however often it is told.
+The pool tells while it holds the session's lock, and a move takes the case first, then sessions in order: so the case and the plan's
+other sessions are taken only when nobody has them (SKIP LOCKED), else the outbox does the same a moment later. Either way one move per lost place, however often it is told.
 """
 
 from __future__ import annotations
@@ -69,10 +69,20 @@ def on_stopped(session: Session, places: list[Place], reason: str) -> None:
     with transaction.atomic():
         mine = {case.pk: case for case in free}
         for pk, number in cases.values_list("pk", "number"):
-            if pk in mine:
+            if pk in mine and _others_at_hand(pk, session.pk):
                 settle(number, lost[pk].pk)
             else:
                 outbox.emit(TOPIC, number, {"case": number, "place": lost[pk].pk})
+
+
+def _others_at_hand(case_id: int, session_id: int) -> bool:
+    """Lock the other sessions of the case without waiting: whoever waits for them with this one locked could wait for ever."""
+    own = Place.objects.unscoped("the other parts of a lost plan").filter(
+        case_id=case_id, state__in=("held", "booked", "arrived")
+    )
+    ids = set(own.values_list("session_id", flat=True)) - {session_id}
+    got = Session.objects.filter(pk__in=ids).order_by("pk").select_for_update(skip_locked=True, no_key=True)
+    return len(got) == len(ids)
 
 
 def settle(number: str, place_id: int) -> None:
