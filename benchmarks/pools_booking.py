@@ -142,10 +142,7 @@ def _whole() -> None:
         str(fhir): ":fhir",
         f"'{{{rid}}}'": "'{:rid}'",
         str(ref_key(f"Patient/{first:010d}")): ":subj",
-        **{
-            found: ":lock"
-            for found in re.findall(r"xact_lock\(k\) FROM unnest\('\{(-?\d+)\}'", " ".join(sample))
-        },
+        **dict.fromkeys(re.findall(r"xact_lock\(k\) FROM unnest\('\{(-?\d+)\}'", " ".join(sample)), ":lock"),
         "::int2[]": "::int8[]",
         "::int4[]": "::int8[]",
         f"place-{made.place_id}": "place-:place",
@@ -154,7 +151,7 @@ def _whole() -> None:
         str(FIRST_PERSON + first): ":person",
         f"{first:010d}": ":person",
         f"bench-{first}": "pg-:n",
-        f"book::person": "book-:person",
+        "book::person": "book-:person",
     }
     ids = {str(made.pk): ":case", str(made.place_id): ":place"}
     body = [re.sub(rf"(?<![\d.:-])({'|'.join(ids)})(?![\d:-])", lambda m: ids[m.group(1)], s) for s in sample]
