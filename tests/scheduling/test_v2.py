@@ -9,13 +9,15 @@ import pytest
 from lianxin.access import tokens
 from lianxin.access.models import Client
 from lianxin.duty.models import Case
-from lianxin.exchange.v2 import message, receiving
-from lianxin.exchange.v2.models import Peer
+from lianxin.exchange.v2 import message, outbound_changes, receiving
+from lianxin.exchange.v2.models import Peer, V2Message
 from lianxin.pool import booking as pool
 from lianxin.pool.models import Place, Session
+from lianxin.record import feed
+from lianxin.resident.booking import service
 from lianxin.resident.booking.models import Appointment
 from lianxin.standards import clock
-from tests.referral.world import START, World
+from tests.referral.world import START, World, key
 
 from .world import session
 
@@ -171,3 +173,18 @@ def test_who_may_not_book_is_told(committed: World) -> None:
         stolen = send("SRM^S04^SRM_S01", "3", f"ARQ|X|{number}", "RGS|1", name="OTHER")
         assert stolen.text("MSA", 1) == "AE"
         assert Case.objects.unscoped("test").get(number=number).state == "booked"
+
+
+def test_who_booked_elsewhere_hears_of_it(committed: World) -> None:
+    world = committed
+    with clock.at(START):
+        told = peer(world.county.townships[0])
+        Peer.objects.filter(pk=told.pk).update(
+            host="127.0.0.1", port=9, wants=["SIU"], told_rid=outbound_changes.begin_record()
+        )
+        one = session(world, 2)
+        made = service.book(world["gp0"], one.pk, world.person.pk, key())
+        outbound_changes.compose(feed.Watch())
+        service.cancel(world["gp0"], made.case.number, key(), "改主意")
+        outbound_changes.compose(feed.Watch())
+        assert list(V2Message.objects.order_by("pk").values_list("kind", flat=True)) == ["SIU^S12", "SIU^S15"]
