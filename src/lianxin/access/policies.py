@@ -87,6 +87,10 @@ PERMISSIONS: dict[str, Permission] = {
         T("办理电子健康卡", "Issue e-health cards"),
         frozenset({r.RECEPTION, r.REFERRAL_DESK, r.GP, r.FAMILY_DOCTOR, r.VILLAGE_DOCTOR}),
     ),
+    "see_missed": Permission(
+        T("查看爽约与申诉", "See missed visits and appeals"),
+        frozenset({r.RECEPTION, r.REFERRAL_DESK, r.CLINICIAN, r.GP, r.FAMILY_DOCTOR, r.VILLAGE_DOCTOR, r.MANAGER}),
+    ),
     "judge_appeals": Permission(
         T("处理爽约申诉", "Decide appeals against missed visits"), frozenset({r.MANAGER})
     ),

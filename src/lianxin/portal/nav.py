@@ -102,7 +102,7 @@ ENTRIES = (
         group="pools",
     ),
     Entry(
-        "/pools/appeals", "chat-left-text", T("爽约与申诉", "Missed visits"), may="serve_desk", group="pools"
+        "/pools/appeals", "chat-left-text", T("爽约与申诉", "Missed visits"), may="see_missed", group="pools"
     ),
     Entry(
         "/cards", "credit-card-2-front", T("电子健康卡", "E-health cards"), may="manage_cards", group="pools"
