@@ -89,7 +89,9 @@ PERMISSIONS: dict[str, Permission] = {
     ),
     "see_missed": Permission(
         T("查看爽约与申诉", "See missed visits and appeals"),
-        frozenset({r.RECEPTION, r.REFERRAL_DESK, r.CLINICIAN, r.GP, r.FAMILY_DOCTOR, r.VILLAGE_DOCTOR, r.MANAGER}),
+        frozenset(
+            {r.RECEPTION, r.REFERRAL_DESK, r.CLINICIAN, r.GP, r.FAMILY_DOCTOR, r.VILLAGE_DOCTOR, r.MANAGER}
+        ),
     ),
     "judge_appeals": Permission(
         T("处理爽约申诉", "Decide appeals against missed visits"), frozenset({r.MANAGER})

@@ -6,8 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 
 from lianxin.clinical.referral import catalogue
-from lianxin.scenarios import build as builder
 from lianxin.scenarios import bookings, doubles, feeds, life, places, population, quotas, tiantai, xining
+from lianxin.scenarios import build as builder
 from lianxin.scenarios import residents as signed_up
 from lianxin.scenarios.blueprint import Blueprint
 from lianxin.scenarios.build import DemoAccount, Progress, quiet
