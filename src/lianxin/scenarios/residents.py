@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from lianxin.access import seal
 from lianxin.access.models import Account
 from lianxin.access.scope import Scope, scope_for_account
+from lianxin.duty.models import Case
 from lianxin.index.models import Person
 from lianxin.network import roles
 from lianxin.network.models import Post
@@ -82,10 +83,12 @@ def _bound(person: Person) -> Account:
 
 
 def _people(since: dt.date, until: dt.date) -> Iterator[Person]:
+    """Those first who were referred: their pages have something to tell."""
     rows = Person.objects.unscoped(_WHY).filter(
         status="active", birth_date__range=(since, until), deceased_on__isnull=True, id_type="01"
     )
-    yield from rows.filter(~Q(id_sealed="")).order_by("id")[:_LOOKED_AT]
+    told = Case.objects.unscoped(_WHY).filter(kind="referral", person_id=OuterRef("pk"))
+    yield from rows.filter(~Q(id_sealed="")).order_by(Exists(told).desc(), "id")[:_LOOKED_AT]
 
 
 def _adult(today: dt.date, youngest: int, oldest: int, but: Person | None = None) -> Person | None:
