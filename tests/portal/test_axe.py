@@ -29,13 +29,14 @@ def pages(live: str) -> dict[int, list[str]]:
     person, county = world.person.number, world.county
     wanted = {
         "desk": ["/", "/desk/receiving", "/desk/reception", "/desk/down", f"/referrals/{number}", "/flow", "/network", "/catalogues",
-                 "/notices", f"/network/{county.lead.code}"],
+                 "/notices", f"/network/{county.lead.code}", "/beds", "/exams", "/theatres", "/pools/usage", "/pools/sync",
+                 "/pools/appeals", "/cards"],
         "gp0": ["/people", f"/people/{person}", f"/people/{person}?tab=results", f"/people/{person}?tab=looked",
                 f"/referrals/new?person={person}", f"/referrals/{number}", "/followups", "/totp"],
         "manager": ["/", "/overdue", "/break-glass", f"/break-glass/{glass}"],
         "system_admin": ["/manage/institutions", f"/manage/institutions/{county.lead.code}", "/manage/consortia/new",
                          f"/manage/consortia/{county.consortium.code}", f"/manage/consortia/{county.consortium.code}/rules",
-                         "/manage/people", "/manage/sheets"],
+                         "/manage/people", "/manage/sheets", "/manage/sms", "/manage/booking-systems"],
         "security_admin": ["/manage/accounts", "/manage/accounts/new", f"/manage/accounts/{account['gp0']}"],
         "audit_admin": ["/audit"],
     }  # fmt: skip

@@ -261,13 +261,6 @@ def _again(
 
 
 @page(*READERS)
-def places(request: HttpRequest, number: str) -> HttpResponse:
-    """Free numbers of the receiver, for the page to refresh without loading again."""
-    referral = find(number, request.scope)
-    return render(request, "referral/_numbers.html", {"choices": pages_view.free_numbers(referral)})
-
-
-@page(*READERS)
 def form_pdf(request: HttpRequest, number: str) -> HttpResponse:
     """The paper 转诊单 as PDF; printing is audited."""
     from lianxin.clinical.referral import print as paper  # brings the whole typesetter with it

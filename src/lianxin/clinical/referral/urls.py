@@ -18,7 +18,6 @@ urlpatterns = [
     path("referrals/new/answer", pages_new.answer, name="new_answer"),
     path("referrals/<str:number>", pages.show, name="show"),
     path("referrals/<str:number>/act/<slug:move>", pages.act, name="act"),
-    path("referrals/<str:number>/places", pages.places, name="places"),
     path("referrals/<str:number>/form.pdf", pages.form_pdf, name="pdf"),
     path("desk/receiving", pages_desk.receiving, name="receiving"),
     path("desk/down", pages_desk.down, name="down"),
