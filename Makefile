@@ -85,7 +85,7 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/p
 test: setup lint types $(CLIENTS)/node_modules/.package-lock.json
 	$(BIN)/lint-imports
 	# the same examples in every run; compiled modules are kept, for the tests start many processes
-	PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(JOBS)
 
 # Spark is needed by nobody but those who link more people than one machine holds; a Java 17 must be there.
 $(DONE)/spark: requirements/spark.txt | $(DONE)/python

@@ -47,19 +47,6 @@ def _nobody_waits_to_be_counted() -> Iterator[None]:
         sys.modules["lianxin.pool.demand"]._waiting.clear()
 
 
-TOGETHER = ("clients", "reliability", "leakage", "golden")
-"""Folders whose tests share something that takes a minute to stand up (an installation of their own), or that are long: each goes
-to one worker as a whole, and early."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of some folders together on one worker (``--dist loadgroup``)."""
-    for item in items:
-        if item.path.parent.name in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
-
-
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Name parameters made of bytes by their length, never by their content.
 

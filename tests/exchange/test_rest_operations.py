@@ -386,3 +386,15 @@ def test_every_operation_is_declared(client):
             ("Composition", "document"), ("Flag", "meta"), ("Flag", "meta-add"), ("Flag", "meta-delete"), ("Flag", "diff")} <= offered  # fmt: skip
     assert "versions" in [o["name"] for o in rest["operation"]]
     assert text.parse(json.dumps(rest).encode())
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xed\xa0\x80",
+        b'{"resourceType":"Bundle","type":"batch","entry":[{"resource":{"resourceType":"Basic","id":"\xed\xa0\x80"}}]}',
+        b'\xff\xfe{"resourceType":"Bundle"}',
+    ],
+)
+def test_a_bundle_that_is_no_utf8_is_refused(client, raw):
+    assert client("POST", "", raw).status == 400

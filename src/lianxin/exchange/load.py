@@ -247,7 +247,7 @@ def outline(raw: bytes, name: str) -> tuple[str, list[_Item]]:
         if head.resourceType != "Bundle":
             return "resource", [_item(raw, "")]
         found = _entries.decode(raw).entry
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = Text(f"不是合法的 FHIR JSON：{error}", f"not valid FHIR JSON: {error}")
         raise Problem(400, Issue("structure", why)) from None
     items = []
@@ -274,7 +274,7 @@ def outline(raw: bytes, name: str) -> tuple[str, list[_Item]]:
 def _item(raw: bytes, place: str) -> _Item:
     try:
         head = _outline.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return _Item(place, raw, "", "")  # told what is wrong when it is parsed
     return _Item(place, raw, head.resourceType, head.id if store.ID.fullmatch(head.id) else "")
 

@@ -82,7 +82,7 @@ def decode(raw: bytes) -> Bundle:
     """The bundle with exact resource texts (400 when it is none)."""
     try:
         bundle = _decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refuse(
             400, "structure", f"不是合法的 Bundle：{error}", f"not a valid Bundle: {error}", "Bundle"
         ) from None

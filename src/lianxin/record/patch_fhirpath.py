@@ -56,7 +56,7 @@ def _operations(parameters: Node) -> list[tuple[int, dict[str, Node]]]:
                 )
             parts = {_string(_members(p).get("name")): p for p in _listed(members.get("part"))}
             found.append((i, parts))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(f"不是合法的 Parameters：{error}", f"not a valid Parameters: {error}") from None
     if not found:
         raise malformed("补丁没有操作", "the patch has no operation")

@@ -40,7 +40,7 @@ def decode(raw: bytes) -> list[Step]:
     """The steps of a patch document."""
     try:
         steps = _decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refuse(
             400, "structure", f"不是合法的 JSON Patch：{error}", f"not a valid JSON Patch: {error}"
         ) from None

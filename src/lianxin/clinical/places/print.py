@@ -36,7 +36,7 @@ def context(places: Iterable[Place]) -> dict[str, Any]:
 
 def html(places: Iterable[Place]) -> str:
     """The sheet as HTML (what the PDF is made of)."""
-    return render_to_string("places/sheet.html", context(places))
+    return render_to_string("places/print/sheet.html", context(places))
 
 
 def sheet(places: Iterable[Place]) -> bytes:

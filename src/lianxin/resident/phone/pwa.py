@@ -17,7 +17,21 @@ from django.urls import reverse
 from django.utils.translation import get_language
 from django.views.decorators.http import require_safe
 
+from lianxin.standards.text import T
+
 _SCRIPT = Path(__file__).parent / "data" / "worker.js"
+_OFFLINE = {
+    "title": T("没有网络", "No connection"),
+    "why": T(
+        "连上网络后再试。为保护隐私，健康档案和预约不会存在手机里，离线时看不到。",
+        "Try again when you are on line. To protect you, records and visits are never kept on the phone.",
+    ),
+    "desk": T(
+        "到医院没有网络时：出示身份证，窗口同样可以报到。急症请拨打",
+        "At the hospital without a connection: show your identity card at the desk. In an emergency call",
+    ),
+    "again": T("再试一次", "Try again"),
+}
 _SHELL = ("dist/phone.css", "dist/phone.js", "portal/logo.svg", "phone/icon-192.png")
 
 
@@ -64,4 +78,8 @@ def worker(request: HttpRequest) -> HttpResponse:
 @require_safe
 def offline(request: HttpRequest) -> HttpResponse:
     """What stands there without a network: that it is so, and what to do. Says nothing of anybody, in both languages."""
-    return render(request, "phone/offline.html")
+    sides = [
+        {"lang": "zh-Hans", **{name: words.zh for name, words in _OFFLINE.items()}},
+        {"lang": "en", **{name: words.en for name, words in _OFFLINE.items()}},
+    ]
+    return render(request, "phone/offline.html", {"sides": sides})
