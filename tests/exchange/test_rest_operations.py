@@ -397,4 +397,8 @@ def test_every_operation_is_declared(client):
     ],
 )
 def test_a_bundle_that_is_no_utf8_is_refused(client, raw):
-    assert client("POST", "", raw).status == 400
+    answer = client("POST", "", raw)
+    if answer.status == 200:  # a batch whose entry is no text: the entry is refused
+        assert [entry["response"]["status"][:3] for entry in answer.json["entry"]] == ["400"]
+    else:
+        assert answer.status == 400
