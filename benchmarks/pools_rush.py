@@ -38,7 +38,9 @@ NAME, PORT, LIMIT = "lianxin_bench_rush", 8706, 2.0
 ROOMS = 10
 """Sessions that the numbers of a run are spread over."""
 KEY = re.compile(rb'name="key" value="([^"]+)"')
-SESSION = re.compile(rb'href="/m/numbers/(\d+)"')
+SESSION = re.compile(rb'class="m-number" href="/m/numbers/(\d+)"')
+"""Sessions of the list that are not marked full."""
+TRIES = 4
 
 
 @dataclass
@@ -175,28 +177,34 @@ async def resident(n: int, cookie: str, day: str, wait: float, told: Told) -> No
     phone = Phone(cookie, told)
     try:
         await phone.ask("open", "/m/")
-        status, page = await phone.ask("list", f"/m/numbers?specialty=03.04&day={day}&sort=time")
-        rooms = list(dict.fromkeys(SESSION.findall(page)))
-        if status != 200 or not rooms:
-            told.heard[f"list {status}"] += 1
-            return
-        # Full ones stand last in the list: nearly everybody takes one of the first.
-        room = rooms[n % max(min(len(rooms), 3), 1)].decode()
-        status, page = await phone.ask("choose", f"/m/numbers/{room}")
-        found = KEY.search(page)
-        if status != 200 or found is None:
-            told.heard[f"choose {status}"] += 1
-            return
-        if f"/m/numbers/{room}/book".encode() not in page:
-            told.heard["full"] += 1
-            return
-        form = b"key=" + found[1] + b"&seat=&csrfmiddlewaretoken=" + b"c" * 32
-        status, page = await phone.ask("book", f"/m/numbers/{room}/book", form)
-        told.heard["booked" if status == 302 else "full" if status == 409 else f"book {status}"] += 1
+        for _ in range(TRIES):
+            if (said := await attempt(n, phone, day)) != "full":
+                break
+        told.heard[said] += 1
     except (OSError, asyncio.IncompleteReadError) as failure:
         told.heard[type(failure).__name__] += 1
     finally:
         phone.hang_up()
+
+
+async def attempt(n: int, phone: Phone, day: str) -> str:
+    """List, choose one that is not full, book it; what was heard. Nothing left in the list is "none left"."""
+    status, page = await phone.ask("list", f"/m/numbers?specialty=03.04&day={day}&sort=time")
+    if status != 200:
+        return f"list {status}"
+    rooms = list(dict.fromkeys(SESSION.findall(page)))
+    if not rooms:
+        return "none left"
+    room = rooms[n % min(len(rooms), 5)].decode()
+    status, page = await phone.ask("choose", f"/m/numbers/{room}")
+    if status != 200:
+        return f"choose {status}"
+    found = KEY.search(page)
+    if found is None or f"/m/numbers/{room}/book".encode() not in page:
+        return "full"
+    form = b"key=" + found[1] + b"&seat=&csrfmiddlewaretoken=" + b"c" * 32
+    status, _ = await phone.ask("book", f"/m/numbers/{room}/book", form)
+    return "booked" if status == 302 else "full" if status == 409 else f"book {status}"
 
 
 async def rush(cookies: list[str], day: str, within: float) -> Told:
@@ -226,7 +234,7 @@ def report(within: float, told: Told, count: int, rooms: list[int]) -> tuple[boo
         Place.objects.unscoped("benchmark").filter(session_id__in=rooms).exclude(state="cancelled").count()
     )
     wrong = booking.recount()
-    odd = {k: v for k, v in told.heard.items() if k not in ("booked", "full")}
+    odd = {k: v for k, v in told.heard.items() if k not in ("booked", "full", "none left")}
     print(
         f"arriving within {within:g} s: all answered after {told.ended:.1f} s, {len(every) / told.ended:.0f} requests/s; heard {dict(told.heard)}; places {placed}"
     )
