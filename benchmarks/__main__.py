@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("duty_moves.py", "pools_booking.py", "fhir.py", "load_synthea.py", "pages.py", "index.py")
+ALL = (
+    "duty_moves.py", "pools_booking.py", "pools_search.py", "pools_rush.py", "fhir.py", "load_synthea.py", "pages.py", "index.py",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -154,7 +154,7 @@ def _whole() -> None:
         "book::person": "book-:person",
     }
     ids = {str(made.pk): ":case", str(made.place_id): ":place"}
-    body = [re.sub(rf"(?<![\d.:-])({'|'.join(ids)})(?![\d:-])", lambda m: ids[m.group(1)], s) for s in sample]
+    body = [re.sub(rf"(?<![\w.:-])({'|'.join(ids)})(?![\w:-])", lambda m: ids[m.group(1)], s) for s in sample]
     head = (
         f"\\set i :i + 1\n\\set n :client_id + {bench.CLIENTS} * :i\n\\set case 900000000 + :n\n\\set fhir 77000000000 + :n\n"
         f"\\set session {FIRST_SESSION} + (:n % {SESSIONS})\n\\set person {FIRST_PERSON + 6 * BOOKINGS} + :n\n"
