@@ -280,3 +280,10 @@ def test_who_is_served_after_all_was_not_turned_away_and_nobody_can_be_read_from
     assert demand.fold(before=at(3, 0).date()) == 0
     assert not Demand.objects.exists()
     assert not TurnedAway.objects.exists()
+
+
+def test_a_session_that_is_gone_is_refused_in_words() -> None:
+    session = make_session()
+    Session.objects.filter(pk=session.pk).delete()
+    with pytest.raises(NotPossible):
+        booking.book(session.pk, make_person(), "public", "gone")

@@ -6,9 +6,11 @@ import datetime as dt
 
 import pytest
 
+from lianxin.access.scope import Scope
 from lianxin.pool import booking as pool
 from lianxin.pool.models import Place, Session
-from lianxin.resident.booking.models import Appointment
+from lianxin.resident.booking import service
+from lianxin.resident.booking.models import Appointment, Waiting
 from lianxin.resident.scheduling import projecting
 from lianxin.standards import clock
 from tests.exchange.client import Client
@@ -201,3 +203,20 @@ def test_who_may_not(committed: World) -> None:
         told = township(world)("GET", "metadata").json["rest"][0]["resource"]
         mine = next(r for r in told if r["type"] == "Appointment")
         assert {o["name"] for o in mine["operation"]} >= {"find", "hold", "book", "cancel", "reschedule"}
+
+
+def test_who_waits_keeps_the_offer_when_a_stranger_is_refused(committed: World) -> None:
+    world = committed
+    first, second, stranger = people(world, 3)
+    system = Scope.system("test")
+    with clock.at(START):
+        client = township(world)
+        one = session(world, 1)
+        pool.hold(one.pk, first.pk, "public", "h", minutes=15)
+        waiting = service.wait(system, one.pk, second.pk, "w", channel="public")
+    with clock.at(START + dt.timedelta(minutes=16)):
+        slot, patient = ref("Slot", f"slot-{one.pk}"), ref("Patient", stranger.number)
+        refused = client("POST", "Appointment/$hold", parameters(slot=slot, patient=patient))
+        assert refused.status == 409
+        assert Waiting.objects.unscoped("test").get(pk=waiting.pk).state == "offered"
+        assert pool.recount() == []

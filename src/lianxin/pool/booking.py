@@ -121,7 +121,9 @@ def _places() -> Any:
 
 
 def _full(place: Place, seat: int | None) -> BookingError:
-    session = Session.objects.get(pk=place.session_id)
+    session = Session.objects.filter(pk=place.session_id).first()
+    if session is None:
+        return NotPossible(T("该场次已撤销，请改选其他场次。", "This session is gone; choose another."))
     over = session.status != "open" or session.ends_at <= place.made_at
     if not over and session.opens_at > place.made_at:
         return NotPossible(

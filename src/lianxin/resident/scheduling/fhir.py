@@ -182,8 +182,11 @@ def _hold(scope: Scope, request: Request) -> Response:
     service.check_person(by, session, person_id)
     channel = service.channel_for(by, None)
     with transaction.atomic():
-        if service.look(by, session, person_id, channel, key):
-            waiting.serve(session.pk)
+        waits = service.look(by, session, person_id, channel, key)
+    if waits:  # they are served first, and stay served whatever becomes of this request
+        waiting.refresh(session.pk)
+    with transaction.atomic():
+        service.look(by, session, person_id, channel, key)
         place = pool.hold(
             session.pk, person_id, channel, f"hold:{key}"[:120], HOLD_MINUTES, units=units_of(session, asked.item), item=asked.item,
             seat=asked.seat,
