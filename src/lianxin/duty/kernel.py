@@ -12,7 +12,7 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import OperationalError, connection, transaction
 
@@ -219,11 +219,12 @@ def _standing(case_id: int, key: str) -> tuple[dict[str, Owed], dict[str, int], 
     return owed, _json(parties) or {}, act_id
 
 
+Result = TypeVar("Result")
 _TRIES = 4
 _COLLISIONS = ("40P01", "40001")  # deadlock, serialisation: the database rolled us back and asks to try again
 
 
-def _collision_proof(work: Callable[[], Done]) -> Done:
+def collision_proof(work: Callable[[], Result]) -> Result:
     """Run ``work`` again when the database broke a deadlock at its cost. Only the outermost transaction can be repeated."""
     for left in reversed(range(_TRIES)):
         try:
@@ -251,7 +252,7 @@ def execute(
     """
     if not key:
         raise ValueError("a move needs its idempotency key")
-    return _collision_proof(lambda: _execute(move, case, by, form, expected_version, key))
+    return collision_proof(lambda: _execute(move, case, by, form, expected_version, key))
 
 
 def _execute(
@@ -317,7 +318,7 @@ def open_case(
     step = m.move(move) if move else m.openings()[0]
     if step is None or step.sources:
         raise NotAllowed(T("「{name}」不能开立。", "“{name}” opens no case.").format(name=move or kind))
-    return _collision_proof(lambda: _open(m, step, person_id, by, form, key, parties, priority, extra or {}))
+    return collision_proof(lambda: _open(m, step, person_id, by, form, key, parties, priority, extra or {}))
 
 
 def _open(

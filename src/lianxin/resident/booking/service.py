@@ -6,11 +6,11 @@ every move here takes the session's lock before the case's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from lianxin.access import relationships
 from lianxin.access.errors import NotPermitted
@@ -37,20 +37,6 @@ __all__ = [
 ]  # fmt: skip
 
 standing = standings.standing
-_TRIES = 4
-_COLLISIONS = ("40P01", "40001")
-
-
-def _again(work: Callable[[], Any]) -> Any:
-    """Run ``work`` again when the database broke a deadlock at its cost (only the outermost transaction can be repeated)."""
-    for left in reversed(range(_TRIES)):
-        try:
-            return work()
-        except OperationalError as error:
-            state = getattr(error.__cause__, "sqlstate", None)
-            if connection.in_atomic_block or state not in _COLLISIONS or not left:
-                raise
-    raise AssertionError("unreachable")
 
 
 # ---------------------------------------------------------------------------------------------------------------- who may
@@ -246,7 +232,7 @@ def _open(
     try:
         return work(served=False)
     except _SomebodyWaits:  # they are served first, and stay served whatever becomes of this request
-        _again(lambda: waiting.refresh(session_id))
+        kernel.collision_proof(lambda: waiting.refresh(session_id))
         return work(served=True)
 
 
@@ -313,7 +299,7 @@ def act(
             done = kernel.execute(move, case, by, form or {}, version, key)
             return get_by_case(done.case)
 
-    return _again(work)
+    return kernel.collision_proof(work)
 
 
 def _before_moving(by: Scope, case: Case, target: Session) -> None:
@@ -321,7 +307,7 @@ def _before_moving(by: Scope, case: Case, target: Session) -> None:
     if by.resident and target.starts_at <= clock.now():
         raise NotAllowed(T("该场次已开始，请另选场次。", "This session has begun; choose another."))
     if _session_id(case) != target.pk:
-        _again(lambda: waiting.refresh(target.pk))
+        kernel.collision_proof(lambda: waiting.refresh(target.pk))
 
 
 def _session_id(case: Case) -> int:
@@ -383,7 +369,7 @@ def wait(
     through = channel_for(by, channel, booker)
     if urgent and (by.resident or not (by.clinical or by.everything)):
         raise NotAllowed(T("临床优先由医生登记。", "Clinical priority is set by a clinician."))
-    return _again(
+    return kernel.collision_proof(
         lambda: waiting.join(
             by, session, person_id, key, through, whole_day=whole_day, urgent=urgent,
             source="resident" if by.resident else source,
@@ -398,13 +384,13 @@ def _waiting_of(by: Scope, waiting_id: int) -> Waiting:
 def leave(by: Scope, waiting_id: int) -> Waiting:
     """Step off the list (an offered number goes to the next). Raises Waiting.DoesNotExist out of scope; leaving again changes nothing."""
     row = _waiting_of(by, waiting_id)
-    return _again(lambda: waiting.give_up(row.pk, "left"))
+    return kernel.collision_proof(lambda: waiting.give_up(row.pk, "left"))
 
 
 def decline(by: Scope, waiting_id: int) -> Waiting:
     """Decline the number offered; the next is served at once."""
     row = _waiting_of(by, waiting_id)
-    return _again(lambda: waiting.give_up(row.pk, "declined"))
+    return kernel.collision_proof(lambda: waiting.give_up(row.pk, "declined"))
 
 
 def take_offer(by: Scope, waiting_id: int, key: str) -> Appointment:

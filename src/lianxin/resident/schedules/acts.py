@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import transaction
 
 from lianxin.access import audit
 from lianxin.access.scope import Scope
+from lianxin.duty import kernel
 from lianxin.network.roles import MANAGER
 from lianxin.resident.schedules.models import Act
 from lianxin.standards.text import Text
-
-TRIES = 4
 
 
 class Refused(Exception):
@@ -47,26 +45,23 @@ def once(
     A stop and a patient's own cancellation take the session's and the case's row in opposite order; the database then ends one
     of them, and it is tried again here.
     """
-    for attempt in range(TRIES):
-        try:
-            with transaction.atomic():
-                act, new = Act.objects.get_or_create(
-                    key=key[:160],
-                    defaults={
-                        "kind": kind, "institution_id": institution_id, "session_id": session_id, "template_id": template_id,
-                        "reason": reason[:200], "batch": batch[:64], "account_id": by.account_id, "name": by.name[:120],
-                    },
-                )  # fmt: skip
-                if new:
-                    act.detail = work(act) or {}
-                    act.save(update_fields=["detail", "session", "template", "institution"])
-                    audit.write(by, "update", what=f"schedules {kind} {act.pk}", detail=_brief(act))
-            return act
-        except OperationalError as trouble:
-            if getattr(trouble.__cause__, "sqlstate", "") != "40P01" or attempt == TRIES - 1:
-                raise
-            time.sleep(0.05 * (attempt + 1))
-    raise AssertionError("unreachable")
+
+    @transaction.atomic
+    def done() -> Act:
+        act, new = Act.objects.get_or_create(
+            key=key[:160],
+            defaults={
+                "kind": kind, "institution_id": institution_id, "session_id": session_id, "template_id": template_id,
+                "reason": reason[:200], "batch": batch[:64], "account_id": by.account_id, "name": by.name[:120],
+            },
+        )  # fmt: skip
+        if new:
+            act.detail = work(act) or {}
+            act.save(update_fields=["detail", "session", "template", "institution"])
+            audit.write(by, "update", what=f"schedules {kind} {act.pk}", detail=_brief(act))
+        return act
+
+    return kernel.collision_proof(done)
 
 
 def _brief(act: Act) -> dict[str, Any]:
