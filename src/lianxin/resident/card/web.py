@@ -14,14 +14,12 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from lianxin.access.models import Account
 from lianxin.index.models import Person
-from lianxin.resident.card.binding import self_of
+from lianxin.resident.card import acting
 from lianxin.standards import clock
 
 HOME = "/m/"
 PROVED = "lianxin_proved_at"
 FRESH_SECONDS = 15 * 60
-FOR = "lianxin_for"
-"""Session key of whom a resident acts for, kept by the phone's frame (resident/phone/acting.py)."""
 
 
 def address(request: HttpRequest) -> str:
@@ -69,10 +67,5 @@ def fresh(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 def about(request: HttpRequest) -> Person | None:
     """Whom the page is about: the one chosen in the frame, else oneself; None before an identity is bound."""
-    scope = request.scope
-    if not scope.resident_ids:
-        return None
-    chosen = request.session.get(FOR)
-    if chosen not in scope.resident_ids:
-        chosen = self_of(account(request)) or min(scope.resident_ids)
-    return Person.objects.within(scope).filter(pk=chosen).first()
+    found = acting.member(request)
+    return found.person if found is not None else None

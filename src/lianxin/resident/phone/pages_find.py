@@ -32,7 +32,8 @@ from lianxin.pool.search import Offer
 from lianxin.resident.booking import service
 from lianxin.resident.booking.errors import Barred
 from lianxin.resident.booking.models import Appointment
-from lianxin.resident.phone import acting, finding, words
+from lianxin.resident.card import acting
+from lianxin.resident.phone import finding, words
 from lianxin.standards import clock
 from lianxin.standards.money import Money
 from lianxin.standards.text import T

@@ -13,7 +13,8 @@ from lianxin.access.web import page
 from lianxin.resident.booking import service
 from lianxin.resident.booking.models import Appointment, Waiting
 from lianxin.resident.booking.waiting import position
-from lianxin.resident.phone import acting, journeys, words
+from lianxin.resident.card import acting
+from lianxin.resident.phone import journeys, words
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 

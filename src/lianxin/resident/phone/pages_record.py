@@ -22,7 +22,8 @@ from lianxin.exchange.cda import registry_reference as entry
 from lianxin.exchange.cda import render as drawing
 from lianxin.exchange.cda.models import RegisteredDocument
 from lianxin.record import store, timeline
-from lianxin.resident.phone import acting, journeys, readable, trend
+from lianxin.resident.card import acting
+from lianxin.resident.phone import journeys, readable, trend
 from lianxin.resident.phone.models import Correction
 from lianxin.standards.text import T, Text
 

@@ -21,7 +21,8 @@ from lianxin.duty import kernel
 from lianxin.duty.errors import MoveError, Refused
 from lianxin.network.models import Institution
 from lianxin.record import store
-from lianxin.resident.phone import acting, corrections, finding, looks, readable, words
+from lianxin.resident.card import acting
+from lianxin.resident.phone import corrections, finding, looks, readable, words
 from lianxin.resident.phone.models import Correction
 from lianxin.standards import clock
 from lianxin.standards.text import T

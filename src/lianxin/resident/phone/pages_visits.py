@@ -20,7 +20,8 @@ from lianxin.pool.models import ExamItem
 from lianxin.resident.booking import service
 from lianxin.resident.booking.errors import Barred
 from lianxin.resident.booking.models import Appointment, Waiting
-from lianxin.resident.phone import acting, finding, pages_find, words
+from lianxin.resident.card import acting
+from lianxin.resident.phone import finding, pages_find, words
 from lianxin.resident.phone.pages_home import visit_of
 from lianxin.standards.money import Money
 from lianxin.standards.text import T, Text

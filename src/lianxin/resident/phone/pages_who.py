@@ -7,7 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from lianxin.access.web import page
-from lianxin.resident.phone import acting, display
+from lianxin.resident.card import acting
+from lianxin.resident.phone import display
 from lianxin.standards.text import T
 
 

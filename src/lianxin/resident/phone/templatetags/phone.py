@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.urls import NoReverseMatch, reverse
 
-from lianxin.resident.phone import acting, display
+from lianxin.resident.card import acting
+from lianxin.resident.phone import display
 from lianxin.standards.text import T
 
 register = template.Library()
@@ -22,7 +23,7 @@ _BAR = (
 
 @register.simple_tag(takes_context=True)
 def acting_for(context: template.Context) -> Any:
-    """Whom the page is about (:class:`~lianxin.resident.phone.acting.Member`), or None."""
+    """Whom the page is about (:class:`~lianxin.resident.card.acting.Member`), or None."""
     request = context.get("request")
     return acting.member(request) if request is not None else None
 
@@ -45,13 +46,3 @@ def large_type(context: template.Context) -> bool:
     """Whether large type is chosen on this phone."""
     request = context.get("request")
     return request is not None and display.large(request)
-
-
-@register.simple_tag
-def opens(path: str) -> str:
-    """The address, if a room of this installation answers to it; nothing otherwise."""
-    try:
-        resolve(path)
-    except Resolver404:
-        return ""
-    return path
