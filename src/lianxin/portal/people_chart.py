@@ -24,7 +24,7 @@ from lianxin.index.models import Person
 from lianxin.portal import people_door, people_parts
 from lianxin.portal.people import FINDERS, remember
 from lianxin.portal.people_note import WRITERS
-from lianxin.record import store, timeline
+from lianxin.record import readable, store, timeline
 from lianxin.standards import clock
 from lianxin.standards.text import T
 
@@ -186,5 +186,5 @@ def document(request: HttpRequest, number: str, rtype: str, rid: str) -> HttpRes
         raise Http404(str(T("病历里没有这份文书。", "No such document in the record.")))
     audit.write(request.scope, "read", person_id=person.pk, what=f"{rtype}/{rid}")
     resource = json.loads(found.body)
-    context = {"person": person, "document": people_parts.rendered(resource), "now": clock.now()}
+    context = {"person": person, "document": readable.sheet(resource), "now": clock.now()}
     return render(request, "portal/people/document.html", context)

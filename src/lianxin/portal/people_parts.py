@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from django.urls import reverse
-from django.utils.html import strip_tags
 
 from lianxin.access import break_glass, relationships, seal
 from lianxin.access import consent as consents
@@ -432,90 +430,3 @@ def open_glass(scope: Scope, person: Person) -> Any:
         return None
     mine = (g for g in break_glass.of_person(person.pk) if g.account_id == scope.account_id and g.until > now)
     return next(mine, None)
-
-
-def rendered(resource: dict[str, Any]) -> dict[str, Any]:
-    """A resource as a document: title, date, author, sections of plain lines. Markup of senders is never shown as markup."""
-    rtype = resource["resourceType"]
-    title = resource.get("title") or timeline.concept(resource.get("code") or resource.get("type")) or rtype
-    if isinstance(resource.get("type"), list):
-        title = timeline.concept(resource["type"][0]) or title
-    sections = [
-        {
-            "title": s.get("title") or timeline.concept(s.get("code")),
-            "lines": _plain((s.get("text") or {}).get("div", "")),
-        }
-        for s in _sections(resource.get("section", ()))
-    ]
-    value = timeline.value_text(resource)
-    if value:
-        sections.append({"title": str(T("结果", "Result")), "lines": [value]})
-    if resource.get("conclusion"):
-        sections.append({"title": str(T("结论", "Conclusion")), "lines": resource["conclusion"].splitlines()})
-    for name, label in (
-        ("reasonCode", T("记录", "Note")),
-        ("dosageInstruction", T("用法", "Dosage")),
-        ("note", T("备注", "Remark")),
-    ):
-        lines = [
-            timeline.concept(v) or v.get("text", "") for v in resource.get(name, ()) if isinstance(v, dict)
-        ]
-        if any(lines):
-            sections.append(
-                {"title": str(label), "lines": [line for text in lines if text for line in text.splitlines()]}
-            )
-    if not sections:
-        sections = [
-            {"title": str(T("正文", "Text")), "lines": _plain((resource.get("text") or {}).get("div", ""))}
-        ]
-    return {
-        "title": title,
-        "date": _date(resource),
-        "where": _display(resource, "custodian", "serviceProvider", "encounter"),
-        "author": _display(resource, "author", "performer", "recorder", "requester", "participant"),
-        "sections": [s for s in sections if s["lines"]],
-    }
-
-
-def _sections(found: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
-    for section in found:
-        yield section
-        yield from _sections(section.get("section", ()))
-
-
-def _plain(div: str) -> list[str]:
-    text = re.sub(r"(?i)<(br|/p|/li|/tr|/div|/h[1-6])[^>]*>", "\n", div)
-    text = strip_tags(re.sub(r"(?i)</t[dh]>", " ", text))
-    for mark, sign in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&amp;", "&")):
-        text = text.replace(mark, sign)
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _date(resource: dict[str, Any]) -> Any:
-    from django.utils.dateparse import parse_date, parse_datetime
-
-    period = resource.get("period") or {}
-    names = (
-        "date",
-        "effectiveDateTime",
-        "issued",
-        "authoredOn",
-        "recordedDate",
-        "performedDateTime",
-        "occurrenceDateTime",
-    )
-    raw = next((str(resource[n]) for n in names if resource.get(n)), "") or str(period.get("start", ""))
-    if len(raw) > 10:
-        return parse_datetime(raw)
-    return parse_date(raw) if len(raw) == 10 else None
-
-
-def _display(resource: dict[str, Any], *names: str) -> str:
-    for name in names:
-        value = resource.get(name)
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, dict):
-                one = one.get("individual") or one.get("actor") or one
-                if one.get("display"):
-                    return str(one["display"])
-    return ""

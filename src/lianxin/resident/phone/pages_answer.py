@@ -15,8 +15,7 @@ from lianxin.access import audit
 from lianxin.access.web import page
 from lianxin.duty import kernel
 from lianxin.duty.errors import MoveError, NotAllowed, Refused, Stale
-from lianxin.record import store
-from lianxin.resident.phone import readable
+from lianxin.record import readable, store
 from lianxin.resident.phone.models import Correction
 from lianxin.standards.text import T
 

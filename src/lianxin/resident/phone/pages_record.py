@@ -21,9 +21,9 @@ from lianxin.exchange.cda import reading
 from lianxin.exchange.cda import registry_reference as entry
 from lianxin.exchange.cda import render as drawing
 from lianxin.exchange.cda.models import RegisteredDocument
-from lianxin.record import store, timeline
+from lianxin.record import readable, store, timeline
 from lianxin.resident.card import acting
-from lianxin.resident.phone import journeys, readable, trend
+from lianxin.resident.phone import journeys, trend
 from lianxin.resident.phone.models import Correction
 from lianxin.standards.text import T, Text
 
@@ -156,20 +156,25 @@ def _filed(refs: list[str]) -> dict[str, int]:
     return {ids[reference]: pk for reference, pk in rows}
 
 
+def sheet_of(request: HttpRequest, person_id: int, rtype: str, rid: str) -> readable.Sheet:
+    """One entry of a person's record for reading; Http404 when there is none of theirs."""
+    if rtype in readable.TYPES:
+        with connection.cursor() as cursor:
+            found = store.read(cursor, request.scope, rtype, rid)
+        if found is not None and found.status == 200 and found.person_id == person_id:
+            return readable.sheet(json.loads(found.body))
+    raise Http404(str(T("没有这份记录。", "There is no such entry.")))
+
+
 @page(resident=True)
 def item(request: HttpRequest, rtype: str, rid: str) -> HttpResponse:
     """One entry of the record for reading, with the way to say that it is wrong."""
     who = _who(request)
-    if rtype not in readable.TYPES:
-        raise Http404(str(T("没有这份记录。", "There is no such entry.")))
-    with connection.cursor() as cursor:
-        found = store.read(cursor, request.scope, rtype, rid)
-    if found is None or found.status != 200 or found.person_id != who.person.pk:
-        raise Http404(str(T("没有这份记录。", "There is no such entry.")))
+    sheet = sheet_of(request, who.person.pk, rtype, rid)
     audit.write(request.scope, "read", person_id=who.person.pk, what=f"{rtype}/{rid}")
     asked = Correction.objects.within(request.scope).filter(person=who.person, reference=f"{rtype}/{rid}")
     context = {
-        "here": "record", "sheet": readable.sheet(json.loads(found.body)), "rtype": rtype, "rid": rid,
+        "here": "record", "sheet": sheet, "rtype": rtype, "rid": rid,
         "asked": asked.select_related("case").order_by("-case__opened_at").first(),
     }  # fmt: skip
     return render(request, "phone/item.html", context)

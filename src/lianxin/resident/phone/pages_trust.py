@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
@@ -20,9 +18,8 @@ from lianxin.access.web import page
 from lianxin.duty import kernel
 from lianxin.duty.errors import MoveError, Refused
 from lianxin.network.models import Institution
-from lianxin.record import store
 from lianxin.resident.card import acting
-from lianxin.resident.phone import corrections, finding, looks, readable, words
+from lianxin.resident.phone import corrections, finding, looks, pages_record, words
 from lianxin.resident.phone.models import Correction
 from lianxin.standards import clock
 from lianxin.standards.text import T
@@ -121,13 +118,7 @@ def _decide(request: HttpRequest, who: acting.Member) -> None:
 def correct(request: HttpRequest, rtype: str, rid: str) -> HttpResponse:
     """Report a mistake in one entry of the record; who sent it owes an answer."""
     who = _who(request)
-    if rtype not in readable.TYPES:
-        raise Http404(str(T("没有这份记录。", "There is no such entry.")))
-    with connection.cursor() as cursor:
-        found = store.read(cursor, request.scope, rtype, rid)
-    if found is None or found.status != 200 or found.person_id != who.person.pk:
-        raise Http404(str(T("没有这份记录。", "There is no such entry.")))
-    sheet = readable.sheet(json.loads(found.body))
+    sheet = pages_record.sheet_of(request, who.person.pk, rtype, rid)
     text, error = "", None
     if request.method == "POST":
         text = request.POST.get("text", "").replace("\x00", "").strip()

@@ -1,4 +1,4 @@
-"""One resource of the record as its person reads it: title, day, author, sections of plain lines. Senders' markup is never markup here."""
+"""One resource of the record as people read it: title, day, author, sections of plain lines. Senders' markup is never markup here."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def sheet(resource: dict[str, Any]) -> Sheet:
             if s.lines
         ]
     return Sheet(
-        title or str(kind), kind, _date(resource), _display(resource, "custodian", "serviceProvider", "managingOrganization"),
+        title or str(kind), kind, _date(resource), _display(resource, "custodian", "serviceProvider", "managingOrganization", "encounter"),
         _display(resource, "author", "performer", "recorder", "requester", "participant", "asserter"), found,
     )  # fmt: skip
 
