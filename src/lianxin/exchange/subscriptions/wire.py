@@ -320,6 +320,57 @@ def send(
     return answer(status, T("接收方应答 HTTP {s}", "The receiver answered HTTP {s}").format(s=status))
 
 
+class Unanswered(Exception):
+    """There is no whole answer: ``text`` says why; ``sent`` is False when the request surely did not arrive."""
+
+    def __init__(self, text: Text, *, sent: bool = True) -> None:
+        super().__init__(text.en)
+        self.text, self.sent = text, sent
+
+
+@dataclass(frozen=True)
+class Reply:
+    """HTTP status and body of an answer."""
+
+    status: int
+    data: bytes
+
+
+def ask(
+    method: str, url: str, headers: dict[str, str], body: bytes | None, seconds: float, most: int
+) -> Reply:
+    """Send one request and read its answer, at most ``most`` bytes within ``seconds`` in all; raises :class:`Unanswered`.
+
+    The rules are those of :func:`send`: the name is looked up here, the connection goes to an address that was checked, redirects are
+    not followed, certificates are verified.
+    """
+    response: Any = None
+    with _Deadline(seconds) as deadline:
+        try:
+            parts = endpoint(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            response = _response(parts, _addresses(parts, port), port, method, headers, body, seconds, None)
+            data = response.read(most + 1)
+        except NotAllowed as refused:
+            raise Unanswered(refused.text, sent=False) from None
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
+            raise Unanswered(T("连接失败", "The connection failed"), sent=False) from None
+        except (HTTPError, OSError, ValueError):
+            raise Unanswered(
+                _NO_ANSWER.format(s=int(seconds))
+                if deadline.over
+                else T("连接中断，没有完整应答", "The connection broke off without a whole answer")
+            ) from None
+        finally:
+            if response is not None:
+                response.close()
+    if deadline.over:  # cut in the middle of its answer
+        raise Unanswered(_NO_ANSWER.format(s=int(seconds)))
+    if len(data) > most:
+        raise Unanswered(T("应答过大", "The answer is too large"))
+    return Reply(response.status, data)
+
+
 _NO_ANSWER = T("{s} 秒内没有应答", "No answer within {s} s")
 
 
@@ -327,6 +378,34 @@ def _too_late(failure: Exception) -> bool:
     """Whether a failure is one of time; a connection that was refused counts as a time-out to urllib3."""
     refused = isinstance(failure, urllib3.exceptions.NewConnectionError)
     return isinstance(failure, urllib3.exceptions.TimeoutError | TimeoutError) and not refused
+
+
+def _response(
+    parts: SplitResult,
+    addresses: list[str],
+    port: int,
+    method: str,
+    headers: dict[str, str],
+    body: bytes | None,
+    seconds: float,
+    identity: Identity | None,
+) -> Any:
+    """The response, its body unread, of the first address that can be connected to."""
+    host = parts.hostname or ""
+    name = f"[{host}]" if ":" in host else host
+    sent = {"Host": name if parts.port is None else f"{name}:{port}", "User-Agent": AGENT, **headers}
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
+    for one in addresses:
+        try:
+            return _pool(parts, one, port, identity).urlopen(
+                method, target, body=body, headers=sent, redirect=False, retries=False, timeout=timeout,
+                preload_content=False, assert_same_host=False,
+            )  # fmt: skip
+        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
+            if one == addresses[-1]:
+                raise
+    raise AssertionError("unreachable: a name has at least one address")
 
 
 def _exchange(
@@ -340,21 +419,7 @@ def _exchange(
     identity: Identity | None,
 ) -> int:
     """The status of the first address that can be connected to."""
-    host = parts.hostname or ""
-    name = f"[{host}]" if ":" in host else host
-    sent = {"Host": name if parts.port is None else f"{name}:{port}", "User-Agent": AGENT, **headers}
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
-    for one in addresses:
-        try:
-            response = _pool(parts, one, port, identity).urlopen(
-                method, target, body=body, headers=sent, redirect=False, retries=False, timeout=timeout,
-                preload_content=False, assert_same_host=False,
-            )  # fmt: skip
-            break
-        except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
-            if one == addresses[-1]:
-                raise
+    response = _response(parts, addresses, port, method, headers, body, seconds, identity)
     status = response.status
     try:
         if len(response.read(MOST_ANSWER + 1, decode_content=False)) > MOST_ANSWER:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import urllib3
-from urllib3.exceptions import HTTPError
 
 from lianxin.access import seal
 from lianxin.exchange.subscriptions import wire
@@ -63,46 +61,14 @@ def post(url: str, app_id: str, secret: str, content: dict[str, Any], seconds: f
 
 def send(url: str, sent: dict[str, str], body: bytes, seconds: float) -> Answer:
     """POST a body as it is; raises :class:`NoAnswer` for no connection, no time, no JSON object."""
-    with wire._Deadline(seconds) as deadline:
-        try:
-            parts = wire.endpoint(url)
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            host = parts.hostname or ""
-            name = f"[{host}]" if ":" in host else host
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            for address in wire._addresses(parts, port):
-                try:
-                    response = wire._pool(parts, address, port).urlopen(
-                        "POST",
-                        target,
-                        body=body,
-                        headers={"Host": name if parts.port is None else f"{name}:{port}", **sent},
-                        redirect=False,
-                        retries=False,
-                        timeout=urllib3.Timeout(connect=seconds, read=seconds),
-                        preload_content=False,
-                        assert_same_host=False,
-                    )
-                    break
-                except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError):
-                    continue
-            else:
-                raise NoAnswer("no connection")
-            try:
-                answer = response.read(MOST_BYTES + 1)
-            finally:
-                response.close()
-        except wire.NotAllowed as refused:
-            raise NoAnswer(refused.text.en) from None
-        except (HTTPError, OSError, ValueError):
-            why = f"no answer within {seconds:.0f} s" if deadline.over else "the connection failed"
-            raise NoAnswer(why) from None
-    if len(answer) > MOST_BYTES:
-        raise NoAnswer("the answer is too large")
     try:
-        given = orjson.loads(answer)
+        reply = wire.ask("POST", url, sent, body, seconds, MOST_BYTES)
+    except wire.Unanswered as none:
+        raise NoAnswer(none.text.en) from None
+    try:
+        given = orjson.loads(reply.data)
     except orjson.JSONDecodeError:
-        raise NoAnswer(f"HTTP {response.status} without JSON") from None
+        raise NoAnswer(f"HTTP {reply.status} without JSON") from None
     if not isinstance(given, dict):
-        raise NoAnswer(f"HTTP {response.status} without a JSON object")
-    return Answer(response.status, given)
+        raise NoAnswer(f"HTTP {reply.status} without a JSON object")
+    return Answer(reply.status, given)
