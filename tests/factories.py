@@ -171,6 +171,26 @@ def small_county(prefix: str = "SC") -> SmallCounty:
     return county
 
 
+def staff_centres(county: SmallCounty) -> None:
+    """Add who works in the shared centres: ``reader0``..``reader2`` and ``technician``, ``lab0``, ``lab1``, ``sterile0``, ``sterile1`` at
+    the lead hospital, ``technician0``.. at the townships."""
+    for i in range(3):
+        county.posts[f"reader{i}"] = make_post(
+            county.lead, roles.READER, make_practitioner(f"阅片{'甲乙丙'[i]}")
+        )
+        county.posts[f"technician{i}"] = make_post(
+            county.townships[i], roles.TECHNICIAN, make_practitioner(f"技师{'甲乙丙'[i]}")
+        )
+    for i in range(2):
+        county.posts[f"lab{i}"] = make_post(
+            county.lead, roles.LABORATORY, make_practitioner(f"检验{'甲乙'[i]}")
+        )
+        county.posts[f"sterile{i}"] = make_post(
+            county.lead, roles.STERILE, make_practitioner(f"供应{'甲乙'[i]}")
+        )
+    county.posts["technician"] = make_post(county.lead, roles.TECHNICIAN, make_practitioner("技师长"))
+
+
 def _staff(county: SmallCounty) -> dict[str, Post]:
     lead, tcm, departments = county.lead, county.tcm, county.departments
 

@@ -96,6 +96,51 @@ PERMISSIONS: dict[str, Permission] = {
     "judge_appeals": Permission(
         T("处理爽约申诉", "Decide appeals against missed visits"), frozenset({r.MANAGER})
     ),
+    "order_tests": Permission(T("申请检查检验", "Order examinations and tests"), _CARE, client=True),
+    "see_orders": Permission(
+        T("查看检查检验申请与报告", "See orders and reports"),
+        _CARE | {r.REFERRAL_DESK, r.READER, r.TECHNICIAN, r.LABORATORY},
+        client=True,
+    ),
+    "acquire": Permission(
+        T("登记、采集与上传", "Check in, acquire and upload"),
+        frozenset({r.TECHNICIAN, r.GP, r.FAMILY_DOCTOR, r.VILLAGE_DOCTOR, r.WARD, r.CLINICIAN}),
+        client=True,
+    ),
+    "read_studies": Permission(
+        T("书写与签发诊断报告", "Read studies and sign reports"), frozenset({r.READER})
+    ),
+    "run_centres": Permission(
+        T("管理诊断中心", "Run a diagnosis centre"), frozenset({r.READER, r.LABORATORY, r.MANAGER})
+    ),
+    "reconcile_images": Permission(
+        T("核对影像归属", "Reconcile images"), frozenset({r.TECHNICIAN, r.READER})
+    ),
+    "run_archive": Permission(
+        T("维护影像归档与设备", "Run the image archive and its devices"),
+        frozenset({r.TECHNICIAN, r.READER, r.SYSTEM_ADMIN}),
+    ),
+    "run_laboratory": Permission(T("办理检验", "Work in the laboratory"), frozenset({r.LABORATORY})),
+    "handle_critical": Permission(
+        T("处理危急值", "Handle critical values"),
+        _CARE | {r.REFERRAL_DESK, r.READER, r.TECHNICIAN, r.LABORATORY},
+        client=True,
+    ),
+    "see_recognition": Permission(
+        T("查看结果互认", "See mutual recognition"), _CARE | {r.READER, r.LABORATORY, r.MANAGER}
+    ),
+    "run_recognition": Permission(
+        T("维护互认项目与规则", "Keep recognised items and rules"), frozenset({r.MANAGER})
+    ),
+    "consult": Permission(T("远程会诊", "Teleconsultation"), _CARE | {r.REFERRAL_DESK}, client=True),
+    "run_consults": Permission(
+        T("管理会诊与专家", "Run consultations and experts"), frozenset({r.REFERRAL_DESK, r.MANAGER})
+    ),
+    "run_sterile": Permission(T("办理消毒供应", "Work in sterile supply"), frozenset({r.STERILE})),
+    "use_sterile": Permission(
+        T("领用与回收无菌包", "Use and return sterile sets"),
+        frozenset({r.STERILE, r.WARD, r.CLINICIAN, r.GP, r.VILLAGE_DOCTOR, r.TECHNICIAN}),
+    ),
     "write_care": Permission(T("书写诊疗记录", "Write care records"), _CARE | {r.PHARMACIST}, client=True),
     "break_glass": Permission(
         T("紧急调阅", "Open a record in an emergency"), _CARE | {r.REFERRAL_DESK, r.PHARMACIST}

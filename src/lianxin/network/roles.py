@@ -35,6 +35,10 @@ REFERRAL_DESK = "referral_desk"
 WARD = "ward"
 RECEPTION = "reception"
 PHARMACIST = "pharmacist"
+READER = "reader"
+TECHNICIAN = "technician"
+LABORATORY = "laboratory"
+STERILE = "sterile"
 MANAGER = "manager"
 INDEX_MANAGER = "index_manager"
 SYSTEM_ADMIN = "system_admin"
@@ -53,6 +57,10 @@ ROLES: dict[str, Role] = {
         Role(WARD, T("病区", "Ward"), clinical=True),
         Role(RECEPTION, T("收费登记", "Reception"), desk=True),
         Role(PHARMACIST, T("药师", "Pharmacist"), clinical=True),
+        Role(READER, T("诊断医师", "Diagnostic doctor"), clinical=True),
+        Role(TECHNICIAN, T("医技技师", "Technician"), clinical=True),
+        Role(LABORATORY, T("检验技师", "Laboratory technician"), clinical=True),
+        Role(STERILE, T("消毒供应", "Sterile supply")),
         Role(MANAGER, T("医共体办", "Consortium office")),
         Role(INDEX_MANAGER, T("主索引管理员", "Index manager")),
         Role(SYSTEM_ADMIN, T("系统管理员", "System administrator"), admin=True),

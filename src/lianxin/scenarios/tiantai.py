@@ -122,7 +122,35 @@ def blueprint(seed: int) -> Blueprint:
         plan.agreements.append((LEAD, code, "referral", f"天医共体〔2019〕{len(plan.agreements) + 1}号"))
     plan.agreements.append((LEAD, TCM, "referral", f"天医共体〔2019〕{len(plan.agreements) + 1}号"))
     plan.staff(rng, LEAD, "index_manager", "信息科主管")
+    _centres(plan, rng)
     return plan
+
+
+def _centres(plan: Blueprint, rng: Random) -> None:
+    """The shared centres at the lead hospital, and who takes images, recordings and specimens elsewhere."""
+    for code, name, name_en, specialty in (
+        ("YXK", "医学影像中心", "Imaging centre", "32"), ("XDZX", "心电诊断中心", "ECG centre", "32.08"),
+        ("JYZX", "医学检验中心", "Laboratory centre", "30"), ("BLZX", "病理诊断中心", "Pathology centre", "31"),
+        ("GYS", "消毒供应中心", "Sterile supply centre", ""),
+    ):  # fmt: skip
+        plan.departments.append(
+            {"institution": LEAD, "code": code, "name": name, "name_en": name_en, "specialty": specialty}
+        )
+    for department, titles in (
+        ("YXK", ("主任医师", "副主任医师", "主治医师", "住院医师")), ("XDZX", ("副主任医师", "主治医师")),
+        ("BLZX", ("主任医师", "主治医师")),
+    ):  # fmt: skip
+        for title in titles:
+            plan.staff(rng, LEAD, "reader", title, department)
+    for title in ("主任技师", "主管技师", "技师"):
+        plan.staff(rng, LEAD, "laboratory", title, "JYZX")
+    for title in ("主管技师", "技师"):
+        plan.staff(rng, LEAD, "technician", title, "YXK")
+    for title in ("主管护师", "护师"):
+        plan.staff(rng, LEAD, "sterile", title, "GYS")
+    plan.staff(rng, TCM, "technician", "主管技师")
+    for code, *_ in TOWNS:
+        plan.staff(rng, code, "technician", "技师", "QK")
 
 
 def clinics(centre: str) -> list[Village]:

@@ -1,5 +1,4 @@
 from django.apps import AppConfig
-from django.db.models.signals import post_delete, post_save
 
 
 class BookingConfig(AppConfig):
@@ -29,10 +28,4 @@ class BookingConfig(AppConfig):
         index.follow(
             index.Follower("booking_waiting", stays="r.state IN ('waiting', 'offered') AND EXISTS (SELECT 1 FROM booking_waiting k WHERE k.person_id = %(keep)s AND k.state IN ('waiting', 'offered') AND k.department_id = r.department_id AND k.day = r.day)")
         )  # fmt: skip
-        for signal in (post_save, post_delete):
-            signal.connect(
-                policy.forget,
-                sender=self.get_model("Policy"),
-                dispatch_uid=f"booking-policy-{id(signal)}",
-                weak=False,
-            )
+        policy.SETTINGS.watch()

@@ -52,7 +52,9 @@ def standing(person_id: int) -> Standing:
         .select_related("case")
         .first()
     )
-    days = policy.shipped()["miss.days"] if bar is None else policy.value("miss.days", bar.institution_id)
+    days = (
+        policy.SETTINGS.shipped["miss.days"] if bar is None else policy.value("miss.days", bar.institution_id)
+    )
     return Standing(
         barred_until=bar.until.astimezone(clock.ZONE) if bar else None,
         misses=_counted(person_id, now - dt.timedelta(days=days)),

@@ -1,0 +1,1 @@
+"""Teleconsultation, outreach and teaching."""

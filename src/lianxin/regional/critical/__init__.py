@@ -1,0 +1,1 @@
+"""Critical values: notified, read back, acted on."""

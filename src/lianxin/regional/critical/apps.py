@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class CriticalConfig(AppConfig):
+    name = "lianxin.regional.critical"
+    label = "critical"

@@ -1,0 +1,1 @@
+"""The chest-pain green channel."""

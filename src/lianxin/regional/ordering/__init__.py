@@ -1,0 +1,1 @@
+"""Ordering examinations and tests, and what came back."""

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class PathologyConfig(AppConfig):
+    name = "lianxin.regional.pathology"
+    label = "pathology"

@@ -1,0 +1,27 @@
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+def _load_shipped(**_: object) -> None:
+    from lianxin.regional.reading import items
+
+    items.load_shipped()
+
+
+class ReadingConfig(AppConfig):
+    name = "lianxin.regional.reading"
+    label = "reading"
+
+    def ready(self) -> None:
+        """Hand the machine to the kernel, lapsed claims to the ticker, rows to a merged person."""
+        from lianxin.duty import machine, periodic
+        from lianxin.index import hooks
+        from lianxin.regional.reading import moves, policy, queue
+
+        machine.register(moves.MACHINE)
+        periodic.register("reading.leases", 20, queue.sweep)
+        policy.SETTINGS.watch()
+        post_migrate.connect(_load_shipped, sender=self)
+        hooks.follow(hooks.Follower("reading_reading", key="case_id"))
+        hooks.follow(hooks.Follower("reading_entry"))
+        hooks.follow(hooks.Follower("reading_review", key="reading_id"))

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class SterileConfig(AppConfig):
+    name = "lianxin.regional.sterile"
+    label = "sterile"
