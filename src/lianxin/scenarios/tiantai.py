@@ -129,7 +129,7 @@ def blueprint(seed: int) -> Blueprint:
 def _centres(plan: Blueprint, rng: Random) -> None:
     """The shared centres at the lead hospital, and who takes images, recordings and specimens elsewhere."""
     for code, name, name_en, specialty in (
-        ("YXK", "医学影像中心", "Imaging centre", "32"), ("XDZX", "心电诊断中心", "ECG centre", "32.08"),
+        ("YXK", "医学影像中心", "Imaging centre", "32"), ("XDZX", "心电诊断中心", "ECG centre", "32.06"),
         ("JYZX", "医学检验中心", "Laboratory centre", "30"), ("BLZX", "病理诊断中心", "Pathology centre", "31"),
         ("GYS", "消毒供应中心", "Sterile supply centre", ""),
     ):  # fmt: skip
