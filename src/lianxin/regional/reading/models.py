@@ -7,9 +7,10 @@ work, a claimed seat has its holder, token and lease, a signed report never chan
 from __future__ import annotations
 
 import pgtrigger
-from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import ArrayField, RangeOperators
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 
 from lianxin.access.scoped import ScopedModel
 from lianxin.standards.money import Money
@@ -145,6 +146,7 @@ class Reading(ScopedModel):
             models.Index(fields=["centre_of", "centre"], condition=Q(live=True), name="reading_reading_centre_live"),
             models.Index(fields=["orderer", "-ordered_at"], name="reading_reading_orderer"),
             models.Index(fields=["centre_of", "centre", "issued_at"], name="reading_reading_issued"),
+            models.Index(fields=["centre_of", "centre", "ordered_at"], name="reading_reading_asked"),
         ]  # fmt: skip
 
     def __str__(self) -> str:
@@ -289,6 +291,7 @@ class Report(ScopedModel):
 
     A draft is its author's and is saved while typing; signed it never changes: an amendment is a new version that names its reason.
     ``structured`` holds the template's fields, ``measurements`` and ``key_images`` what was measured and marked in the viewer.
+    ``completed_at`` is when a blind second reader said their own report is whole: from then on it stands and the first is shown to them.
     """
 
     reading = models.ForeignKey(Reading, models.PROTECT, related_name="reports")
@@ -312,6 +315,7 @@ class Report(ScopedModel):
     positive = models.BooleanField(null=True, blank=True)
     reason = models.CharField(max_length=300, blank=True)
     saved_at = models.DateTimeField()
+    completed_at = models.DateTimeField(null=True, blank=True)
     signed_at = models.DateTimeField(null=True, blank=True)
 
     scope_person = "reading__person_id"
@@ -370,11 +374,42 @@ class Review(ScopedModel):
         return f"{self.reading_id} {self.score}"
 
 
+class Amendment(ScopedModel):
+    """A report that was amended after whoever asked had acknowledged it: its own small case, until they have looked again.
+
+    One open case per piece of work: what is amended meanwhile is another version of the same case.
+    """
+
+    case = models.OneToOneField(
+        "duty.Case", models.PROTECT, primary_key=True, related_name="report_amendment"
+    )
+    reading = models.ForeignKey(Reading, models.PROTECT, related_name="amendments")
+    person = models.ForeignKey("index.Person", models.PROTECT, related_name="+", db_index=False)
+    orderer = models.ForeignKey("network.Institution", models.PROTECT, related_name="+", db_index=False)
+    centre_of = models.ForeignKey("network.Institution", models.PROTECT, related_name="+", db_index=False)
+    report = models.ForeignKey(Report, models.PROTECT, related_name="+", db_index=False)
+    live = models.BooleanField(default=True)
+    at = models.DateTimeField()
+
+    scope_institutions = ("orderer_id", "centre_of_id")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["reading"], condition=Q(live=True), name="reading_amendment_one_open"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reading_id} {self.at:%Y-%m-%d}"
+
+
 class Reader(models.Model):
     """Somebody who reads at a centre: which modalities, how many at a time, whether what they write needs approval.
 
     ``open_now`` counts the seats they hold now; the claim is conditional on it (see ``queue``).
-    ``new``: every study of theirs is read twice until they concur often enough. ``expert``: hard studies may be handed to them.
+    ``new``: every study of theirs is read twice until they concur often enough (counted from ``new_since``). ``expert``: hard studies may
+    be handed to them.
     """
 
     account = models.ForeignKey("access.Account", models.CASCADE, related_name="+")
@@ -387,6 +422,7 @@ class Reader(models.Model):
     approves = models.BooleanField(default=False)
     expert = models.BooleanField(default=False)
     new = models.BooleanField(default=False)
+    new_since = models.DateTimeField(null=True, blank=True)
     active = models.BooleanField(default=True)
 
     class Meta:
@@ -420,6 +456,15 @@ class Shift(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["account", "centre", "kind", "starts_at"], name="reading_shift_once"
+            ),
+            ExclusionConstraint(
+                name="reading_shift_apart",
+                expressions=[
+                    ("account", "="),
+                    ("centre", "="),
+                    ("kind", "="),
+                    (Func(F("starts_at"), F("ends_at"), function="tstzrange"), RangeOperators.OVERLAPS),
+                ],
             ),
         ]
         indexes = [models.Index(fields=["institution", "centre", "starts_at"], name="reading_shift_when")]
