@@ -26,7 +26,7 @@ STATIC_FILES := $(shell find src/lianxin -path '*/static/*' -type f -not -path '
 
 .PHONY: setup demo demo-reset test test-spark lint format types check bench bench-index bench-accuracy clean distclean
 
-setup: $(DONE)/python $(DONE)/system $(DONE)/postgres $(DONE)/static
+setup: $(DONE)/python $(DONE)/system $(DONE)/postgres $(DONE)/static $(DONE)/viewer
 
 $(DONE)/venv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or run make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -51,6 +51,11 @@ node_modules/.package-lock.json: package.json package-lock.json | $(DONE)/python
 
 $(DONE)/assets: node_modules/.package-lock.json $(STATIC_SOURCES)
 	$(BIN)/python scripts/provide.py node -- node frontend/build.mjs
+	@touch $@
+
+# The image viewer: fetched as one archive held against its hash, made small; served by the imaging room and not by collectstatic.
+$(DONE)/viewer: node_modules/.package-lock.json frontend/viewer.mjs $(wildcard frontend/viewer/*)
+	$(BIN)/python scripts/provide.py node -- node frontend/viewer.mjs
 	@touch $@
 
 $(DONE)/static: $(DONE)/assets $(STATIC_FILES) src/lianxin/config/settings.py | $(DONE)/python
@@ -114,7 +119,7 @@ bench-accuracy: setup $(DONE)/peers
 	$(BIN)/python -m benchmarks.index_accuracy $(OPTIONS)
 
 clean:
-	rm -rf .venv .venv-bench .bench node_modules $(CLIENTS)/node_modules staticfiles src/lianxin/portal/static/dist build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .bench node_modules $(CLIENTS)/node_modules staticfiles src/lianxin/portal/static/dist src/lianxin/regional/imaging/dist build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 distclean:
 	@test ! -x $(BIN)/python || $(BIN)/python -c "from pathlib import Path; from lianxin.config import postgres; postgres.destroy(Path('.lianxin'))"
