@@ -7,6 +7,9 @@
 ``LIANXIN_HOSTS``     comma-separated host names served (default: loopback)
 ``LIANXIN_LOG_JSON``  "1": logs are JSON lines; ``LIANXIN_LOG`` sets the level (default WARNING)
 ``LIANXIN_BULK_DIR``  where bulk exports and uploads wait (default: ``bulk`` in LIANXIN_HOME); ``LIANXIN_BULK_*``: docs/how-to/bulk.md
+``LIANXIN_PUBLIC_URL``  the address under which others reach us (default http://127.0.0.1:8000): in what is published about images
+``LIANXIN_ARCHIVE_DIR`` where images are kept (default: ``archive`` in LIANXIN_HOME); ``LIANXIN_ARCHIVE_*``, ``LIANXIN_ORTHANC_URL``:
+                      docs/how-to/imaging-archive.md
 ``LIANXIN_CORS_ORIGINS``        origins whose browser applications may call /fhir, comma-separated ("*": any, the default; empty: none)
 ``LIANXIN_CONDITIONAL_DELETE``  how many resources one conditional delete may delete (default 1)
 ``LIANXIN_HTTPS``     "1": served behind a proxy that ends TLS: secure cookies, HSTS, trusted X-Forwarded-Proto
@@ -183,6 +186,16 @@ RECEIVERS = os.environ.get("LIANXIN_RECEIVERS", "").replace(",", " ").split()
 RECEIVERS_CA = os.environ.get("LIANXIN_RECEIVERS_CA", "")
 SUBSCRIPTION_GIVE_UP_HOURS = int(os.environ.get("LIANXIN_SUBSCRIPTION_GIVE_UP_HOURS", "72"))
 SUBSCRIPTION_KEEP_DAYS = int(os.environ.get("LIANXIN_SUBSCRIPTION_KEEP_DAYS", "30"))
+
+# The image archive: its folder, the space on its disk that is never used (MB), the largest instance (MB), seconds without a new
+# instance after which a study is complete, and a real Orthanc behind it (http://user:password@host:8042; empty: our folder alone).
+LIANXIN_PUBLIC_URL = os.environ.get("LIANXIN_PUBLIC_URL", "http://127.0.0.1:8000")
+LIANXIN_ARCHIVE_DIR = Path(os.environ.get("LIANXIN_ARCHIVE_DIR", HOME / "archive"))
+LIANXIN_ARCHIVE_RESERVE = int(os.environ.get("LIANXIN_ARCHIVE_RESERVE_MB", "500")) * 1024 * 1024
+LIANXIN_ARCHIVE_MOST_BYTES = int(os.environ.get("LIANXIN_ARCHIVE_MOST_MB", "4096")) * 1024 * 1024
+LIANXIN_ARCHIVE_QUIET_SECONDS = int(os.environ.get("LIANXIN_ARCHIVE_QUIET_SECONDS", "30"))
+LIANXIN_ORTHANC_URL = os.environ.get("LIANXIN_ORTHANC_URL", "")
+LIANXIN_DICOM_AE = os.environ.get("LIANXIN_DICOM_AE", "LIANXIN")
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
 

@@ -6,237 +6,400 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('index', '0011_named'),
-        ('network', '0001_initial'),
+        ("index", "0011_named"),
+        ("network", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Device',
+            name="Device",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('ae_title', models.CharField(max_length=16, unique=True)),
-                ('name', models.CharField(max_length=80)),
-                ('name_en', models.CharField(blank=True, max_length=120)),
-                ('modality', models.CharField(blank=True, max_length=16)),
-                ('address', models.CharField(blank=True, max_length=100)),
-                ('port', models.IntegerField(blank=True, null=True)),
-                ('pinned', models.BooleanField(default=False)),
-                ('may_store', models.BooleanField(default=True)),
-                ('may_query', models.BooleanField(default=False)),
-                ('worklist', models.BooleanField(default=True)),
-                ('active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField()),
-                ('last_seen_at', models.DateTimeField(blank=True, null=True)),
-                ('last_from', models.CharField(blank=True, max_length=45)),
-                ('last_stored_at', models.DateTimeField(blank=True, null=True)),
-                ('drift', models.IntegerField(blank=True, null=True)),
-                ('echoed_at', models.DateTimeField(blank=True, null=True)),
-                ('echo_ok', models.BooleanField(blank=True, null=True)),
-                ('institution', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("ae_title", models.CharField(max_length=16, unique=True)),
+                ("name", models.CharField(max_length=80)),
+                ("name_en", models.CharField(blank=True, max_length=120)),
+                ("modality", models.CharField(blank=True, max_length=16)),
+                ("address", models.CharField(blank=True, max_length=100)),
+                ("port", models.IntegerField(blank=True, null=True)),
+                ("pinned", models.BooleanField(default=False)),
+                ("may_store", models.BooleanField(default=True)),
+                ("may_query", models.BooleanField(default=False)),
+                ("worklist", models.BooleanField(default=True)),
+                ("active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField()),
+                ("last_seen_at", models.DateTimeField(blank=True, null=True)),
+                ("last_from", models.CharField(blank=True, max_length=45)),
+                ("last_stored_at", models.DateTimeField(blank=True, null=True)),
+                ("drift", models.IntegerField(blank=True, null=True)),
+                ("echoed_at", models.DateTimeField(blank=True, null=True)),
+                ("echo_ok", models.BooleanField(blank=True, null=True)),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Knock',
+            name="Knock",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('calling', models.CharField(max_length=16)),
-                ('called', models.CharField(max_length=16)),
-                ('address', models.CharField(max_length=45)),
-                ('reason', models.CharField(max_length=24)),
-                ('count', models.IntegerField(default=1)),
-                ('first_at', models.DateTimeField()),
-                ('last_at', models.DateTimeField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("calling", models.CharField(max_length=16)),
+                ("called", models.CharField(max_length=16)),
+                ("address", models.CharField(max_length=45)),
+                ("reason", models.CharField(max_length=24)),
+                ("count", models.IntegerField(default=1)),
+                ("first_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('calling', 'called', 'address', 'reason'), name='archive_knock_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("calling", "called", "address", "reason"), name="archive_knock_once"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Step',
+            name="Step",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('uid', models.CharField(max_length=64, unique=True)),
-                ('accession', models.CharField(blank=True, db_index=True, max_length=16)),
-                ('study_uid', models.CharField(blank=True, db_index=True, max_length=64)),
-                ('state', models.CharField(default='IN PROGRESS', max_length=12)),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('reason', models.CharField(blank=True, max_length=120)),
-                ('device', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='archive.device')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("uid", models.CharField(max_length=64, unique=True)),
+                ("accession", models.CharField(blank=True, db_index=True, max_length=16)),
+                ("study_uid", models.CharField(blank=True, db_index=True, max_length=64)),
+                ("state", models.CharField(default="IN PROGRESS", max_length=12)),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("reason", models.CharField(blank=True, max_length=120)),
+                (
+                    "device",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="archive.device"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Study',
+            name="Study",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('study_uid', models.CharField(db_index=True, max_length=64)),
-                ('sent_uid', models.CharField(max_length=64)),
-                ('claim', models.BinaryField(max_length=16)),
-                ('accession', models.CharField(blank=True, max_length=16)),
-                ('order_number', models.CharField(blank=True, max_length=32)),
-                ('source', models.CharField(default='dicom', max_length=8)),
-                ('modality', models.CharField(blank=True, max_length=16)),
-                ('modalities', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=16), default=list, size=None)),
-                ('description', models.CharField(blank=True, max_length=120)),
-                ('referrer', models.CharField(blank=True, max_length=80)),
-                ('study_id', models.CharField(blank=True, max_length=16)),
-                ('study_at', models.DateTimeField(blank=True, null=True)),
-                ('clock', models.CharField(blank=True, max_length=8)),
-                ('received_at', models.DateTimeField()),
-                ('last_at', models.DateTimeField()),
-                ('header', models.TextField(blank=True)),
-                ('coerced', models.BooleanField(default=False)),
-                ('instances', models.IntegerField(default=0)),
-                ('bytes', models.BigIntegerField(default=0)),
-                ('state', models.CharField(max_length=12)),
-                ('problem', models.CharField(blank=True, max_length=20)),
-                ('settle_at', models.DateTimeField(blank=True, null=True)),
-                ('settled', models.IntegerField(default=0)),
-                ('decided_by', models.BigIntegerField(blank=True, null=True)),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('reason', models.CharField(blank=True, max_length=300)),
-                ('device', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='archive.device')),
-                ('institution', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
-                ('person', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("study_uid", models.CharField(db_index=True, max_length=64)),
+                ("sent_uid", models.CharField(max_length=64)),
+                ("claim", models.BinaryField(max_length=16)),
+                ("accession", models.CharField(blank=True, max_length=16)),
+                ("order_number", models.CharField(blank=True, max_length=32)),
+                ("source", models.CharField(default="dicom", max_length=8)),
+                ("modality", models.CharField(blank=True, max_length=16)),
+                (
+                    "modalities",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=16), default=list, size=None
+                    ),
+                ),
+                ("description", models.CharField(blank=True, max_length=120)),
+                ("referrer", models.CharField(blank=True, max_length=80)),
+                ("study_id", models.CharField(blank=True, max_length=16)),
+                ("study_at", models.DateTimeField(blank=True, null=True)),
+                ("clock", models.CharField(blank=True, max_length=8)),
+                ("received_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField()),
+                ("header", models.TextField(blank=True)),
+                ("coerced", models.BooleanField(default=False)),
+                ("instances", models.IntegerField(default=0)),
+                ("bytes", models.BigIntegerField(default=0)),
+                ("state", models.CharField(max_length=12)),
+                ("problem", models.CharField(blank=True, max_length=20)),
+                ("settle_at", models.DateTimeField(blank=True, null=True)),
+                ("settled", models.IntegerField(default=0)),
+                ("decided_by", models.BigIntegerField(blank=True, null=True)),
+                ("decided_at", models.DateTimeField(blank=True, null=True)),
+                ("reason", models.CharField(blank=True, max_length=300)),
+                (
+                    "device",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="archive.device",
+                    ),
+                ),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="index.person",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Series',
+            name="Series",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('uid', models.CharField(max_length=64)),
-                ('sent_uid', models.CharField(max_length=64)),
-                ('modality', models.CharField(blank=True, max_length=16)),
-                ('number', models.IntegerField(blank=True, null=True)),
-                ('description', models.CharField(blank=True, max_length=120)),
-                ('body_part', models.CharField(blank=True, max_length=40)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('instances', models.IntegerField(default=0)),
-                ('study', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='series', to='archive.study')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("uid", models.CharField(max_length=64)),
+                ("sent_uid", models.CharField(max_length=64)),
+                ("modality", models.CharField(blank=True, max_length=16)),
+                ("number", models.IntegerField(blank=True, null=True)),
+                ("description", models.CharField(blank=True, max_length=120)),
+                ("body_part", models.CharField(blank=True, max_length=40)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("instances", models.IntegerField(default=0)),
+                (
+                    "study",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="series", to="archive.study"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Instance',
+            name="Instance",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sop_uid', models.CharField(max_length=64)),
-                ('sent_uid', models.CharField(max_length=64)),
-                ('sop_class', models.CharField(max_length=64)),
-                ('transfer_syntax', models.CharField(max_length=64)),
-                ('number', models.IntegerField(blank=True, null=True)),
-                ('rows', models.IntegerField(blank=True, null=True)),
-                ('columns', models.IntegerField(blank=True, null=True)),
-                ('bits', models.SmallIntegerField(blank=True, null=True)),
-                ('frames', models.IntegerField(default=1)),
-                ('path', models.CharField(max_length=140)),
-                ('offset', models.IntegerField()),
-                ('size', models.BigIntegerField()),
-                ('hash', models.BinaryField(max_length=32)),
-                ('received_at', models.DateTimeField()),
-                ('live', models.BooleanField(default=True)),
-                ('series', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='items', to='archive.series')),
-                ('study', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='items', to='archive.study')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("sop_uid", models.CharField(max_length=64)),
+                ("sent_uid", models.CharField(max_length=64)),
+                ("sop_class", models.CharField(max_length=64)),
+                ("transfer_syntax", models.CharField(max_length=64)),
+                ("number", models.IntegerField(blank=True, null=True)),
+                ("rows", models.IntegerField(blank=True, null=True)),
+                ("columns", models.IntegerField(blank=True, null=True)),
+                ("bits", models.SmallIntegerField(blank=True, null=True)),
+                ("frames", models.IntegerField(default=1)),
+                ("path", models.CharField(max_length=140)),
+                ("offset", models.IntegerField()),
+                ("size", models.BigIntegerField()),
+                ("hash", models.BinaryField(max_length=32)),
+                ("received_at", models.DateTimeField()),
+                ("live", models.BooleanField(default=True)),
+                (
+                    "series",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="items", to="archive.series"
+                    ),
+                ),
+                (
+                    "study",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="items", to="archive.study"
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='device',
-            constraint=models.CheckConstraint(condition=models.Q(('ae_title__regex', '^[!-\\[\\]-~]([ -\\[\\]-~]{0,14}[!-\\[\\]-~])?$')), name='archive_device_ae'),
+            model_name="device",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("ae_title__regex", "^[!-\\[\\]-~]([ -\\[\\]-~]{0,14}[!-\\[\\]-~])?$")),
+                name="archive_device_ae",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='device',
-            constraint=models.CheckConstraint(condition=models.Q(('port__isnull', True), models.Q(('port__gte', 1), ('port__lte', 65535)), _connector='OR'), name='archive_device_port'),
+            model_name="device",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("port__isnull", True), models.Q(("port__gte", 1), ("port__lte", 65535)), _connector="OR"
+                ),
+                name="archive_device_port",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='step',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['IN PROGRESS', 'COMPLETED', 'DISCONTINUED'])), name='archive_step_state'),
+            model_name="step",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["IN PROGRESS", "COMPLETED", "DISCONTINUED"])),
+                name="archive_step_state",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='step',
-            constraint=models.CheckConstraint(condition=models.Q(('ended_at__isnull', True), ('ended_at__gte', models.F('started_at')), _connector='OR'), name='archive_step_ended'),
+            model_name="step",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("ended_at__isnull", True), ("ended_at__gte", models.F("started_at")), _connector="OR"
+                ),
+                name="archive_step_ended",
+            ),
         ),
         migrations.AddIndex(
-            model_name='study',
-            index=models.Index(condition=models.Q(('state', 'stored')), fields=['person', '-study_at'], name='archive_study_person'),
+            model_name="study",
+            index=models.Index(
+                condition=models.Q(("state", "stored")),
+                fields=["person", "-study_at"],
+                name="archive_study_person",
+            ),
         ),
         migrations.AddIndex(
-            model_name='study',
-            index=models.Index(fields=['institution', '-received_at'], name='archive_study_sent'),
+            model_name="study",
+            index=models.Index(fields=["institution", "-received_at"], name="archive_study_sent"),
         ),
         migrations.AddIndex(
-            model_name='study',
-            index=models.Index(condition=models.Q(('accession', ''), _negated=True), fields=['accession'], name='archive_study_accession'),
+            model_name="study",
+            index=models.Index(
+                condition=models.Q(("accession", ""), _negated=True),
+                fields=["accession"],
+                name="archive_study_accession",
+            ),
         ),
         migrations.AddIndex(
-            model_name='study',
-            index=models.Index(condition=models.Q(('state', 'stored')), fields=['-study_at', '-id'], name='archive_study_recent'),
+            model_name="study",
+            index=models.Index(
+                condition=models.Q(("state", "stored")),
+                fields=["-study_at", "-id"],
+                name="archive_study_recent",
+            ),
         ),
         migrations.AddIndex(
-            model_name='study',
-            index=models.Index(condition=models.Q(('state', 'quarantined')), fields=['institution', 'received_at'], name='archive_study_waiting'),
+            model_name="study",
+            index=models.Index(
+                condition=models.Q(("state", "quarantined")),
+                fields=["institution", "received_at"],
+                name="archive_study_waiting",
+            ),
         ),
         migrations.AddIndex(
-            model_name='study',
-            index=models.Index(condition=models.Q(('settle_at__isnull', False)), fields=['settle_at'], name='archive_study_settle'),
+            model_name="study",
+            index=models.Index(
+                condition=models.Q(("settle_at__isnull", False)),
+                fields=["settle_at"],
+                name="archive_study_settle",
+            ),
         ),
         migrations.AddIndex(
-            model_name='study',
-            index=models.Index(fields=['sent_uid'], name='archive_study_sent_uid'),
+            model_name="study",
+            index=models.Index(fields=["sent_uid"], name="archive_study_sent_uid"),
         ),
         migrations.AddConstraint(
-            model_name='study',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['stored', 'quarantined', 'rejected'])), name='archive_study_state'),
+            model_name="study",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["stored", "quarantined", "rejected"])),
+                name="archive_study_state",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='study',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('person__isnull', False), ('state', 'stored')), models.Q(models.Q(('state', 'stored'), _negated=True), ('person__isnull', True)), _connector='OR'), name='archive_study_whose'),
+            model_name="study",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("person__isnull", False), ("state", "stored")),
+                    models.Q(models.Q(("state", "stored"), _negated=True), ("person__isnull", True)),
+                    _connector="OR",
+                ),
+                name="archive_study_whose",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='study',
-            constraint=models.CheckConstraint(condition=models.Q(('state', 'stored'), models.Q(('problem', ''), _negated=True), _connector='OR'), name='archive_study_problem'),
+            model_name="study",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("state", "stored"), models.Q(("problem", ""), _negated=True), _connector="OR"
+                ),
+                name="archive_study_problem",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='study',
-            constraint=models.CheckConstraint(condition=models.Q(('bytes__gte', 0), ('instances__gte', 0), ('settled__gte', 0)), name='archive_study_counts'),
+            model_name="study",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("bytes__gte", 0), ("instances__gte", 0), ("settled__gte", 0)),
+                name="archive_study_counts",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='study',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'stored')), fields=('study_uid',), name='archive_study_delivered_once'),
+            model_name="study",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "stored")),
+                fields=("study_uid",),
+                name="archive_study_delivered_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='study',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'stored'), _negated=True), fields=('sent_uid', 'claim', 'problem', 'institution'), name='archive_study_waiting_once'),
+            model_name="study",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "stored"), _negated=True),
+                fields=("sent_uid", "claim", "problem", "institution"),
+                name="archive_study_waiting_once",
+            ),
         ),
         migrations.AddIndex(
-            model_name='series',
-            index=models.Index(fields=['uid'], name='archive_series_uid'),
+            model_name="series",
+            index=models.Index(fields=["uid"], name="archive_series_uid"),
         ),
         migrations.AddConstraint(
-            model_name='series',
-            constraint=models.UniqueConstraint(fields=('study', 'sent_uid'), name='archive_series_once'),
+            model_name="series",
+            constraint=models.UniqueConstraint(fields=("study", "sent_uid"), name="archive_series_once"),
         ),
         migrations.AddConstraint(
-            model_name='series',
-            constraint=models.CheckConstraint(condition=models.Q(('instances__gte', 0)), name='archive_series_counts'),
+            model_name="series",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("instances__gte", 0)), name="archive_series_counts"
+            ),
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(fields=['study', 'series', 'number'], name='archive_instance_order'),
+            model_name="instance",
+            index=models.Index(fields=["study", "series", "number"], name="archive_instance_order"),
         ),
         migrations.AddConstraint(
-            model_name='instance',
-            constraint=models.UniqueConstraint(fields=('sent_uid', 'hash'), name='archive_instance_bytes_once'),
+            model_name="instance",
+            constraint=models.UniqueConstraint(
+                fields=("sent_uid", "hash"), name="archive_instance_bytes_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='instance',
-            constraint=models.UniqueConstraint(condition=models.Q(('live', True)), fields=('sop_uid',), name='archive_instance_once'),
+            model_name="instance",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("live", True)), fields=("sop_uid",), name="archive_instance_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='instance',
-            constraint=models.CheckConstraint(condition=models.Q(('frames__gte', 0), ('offset__gte', 0), ('size__gt', 0)), name='archive_instance_size'),
+            model_name="instance",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("frames__gte", 0), ("offset__gte", 0), ("size__gt", 0)),
+                name="archive_instance_size",
+            ),
         ),
     ]
