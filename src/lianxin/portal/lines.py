@@ -25,6 +25,7 @@ PAGES = {
     "appointment": ("booking:visit", "booking:visit_act"),
     "booking_appeal": ("booking:appeal", "booking:appeal_act"),
     "record_correction": ("phone:answer", "phone:answer_act"),
+    "critical": ("critical:show", "critical:act"),
 }
 """Kind of case → names of its page and of the page of one of its moves."""
 

@@ -49,12 +49,13 @@ class DetectForm(MoveForm):
 
 
 class ReadBackForm(MoveForm):
-    """The recipient types the value they were told."""
+    """The recipient types the value they were told; another system also names who heard it."""
 
     readback = forms.CharField(
         label=T("复述结果", "Read back"), max_length=120, error_messages=REQUIRED,
         widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "text"}),
     )  # fmt: skip
+    recipient = forms.CharField(max_length=80, required=False, widget=forms.HiddenInput)
 
 
 class CallForm(MoveForm):
