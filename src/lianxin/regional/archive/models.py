@@ -41,11 +41,15 @@ CLOCKS: dict[str, Text] = {
 }
 
 
+CHARSETS = ("GB18030", "ISO_IR 192", "ISO 2022 IR 58", "ISO_IR 100")
+"""Character sets we answer in: GB18030, UTF-8, GB2312 by escapes, Latin 1 (pinyin)."""
+
+
 class Device(models.Model):
     """A modality, workstation or PACS that may speak to us, known by its AE title and, when ``pinned``, by its address.
 
     ``may_store``, ``may_query`` (C-FIND, C-MOVE, C-GET) and ``worklist`` say what it may do. ``drift`` is how many seconds its clock was
-    ahead of ours when it last stored something fresh.
+    ahead of ours when it last stored something fresh. ``charset``: in which answers to it are written unless it asks in another.
     """
 
     ae_title = models.CharField(max_length=16, unique=True)
@@ -59,6 +63,7 @@ class Device(models.Model):
     may_store = models.BooleanField(default=True)
     may_query = models.BooleanField(default=False)
     worklist = models.BooleanField(default=True)
+    charset = models.CharField(max_length=16, default="GB18030")
     active = models.BooleanField(default=True)
     created_at = models.DateTimeField()
     last_seen_at = models.DateTimeField(null=True, blank=True)
