@@ -3,9 +3,10 @@ from django.db.models.signals import post_migrate
 
 
 def _load_shipped(**_: object) -> None:
-    from lianxin.regional.reading import items
+    from lianxin.regional.reading import items, templates
 
     items.load_shipped()
+    templates.load_shipped()
 
 
 class ReadingConfig(AppConfig):
@@ -16,12 +17,17 @@ class ReadingConfig(AppConfig):
         """Hand the machine to the kernel, lapsed claims to the ticker, rows to a merged person."""
         from lianxin.duty import machine, periodic
         from lianxin.index import hooks
-        from lianxin.regional.reading import moves, policy, queue
+        from lianxin.regional.reading import amendment, checks, moves, policy, service
+        from lianxin.standards import checks as house
 
         machine.register(moves.MACHINE)
-        periodic.register("reading.leases", 20, queue.sweep)
+        machine.register(amendment.MACHINE)
+        periodic.register("reading.leases", 20, service.sweep)
+        house.register("reading: seats", checks.seats)
+        house.register("reading: reports", checks.reports)
         policy.SETTINGS.watch()
         post_migrate.connect(_load_shipped, sender=self)
         hooks.follow(hooks.Follower("reading_reading", key="case_id"))
         hooks.follow(hooks.Follower("reading_entry"))
         hooks.follow(hooks.Follower("reading_review", key="reading_id"))
+        hooks.follow(hooks.Follower("reading_amendment", key="case_id"))

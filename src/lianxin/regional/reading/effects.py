@@ -12,7 +12,8 @@ from lianxin.duty.machine import Ctx, Effect, Owes, Tell
 from lianxin.duty.models import Case
 from lianxin.network import roles
 from lianxin.network.models import Institution, Practitioner
-from lianxin.regional.reading import hooks, policy, queue, reports
+from lianxin.regional.reading import doubles, hooks, policy, queue, reports
+from lianxin.regional.reading import forms as f
 from lianxin.regional.reading.models import (
     ARBITRATED,
     Entry,
@@ -324,6 +325,7 @@ def second(ctx: Ctx) -> Effect:
     entry = _seat(ctx, "second")
     first = reports.signed(ctx.subject, "first")
     own = reports.draft_of(ctx.subject, "second", _account(ctx))
+    own.completed_at = own.completed_at or ctx.now
     reports.sign(own, ctx.now)
     queue.finish(entry, ctx.by.account_id)
     Review.objects.create(
@@ -331,6 +333,7 @@ def second(ctx: Ctx) -> Effect:
         second=own, score=ctx.data["score"], note=ctx.data["note"], at=ctx.now,
     )  # fmt: skip
     if ctx.data["score"] not in ARBITRATED:
+        doubles.settle(ctx.subject, first.account_id)
         return _issue(ctx, first, score=ctx.data["score"])
     queue.enter(
         ctx.subject, "arbitrate", priority=ctx.case.priority, excluded=(first.account_id, own.account_id), now=ctx.now
@@ -355,7 +358,19 @@ def arbitrate(ctx: Ctx) -> Effect:
     review.note = "\n".join(filter(None, (review.note, ctx.data["note"])))[:600]
     review.save()
     queue.finish(entry, ctx.by.account_id)
-    return _issue(ctx, report, decided=decided)
+    doubles.settle(ctx.subject, review.first.account_id)
+    effect = _issue(ctx, report, decided=decided)
+    text = T("{no} 双读不一致，仲裁结论：{what}", "{no} read differently; decided: {what}").format(
+        no=ctx.subject.accession, what=dict(f.DECISIONS)[decided]
+    )
+    effect.notices = (
+        *effect.notices,
+        *(
+            Tell("centre", roles.READER, text, who)
+            for who in (review.first.account_id, review.second.account_id)
+        ),
+    )
+    return effect
 
 
 def _issue(ctx: Ctx, report: Report, **more: Any) -> Effect:

@@ -16,6 +16,33 @@ def no_reader() -> NotAllowed:
     )
 
 
+def no_approver() -> NotAllowed:
+    """They may not decide about others' work at this centre."""
+    return NotAllowed(
+        T("该操作由中心审核医师办理。", "Only a doctor who approves reports at this centre does this.")
+    )
+
+
+def not_them() -> NotAllowed:
+    """Handed to somebody who has had a hand in it already."""
+    return NotAllowed(
+        T(
+            "该医师已参与本例诊断，不能再接手，请转给其他专家。",
+            "They have already had a part in this reading; hand it to another expert.",
+        )
+    )
+
+
+def completed() -> NotAllowed:
+    """The blind second reader has seen the first report: their own stands."""
+    return NotAllowed(
+        T(
+            "您的双读报告已完成并与初读对照，内容不能再改，请评分提交。",
+            "Your second reading is complete and compared with the first; it stands. Give its score.",
+        )
+    )
+
+
 def at_limit(most: int) -> NotAllowed:
     """They hold as many seats as they may."""
     return NotAllowed(

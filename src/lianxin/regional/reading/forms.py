@@ -72,14 +72,17 @@ class SecondForm(MoveForm):
     note = words(T("说明", "Note"), required=False, longest=600)
 
 
+DECISIONS = [
+    ("first", T("采用初读", "The first stands")),
+    ("second", T("采用双读", "The second stands")),
+    ("own", T("另行书写", "The arbiter's own report stands")),
+]
+
+
 class ArbitrateForm(MoveForm):
     """Whose reading stands."""
 
-    decided = forms.ChoiceField(
-        label=T("仲裁结论", "Decision"),
-        choices=[("first", T("采用初读", "The first stands")), ("second", T("采用双读", "The second stands")),
-                 ("own", T("另行书写", "My own report stands"))],
-    )  # fmt: skip
+    decided = forms.ChoiceField(label=T("仲裁结论", "Decision"), choices=DECISIONS)
     note = words(T("理由", "Reason"), longest=600)
 
 
@@ -98,6 +101,9 @@ class AmendForm(MoveForm):
     conclusion = forms.CharField(label=T("诊断意见", "Conclusion"), max_length=5_000, widget=forms.Textarea)
     positive = forms.NullBooleanField(label=T("阳性", "Positive"), required=False)
     reason = words(T("更正原因", "Reason of the amendment"))
+    seen = forms.CharField(
+        label=T("原报告", "Amended report"), required=False, max_length=40, widget=forms.HiddenInput
+    )
 
 
 class AcknowledgeForm(MoveForm):

@@ -14,7 +14,7 @@ from lianxin.duty.machine import Ctx
 from lianxin.network.models import Institution, Practitioner
 from lianxin.record import publish as record
 from lianxin.regional.reading import hooks, reports
-from lianxin.regional.reading.models import Item, Reading, Report
+from lianxin.regional.reading.models import Entry, Item, Reading, Report
 
 CS = "http://lianxin.example/cs"
 ID = "http://lianxin.example/id"
@@ -133,15 +133,33 @@ def service_request(
     )  # fmt: skip
 
 
+def claimant(reading: Reading) -> Practitioner | None:
+    """Who holds a seat of the work now."""
+    return Practitioner.objects.filter(
+        accounts__in=Entry.objects.unscoped("the work's own seats")
+        .filter(reading_id=reading.pk, state="claimed")
+        .values("account_id")
+    ).first()
+
+
+def claimed(reading: Reading) -> None:
+    """Write the Task again when a claim was taken, given back, handed over or lost: a claim moves no case."""
+    case = reading.case
+    record.publish(
+        [task(reading, case.number, case.state, case.priority)], person_id=reading.person_id, institution_id=reading.centre_of_id
+    )  # fmt: skip
+
+
 def task(reading: Reading, number: str, state: str, priority: str) -> dict[str, Any]:
-    """What the centre owes, as a Task vendors follow."""
+    """What the centre owes, as a Task vendors follow; its owner is whoever claimed it, else the centre."""
+    holder = claimant(reading)
     return trim(
         {
             "resourceType": "Task",
             "id": f"{number}-read",
             "identifier": [{"system": f"{ID}/reading", "value": number}],
             "basedOn": [{"reference": f"ServiceRequest/{number}"}],
-            "status": _TASK[state],
+            "status": "in-progress" if holder and state == "queued" else _TASK[state],
             "businessStatus": {"coding": [{"system": f"{CS}/reading-state", "code": state}]},
             "intent": "order",
             "priority": PRIORITY[priority],
@@ -150,7 +168,7 @@ def task(reading: Reading, number: str, state: str, priority: str) -> dict[str, 
             "for": patient(reading),
             "authoredOn": instant(reading.ordered_at),
             "requester": org(reading.orderer),
-            "owner": org(reading.centre_of),
+            "owner": doctor(holder) if holder else org(reading.centre_of),
             "restriction": {"period": {"end": instant(reading.report_due_at)}},
             "output": [
                 {

@@ -53,17 +53,18 @@ SELECT (SELECT id FROM picked), (SELECT id FROM taken)"""
 
 _LAPSED = """
 WITH over AS MATERIALIZED (
-  SELECT id, account_id, institution_id, centre FROM reading_entry
+  SELECT id, reading_id, account_id, institution_id, centre FROM reading_entry
    WHERE state = 'claimed' AND lease_until <= %(now)s ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED),
 back AS (
   UPDATE reading_entry e SET state = 'waiting', account_id = NULL, token = NULL, lease_until = NULL FROM over WHERE e.id = over.id RETURNING e.id),
 told AS (
   INSERT INTO reading_claimevent (entry_id, at, what, account_id, reason) SELECT id, %(now)s, 'lapsed', account_id, '' FROM over),
-chairs AS (
-  UPDATE reading_reader r SET open_now = open_now - n.count
-    FROM (SELECT account_id, institution_id, centre, count(*) FROM over GROUP BY 1, 2, 3) n
-   WHERE (r.account_id, r.institution_id, r.centre) = (n.account_id, n.institution_id, n.centre))
-SELECT count(*) FROM back"""
+n AS (SELECT account_id, institution_id, centre, count(*) AS seats FROM over GROUP BY 1, 2, 3),
+chair AS MATERIALIZED (
+  SELECT r.id, n.seats FROM reading_reader r JOIN n ON (r.account_id, r.institution_id, r.centre) = (n.account_id, n.institution_id, n.centre)
+   ORDER BY r.id FOR UPDATE OF r),
+chairs AS (UPDATE reading_reader r SET open_now = open_now - chair.seats FROM chair WHERE r.id = chair.id)
+SELECT coalesce(array_agg(o.reading_id), '{}') FROM over o JOIN back USING (id)"""
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,13 @@ def reader_of(scope: Scope, centre: str, institution_id: int | None = None) -> R
     return found
 
 
-def _seats(reader: Reader) -> list[str]:
-    return ["first", "second", *(("approve", "arbitrate") if reader.approves else ())]
+def seats_of(reader: Reader) -> list[str]:
+    """A report that needs approval itself decides about nobody else's."""
+    return [
+        "first",
+        *(("second",) if reader.signs else ()),
+        *(("approve", "arbitrate") if reader.approves else ()),
+    ]
 
 
 def claim(reader: Reader, entry_id: int | None = None, seats: list[str] | None = None) -> Claim | None:
@@ -132,7 +138,7 @@ def claim(reader: Reader, entry_id: int | None = None, seats: list[str] | None =
     token = uuid.uuid4()
     given: dict[str, Any] = {
         "institution": reader.institution_id, "centre": reader.centre, "modalities": reader.modalities,
-        "seats": seats or _seats(reader), "account": reader.account_id, "reader": reader.pk, "token": token, "now": now,
+        "seats": seats or seats_of(reader), "account": reader.account_id, "reader": reader.pk, "token": token, "now": now,
         "until": until, "entry": entry_id,
     }  # fmt: skip
     with connection.cursor() as cursor:
@@ -208,9 +214,29 @@ def give_back(entry_id: int, account_id: int, reason: str = "") -> None:
 def hand_over(entry_id: int, account_id: int, to: Reader, reason: str) -> None:
     """Hand a held seat to an expert of the same centre: only they may take it from the queue."""
     entry = _own(entry_id, account_id)
-    if (to.institution_id, to.centre) != (entry.institution_id, entry.centre) or not to.active:
+    fits = (to.institution_id, to.centre) == (entry.institution_id, entry.centre) and to.active
+    if not fits or entry.seat not in seats_of(to) or entry.modality not in to.modalities:
         raise errors.no_reader()
+    if to.account_id in (*entry.excluded, account_id):
+        raise errors.not_them()
     _leave(entry, "waiting", "handed", account_id, reason, only=to.account_id)
+
+
+@transaction.atomic
+def open_up(entry_id: int, by: Reader, reason: str) -> bool:
+    """An approver of the centre lets everybody take a seat that waits for one person (the expert is away); False when it does not."""
+    if not by.approves:
+        raise errors.no_approver()
+    entry = (
+        Entry.objects.unscoped("the centre's own queue")
+        .select_for_update(of=("self",))
+        .filter(pk=entry_id, institution_id=by.institution_id, centre=by.centre, state="waiting", only__isnull=False)
+        .first()
+    )  # fmt: skip
+    if entry is None:
+        return False
+    _leave(entry, "waiting", "opened", by.account_id, reason, only=None)
+    return True
 
 
 def _own(entry_id: int, account_id: int) -> Entry:
@@ -239,13 +265,18 @@ def withdraw(reading: Reading, account_id: int | None, reason: str = "") -> None
 
 def sweep() -> int:
     """Give back every seat whose lease ran out; how many."""
+    return len(lapse())
+
+
+def lapse() -> list[int]:
+    """Give back every seat whose lease ran out; the pieces of work they belong to."""
     with connection.cursor() as cursor:
         cursor.execute(_LAPSED, {"now": clock.now()})
-        return int(cursor.fetchone()[0])
+        return list(cursor.fetchone()[0])
 
 
 def recount() -> list[str]:
-    """Readers whose counter differs from the seats they hold, in words (for ``lianxin check``); counters are set right."""
+    """Readers whose counter differs from the seats they hold, in words; counters are set right. (``checks`` only looks.)"""
     with connection.cursor() as cursor:
         cursor.execute("""
             UPDATE reading_reader r SET open_now = h.n

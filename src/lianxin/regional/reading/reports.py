@@ -12,6 +12,7 @@ from django.db.models import Max
 
 from lianxin.access.scope import Scope
 from lianxin.duty.errors import NotAllowed, Refused
+from lianxin.regional.reading import errors
 from lianxin.regional.reading.models import Reading, Report
 from lianxin.standards import clock
 from lianxin.standards.text import T
@@ -46,6 +47,8 @@ def save_draft(reading: Reading, seat: str, by: Scope, content: Mapping[str, Any
             reading=reading, institution_id=reading.centre_of_id, seat=seat,
             version=next_version(reading, seat), account_id=by.account_id, practitioner_id=by.practitioner_id,
         )  # fmt: skip
+    if report.completed_at is not None:
+        raise errors.completed()
     for name in CONTENT:
         if name in content:
             setattr(report, name, content[name])
@@ -76,6 +79,15 @@ def draft_of(reading: Reading, seat: str, account_id: int, seen: str = "") -> Re
         )
     found: Report = report
     return found
+
+
+def complete(reading: Reading, account_id: int) -> Report:
+    """The blind second reader says their own report is whole: from now on it stands, and they may see the first. Refused like ``draft_of``."""
+    report = draft_of(reading, "second", account_id)
+    if report.completed_at is None:
+        report.completed_at = clock.now()
+        report.save(update_fields=["completed_at"])
+    return report
 
 
 def proposed(reading: Reading) -> Report:
@@ -110,6 +122,15 @@ def issued(reading: Reading) -> Report | None:
     return found or _rows().filter(reading=reading, seat=seat, state="signed").order_by("-version").first()
 
 
+def outgoing(reading: Reading) -> list[Report]:
+    """What went out, oldest first: the report that was issued and its amendments. Second readings and drafts never go out."""
+    now = issued(reading)
+    if now is None:
+        return []
+    rows = _rows().filter(reading=reading, state="signed", seat=now.seat)
+    return list(rows.select_related("practitioner", "approver").order_by("version"))
+
+
 def versions(reading: Reading) -> list[Report]:
     """Everything that was signed, oldest first."""
     return list(_rows().filter(reading=reading, state="signed").select_related("practitioner", "approver").order_by("signed_at", "pk"))  # fmt: skip
@@ -121,6 +142,14 @@ def amended(reading: Reading, by: Scope, data: Mapping[str, Any], at: dt.datetim
         raise NotAllowed(T("报告须由诊断医师本人更正。", "A report is amended by a person."))
     before = issued(reading)
     assert before is not None
+    if data.get("seen") and data["seen"] != mark(before):
+        raise Refused(
+            {
+                "__all__": T(
+                    "该报告已有更新的版本，请查看后再更正。", "There is a newer version of this report; look at it first."
+                )
+            }
+        )  # fmt: skip
     report = Report(
         reading=reading, institution_id=reading.centre_of_id, seat=before.seat,
         version=next_version(reading, before.seat), account_id=by.account_id, practitioner_id=by.practitioner_id,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
 
+from lianxin.access import audit
 from lianxin.access.scope import Scope
-from lianxin.duty import kernel
+from lianxin.duty import kernel, notices
 from lianxin.duty.errors import NotAllowed, Refused
-from lianxin.duty.models import Case
+from lianxin.duty.models import Act, Case
+from lianxin.network import roles
 from lianxin.network.models import Institution, Practitioner
-from lianxin.regional.reading import moves, queue, reports
+from lianxin.regional.reading import amendment, effects, errors, moves, publish, queue, reports
 from lianxin.regional.reading.effects import Ask
-from lianxin.regional.reading.models import Entry, Item, Reading, Report
-from lianxin.standards.text import T
+from lianxin.regional.reading.models import Amendment, Entry, Item, Reader, Reading, Report
+from lianxin.standards.text import T, Text
 
 
 def order(
@@ -76,10 +79,146 @@ def claim(by: Scope, centre: str, number: str | None = None) -> tuple[Entry, que
         entry_id = waiting.values_list("pk", flat=True).order_by("pk").first()
         if entry_id is None:
             return None
-    got = queue.claim(reader, entry_id)
-    if got is None:
-        return None
-    return Entry.objects.unscoped("just claimed").select_related("reading__case").get(pk=got.entry_id), got
+    with transaction.atomic():
+        got = queue.claim(reader, entry_id)
+        if got is None:
+            return None
+        entry = Entry.objects.unscoped("just claimed").select_related(*_TOLD).get(pk=got.entry_id)
+        _tell(by, entry, "claim")
+    return entry, got
+
+
+_TOLD = tuple(f"reading__{name}" for name in ("case", "person", "orderer", "centre_of"))
+
+
+def _tell(by: Scope, entry: Entry, what: str) -> None:
+    """A claim moves no case: the Task is written again for whoever follows it, and the act is audited."""
+    publish.claimed(entry.reading)
+    audit.write(
+        by, "update", person_id=entry.person_id, what=f"reading {entry.reading.case.number}",
+        detail={"claim": what, "seat": entry.seat},
+    )  # fmt: skip
+
+
+def held(by: Scope, number: str, token: str = "") -> Entry:
+    """The seat of a piece of work that ``by`` holds (with this token, when one is given); NotAllowed when they hold none."""
+    rows = Entry.objects.within(by).select_related(*_TOLD)
+    entry: Entry | None = rows.filter(
+        reading__case__number=number, state="claimed", account_id=by.account_id or 0
+    ).first()
+    if entry is None or (token and str(entry.token) != token):
+        raise errors.claim_lost()
+    return entry
+
+
+def renew(by: Scope, number: str, token: str) -> dt.datetime:
+    """Lengthen the lease; NotAllowed when the seat is theirs no more."""
+    entry = held(by, number, token)
+    return queue.renew(entry.pk, token, entry.account_id or 0)
+
+
+@transaction.atomic
+def give_back(by: Scope, number: str, reason: str = "") -> None:
+    """Give a held seat back to the queue."""
+    entry = held(by, number)
+    queue.give_back(entry.pk, entry.account_id or 0, reason)
+    _tell(by, entry, "give back")
+
+
+@transaction.atomic
+def hand_over(by: Scope, number: str, to: Reader, reason: str) -> None:
+    """Hand a held seat to an expert, who is told; Refused without a reason."""
+    if not reason.strip():
+        raise Refused({"reason": T("请说明为何转专家。", "Say why it is handed over.")})
+    entry = held(by, number)
+    queue.hand_over(entry.pk, entry.account_id or 0, to, reason)
+    _tell(by, entry, "hand over")
+    words = T("{no} 转您诊断：{why}", "{no} was handed to you: {why}").format(
+        no=entry.reading.accession, why=reason
+    )
+    tell_account(to.account_id, entry.reading, words)
+
+
+@transaction.atomic
+def take_back(by: Scope, entry_id: int, account_id: int) -> None:
+    """What somebody holds goes back to the queue because they read no more (whoever runs the centre says so)."""
+    queue.give_back(entry_id, account_id, T("停用", "no longer a reader").zh)
+    entry = Entry.objects.unscoped("just given back").select_related(*_TOLD).get(pk=entry_id)
+    _tell(by, entry, "take back")
+
+
+def tell_account(account_id: int, reading: Reading, words: Text) -> None:
+    """A notice to one account about a piece of work."""
+    notices.tell(reading.case, reading.centre_of_id, roles.READER, words, account_id=account_id)
+
+
+@transaction.atomic
+def open_up(by: Scope, centre: str, entry_id: int, reason: str) -> bool:
+    """An approver lets everybody take what waits for one person; False when it waits for nobody any more."""
+    if not queue.open_up(entry_id, queue.reader_of(by, centre), reason):
+        return False
+    entry = Entry.objects.unscoped("just opened").select_related(*_TOLD).get(pk=entry_id)
+    _tell(by, entry, "open up")
+    return True
+
+
+@transaction.atomic
+def complete(by: Scope, number: str, token: str) -> Report:
+    """The blind second reader's own report is whole: it stands, and the first may be shown to them. Refused without a conclusion."""
+    entry = held(by, number, token)
+    if entry.seat != "second":
+        raise NotAllowed(T("当前不是双读。", "This is no second reading."))
+    queue.renew(entry.pk, str(entry.token), entry.account_id or 0)
+    report = reports.complete(entry.reading, entry.account_id or 0)
+    audit.write(
+        by,
+        "update",
+        person_id=entry.person_id,
+        what=f"reading {number}",
+        detail={"second reading": "complete"},
+    )
+    return report
+
+
+def amend(by: Scope, number: str, form: Mapping[str, Any], key: str) -> kernel.Done:
+    """Amend what was issued: on its own case while nobody has acknowledged it, else as a case of its own (``amendment``).
+
+    Raises like ``duty.kernel.execute``.
+    """
+    return kernel.collision_proof(lambda: _amend(by, number, form, key))
+
+
+@transaction.atomic
+def _amend(by: Scope, number: str, form: Mapping[str, Any], key: str) -> kernel.Done:
+    found = Case.objects.within(by).filter(number=number, kind=moves.KIND).select_for_update(of=("self",), no_key=True)  # fmt: skip
+    case = found.first()
+    if case is None:
+        raise NotAllowed(T("没有这份报告。", "There is no such report."))
+    if case.state != "acknowledged":
+        return kernel.execute("amend", case, by, form, None, key)
+    reading = effects.load(case)
+    assert reading is not None
+    again = Amendment.objects.unscoped("the work was reached within the scope").filter(reading=reading, live=True).select_related("case").first()  # fmt: skip
+    if again is not None and Act.objects.filter(key=key, seq=1, case=again.case).exists():
+        again = None  # the same request once more: the kernel gives its first result
+    if again is not None:
+        return kernel.execute("amend_again", again.case, by, form, None, key)
+    return kernel.open_case(
+        amendment.KIND, reading.person_id, by, form, key,
+        parties={"centre": reading.centre_of_id, "orderer": reading.orderer_id}, priority=case.priority, extra={"reading": reading},
+    )  # fmt: skip
+
+
+def sweep() -> int:
+    """Give back every seat whose lease ran out and say so on its Task; how many."""
+    with transaction.atomic():
+        back = queue.lapse()
+        rows = Reading.objects.unscoped("lapsed claims").select_related(
+            "case", "person", "orderer", "centre_of"
+        )
+        for reading in rows.filter(pk__in=back).order_by("pk"):
+            publish.claimed(reading)
+    return len(back)
 
 
 @transaction.atomic
@@ -92,8 +231,6 @@ def save_draft(by: Scope, number: str, token: str, content: Mapping[str, Any]) -
         .first()
     )
     if entry is None or str(entry.token) != token:
-        from lianxin.regional.reading import errors
-
         raise errors.claim_lost()
     queue.renew(entry.pk, token, entry.account_id)
     seat = {"approve": "first"}.get(entry.seat, entry.seat)
