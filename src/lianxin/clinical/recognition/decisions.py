@@ -15,6 +15,7 @@ from lianxin.clinical.recognition.models import Decision
 from lianxin.clinical.recognition.search import Hit
 from lianxin.clinical.recognition.shipped import Reason
 from lianxin.duty.errors import Refused
+from lianxin.network.models import Practitioner
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
@@ -88,9 +89,11 @@ def decide(
     key: str,
     numbers: Mapping[str, str] | None = None,
     items: Mapping[str, str] | None = None,
+    doctor: Practitioner | None = None,
 ) -> list[Decision]:
     """Write a decision for each hit (``choices`` by the result's id); the same ``key`` again gives what was written. Refused when a result
-    must be recognised and no reason was given. ``numbers``: the work that goes ahead, ``items``: what was ordered, both by group code."""
+    must be recognised and no reason was given. ``numbers``: the work that goes ahead, ``items``: what was ordered, both by group
+    code; ``doctor``: who decided, when a system tells of it."""
     made = []
     for hit in hits:
         own_key = f"{key}:{hit.wanted.code}:{hit.pk}"[:160]
@@ -101,7 +104,7 @@ def decide(
         choice = check(hit, choices.get(hit.pk))
         reason = shipped.reasons().get(choice.reason)
         row = Decision(
-            person_id=person_id, institution_id=by.institution_id, practitioner_id=by.practitioner_id, doctor=by.name[:80],
+            person_id=person_id, institution_id=by.institution_id, practitioner_id=doctor.pk if doctor else by.practitioner_id, doctor=(doctor.name if doctor else by.name)[:80],
             result_id=hit.pk, made_by_id=hit.institution_id, made_at=hit.at, group=hit.wanted,
             item=(items or {}).get(hit.wanted.code, hit.wanted.code)[:60],
             verdict="recognised" if choice.recognise else "refused", reason=choice.reason, text=choice.text,

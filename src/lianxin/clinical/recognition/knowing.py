@@ -40,6 +40,7 @@ class Window:
     since: dt.date
     consortium: int | None
     days: int
+    source: str = ""
 
 
 @dataclass
@@ -56,12 +57,19 @@ class Known:
     places: dict[int, Place]
     covered_by: dict[int, frozenset[int]] = field(default_factory=dict)
 
+    def window(self, group_id: int, consortia: frozenset[int], on: dt.date) -> Window | None:
+        """What holds for a group on a day at an institution of these consortia; a consortium's own word goes first."""
+        held = [
+            w
+            for w in self.windows.get(group_id, [])
+            if w.since <= on and (w.consortium is None or w.consortium in consortia)
+        ]
+        return max(held, key=lambda w: (w.consortium is not None, w.since), default=None)
+
     def days(self, group_id: int, consortia: frozenset[int], on: dt.date) -> int | None:
-        """Validity of a group on a day at an institution of these consortia; a consortium's own word goes first."""
-        held = [w for w in self.windows.get(group_id, []) if w.since <= on and (w.consortium is None or w.consortium in consortia)]  # fmt: skip
-        if not held:
-            return None
-        return max(held, key=lambda w: (w.consortium is not None, w.since)).days
+        """How many days a result stands there; None when nothing was said of the group."""
+        found = self.window(group_id, consortia, on)
+        return found.days if found else None
 
     def group_of(self, system: str, code: str, institution_id: int | None) -> Group | None:
         """The group a code means; an institution's own map goes before the common one."""
@@ -106,7 +114,7 @@ def _read() -> Known:
     windows: dict[int, list[Window]] = {}
     for term in Term.objects.all():
         windows.setdefault(term.group_id, []).append(
-            Window(term.effective_from, term.consortium_id, term.valid_days)
+            Window(term.effective_from, term.consortium_id, term.valid_days, term.source)
         )
     codes = {(c.system, c.code, c.institution_id): c.group_id for c in Code.objects.all()}
     covered: dict[int, set[int]] = {}

@@ -368,3 +368,30 @@ class Follow(models.Model):
 
     def __str__(self) -> str:
         return str(self.rid)
+
+
+class Card(ScopedModel):
+    """A CDS Hooks card that was shown, kept so that feedback knows what it is about; tidied away after a while."""
+
+    uuid = models.UUIDField(unique=True)
+    person = models.ForeignKey("index.Person", models.CASCADE, related_name="+")
+    client_id = models.BigIntegerField()
+    institution = models.ForeignKey("network.Institution", models.CASCADE, related_name="+", db_index=False)
+    practitioner = models.ForeignKey(
+        "network.Practitioner", models.CASCADE, null=True, blank=True, related_name="+", db_index=False
+    )
+    result = models.ForeignKey(Result, models.CASCADE, related_name="+", db_index=False)
+    group = models.ForeignKey(Group, models.CASCADE, related_name="+", db_index=False)
+    rule = models.ForeignKey(Rule, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False)
+    mark = models.CharField(max_length=60, blank=True)
+    must = models.BooleanField()
+    own = models.BooleanField()
+    order = models.CharField(max_length=80)
+    service = models.CharField(max_length=40)
+    suggestion = models.UUIDField()
+    at = models.DateTimeField(db_index=True)
+
+    scope_institutions = ("institution_id",)
+
+    def __str__(self) -> str:
+        return str(self.uuid)
