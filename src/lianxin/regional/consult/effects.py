@@ -210,7 +210,8 @@ def _release(ctx: Ctx, reason: str) -> dict[str, int | None]:
 
 def _seated(seats: Sequence[Seat]) -> dict[str, int | None]:
     parties: dict[str, int | None] = {s.part: s.institution_id for s in seats}
-    return parties | {"host": s.institution_id for s in seats if s.host}
+    host = next((s for s in seats if s.host), None)
+    return parties | ({"host": host.institution_id} if host else {})
 
 
 def _invitation(subject: Consult) -> Text:

@@ -80,9 +80,14 @@ def publish(ctx: Ctx) -> None:
         resources.append(encounter(subject, number, state, seats))
     if ctx.act.move in ("ask", "answer"):
         resources.append(communication(ctx, subject, number))
-    if ctx.act.move in ("opine", "conclude", "amend"):
-        resources += documents(subject, number)
     record.publish(resources, person_id=subject.person_id, institution_id=subject.requester_id)
+    if ctx.act.move in ("opine", "conclude", "amend"):  # an opinion is its author's institution's
+        for row in newest(subject):
+            record.publish(
+                _documents(subject, number, row),
+                person_id=subject.person_id,
+                institution_id=row.institution_id,
+            )
 
 
 def _live(seats: list[Seat]) -> list[Seat]:
@@ -243,18 +248,23 @@ def communication(ctx: Ctx, subject: Consult, number: str) -> dict[str, Any]:
     )
 
 
-def documents(subject: Consult, number: str) -> list[dict[str, Any]]:
-    """The newest signed version of the summary and of each expert's opinion, as Composition and DocumentReference."""
+def newest(subject: Consult) -> list[Opinion]:
+    """The newest signed version of the summary and of each expert's opinion."""
     rows = Opinion.objects.unscoped("the consultation's own opinions").filter(consult=subject)
-    newest: dict[int | None, Opinion] = {}
+    found: dict[int | None, Opinion] = {}
     for row in rows.select_related("seat", "institution", "practitioner").order_by("version"):
-        newest[row.seat_id] = row
-    made: list[dict[str, Any]] = []
-    for row in newest.values():
-        own_id = f"{number}-O{row.seat.number}" if row.seat else f"{number}-S"
-        title = "远程会诊专家意见" if row.seat else "远程会诊意见书"
-        made += _document(subject, number, row, own_id, title)
-    return made
+        found[row.seat_id] = row
+    return list(found.values())
+
+
+def documents(subject: Consult, number: str) -> list[dict[str, Any]]:
+    """Every opinion in force as Composition and DocumentReference."""
+    return [resource for row in newest(subject) for resource in _documents(subject, number, row)]
+
+
+def _documents(subject: Consult, number: str, row: Opinion) -> list[dict[str, Any]]:
+    own_id = f"{number}-O{row.seat.number}" if row.seat else f"{number}-S"
+    return _document(subject, number, row, own_id, "远程会诊专家意见" if row.seat else "远程会诊意见书")
 
 
 def _document(subject: Consult, number: str, row: Opinion, own_id: str, title: str) -> list[dict[str, Any]]:
