@@ -24,6 +24,7 @@ PAGES = {
     "data_problem": ("feeds:problem", "feeds:problem_act"),
     "appointment": ("booking:visit", "booking:visit_act"),
     "booking_appeal": ("booking:appeal", "booking:appeal_act"),
+    "consult": ("consult:show", "consult:act"),
     "record_correction": ("phone:answer", "phone:answer_act"),
     "critical": ("critical:show", "critical:act"),
 }
