@@ -17,9 +17,10 @@ from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.duty import machine
 from lianxin.network.models import Institution
-from lianxin.regional.archive import studies
+from lianxin.regional.archive import frames, studies
 from lianxin.regional.archive.models import Study
 from lianxin.regional.archive.store import Full
+from lianxin.regional.archive.walk import Damaged
 from lianxin.regional.imaging import figures, panel
 from lianxin.regional.imaging.models import VERDICTS, Quality
 from lianxin.regional.reading import moves, reports
@@ -34,6 +35,11 @@ STATES: dict[str, Text] = {
     "issued": T("已出报告", "Reported"),
     "none": T("无申请", "Without an order"),
 }
+NO_PICTURE = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96"><rect width="96" height="96" fill="#222"/>'
+    '<path d="M28 18h28l14 14v46H28z M56 18v14h14" fill="none" stroke="#999" stroke-width="3"/></svg>'
+)
+"""Stands where something cannot be drawn: a document, a report, an image that cannot be decoded."""
 LOOKS = 30
 """So many who looked are shown."""
 
@@ -203,15 +209,10 @@ def thumb(request: HttpRequest, uid: str, sop: str) -> HttpResponse:
     instance = studies.instances(study).filter(sop_uid=sop).first()
     if instance is None:
         raise Http404
-    from lianxin.regional.archive import frames
-
     try:
-        picture = frames.thumbnail(instance)
-    except Full:
-        picture = None
-    if picture is None:
-        raise Http404
-    return HttpResponse(picture, content_type="image/jpeg")
+        return HttpResponse(frames.thumbnail(instance), content_type="image/jpeg")
+    except (frames.NoFrame, Damaged, Full):
+        return HttpResponse(NO_PICTURE, content_type="image/svg+xml")
 
 
 @page()
