@@ -6,7 +6,18 @@ import datetime as dt
 from dataclasses import dataclass
 
 from lianxin.clinical.referral import catalogue
-from lianxin.scenarios import bookings, doubles, feeds, life, places, population, quotas, tiantai, xining
+from lianxin.scenarios import (
+    bookings,
+    doubles,
+    feeds,
+    imaging,
+    life,
+    places,
+    population,
+    quotas,
+    tiantai,
+    xining,
+)
 from lianxin.scenarios import build as builder
 from lianxin.scenarios import residents as signed_up
 from lianxin.scenarios.blueprint import Blueprint
@@ -89,6 +100,7 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
         signed_up.open_accounts()
     bookings.play(row.seed, since, now, progress)
     quotas.play([i["code"] for i in drawing.institutions], row.seed, now)
+    imaging.play(row.seed, now)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
 

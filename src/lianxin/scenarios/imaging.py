@@ -20,7 +20,16 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from lianxin.regional.imaging import wrapping
+from lianxin.access.models import Account
+from lianxin.access.scope import Scope, scope_for_account
+from lianxin.index.models import Person
+from lianxin.network import roles
+from lianxin.network.models import Institution, Post
+from lianxin.regional.archive import settle, spool, taking
+from lianxin.regional.imaging import gate, wrapping
+from lianxin.regional.reading import service
+from lianxin.regional.reading.models import Item, Reader, Reading
+from lianxin.standards import clock
 
 _CT, _DX = str(CTImageStorage), str(DigitalXRayImageStorageForPresentation)
 
@@ -193,3 +202,172 @@ def dx(whose: Whose, size: int = 1024, views: int = 2, black: bool = False, pack
         ds.ImageType = ["ORIGINAL", "PRIMARY", ""]
         files.append(_pack(ds, drawn.astype("<u2"), packed))
     return files
+
+
+# -------------------------------------------------------------------------------------------------------------- the story
+
+
+@dataclass(frozen=True)
+class Told:
+    """One study of the story: where, what, how long ago it was ordered, and how far it got.
+
+    ``patient``: the same number is the same person. ``until``: ordered, checked_in, queued, returned, retake or issued.
+    """
+
+    township: str
+    patient: int
+    item: str
+    ago: dt.timedelta
+    until: str
+    indication: str
+    priority: str = "routine"
+    finding: bool = False
+    findings: str = ""
+    conclusion: str = ""
+
+
+_HOURS = dt.timedelta(hours=1)
+STORY = (
+    Told("TT-CC", 0, "XR-CHEST", 24 * 20 * _HOURS, "issued", "咳嗽两周，查因", findings="双肺纹理增多，未见实变影。心影大小形态正常。双侧膈面光滑，肋膈角锐利。", conclusion="双肺纹理增多，请结合临床。"),
+    Told("TT-CC", 0, "XR-CHEST", 0.5 * _HOURS, "queued", "咳嗽复查，与前片对比"),
+    Told("TT-CC", 1, "CT-HEAD", 0.2 * _HOURS, "queued", "突发头痛伴左侧肢体无力 2 小时", priority="emergency", finding=True),
+    Told("TT-CC", 2, "US-ABDO", 1.5 * _HOURS, "ordered", "右上腹不适，查因"),
+    Told("TT-CC", 3, "XR-CHEST", 3 * _HOURS, "retake", "胸闷一周"),
+    Told("TT-CC", 4, "CT-HEAD", 0.1 * _HOURS, "checked_in", "外伤后头晕", priority="urgent"),
+    Told("TT-BH", 5, "CT-CHEST", 30 * _HOURS, "issued", "体检发现肺结节，复查", finding=True, findings="右肺上叶见一枚实性结节，直径约 6 mm，边缘光滑。纵隔未见肿大淋巴结。", conclusion="右肺上叶实性小结节（约 6 mm），建议 6～12 个月复查。"),
+    Told("TT-BH", 6, "XR-CHEST", 1 * _HOURS, "returned", "入职体检"),
+    Told("TT-BH", 7, "CT-HEAD", 0.9 * _HOURS, "queued", "头痛三天，查因"),
+)  # fmt: skip
+_PERSONS = 8
+READERS = (("CT", "MR", "DX", "US"),) * 4
+
+
+def play(seed: int, now: dt.datetime, lead: str = "TT-RMYY") -> int:
+    """Play the story of two townships and their imaging centre up to ``now``; returns how many studies it has.
+
+    Through the platform's own doors: orders, the archive's spool and gate, claims and signatures. Played once; nothing without staff.
+    """
+    centre = Institution.objects.filter(code=lead).first()
+    made = 0
+    if (
+        centre is None
+        or Reading.objects.unscoped("scenario: played before?").filter(requisition__startswith="YX").exists()
+    ):
+        return made
+    readers = _readers(centre)
+    if not readers:
+        return made
+    people: dict[int, Person] = {}
+    for n, told in enumerate(STORY):
+        place = Institution.objects.filter(code=told.township).first()
+        doctor = _scope(place, roles.GP) if place else None
+        technician = _scope(place, roles.TECHNICIAN) if place else None
+        if place is None or doctor is None or technician is None:
+            continue
+        person = people.get(told.patient) or _person(place, told.patient, told.item)
+        if person is None:
+            continue
+        people[told.patient] = person
+        _one(told, f"YX{seed % 10000:04d}{n:02d}", person, place, centre, doctor, technician, readers, now)
+        made += 1
+    return made
+
+
+def _scope(place: Institution, role: str) -> Scope | None:
+    post = Post.objects.live().filter(institution=place, role=role).order_by("pk").first()
+    account = (
+        Account.objects.filter(practitioner_id=post.practitioner_id, is_active=True).first() if post else None
+    )
+    return scope_for_account(account, post) if account and post else None
+
+
+def _readers(centre: Institution) -> list[Scope]:
+    """The imaging readers of the centre; registered when nobody is."""
+    found = []
+    for post in Post.objects.live().filter(institution=centre, role=roles.READER).order_by("pk"):
+        account = Account.objects.filter(practitioner_id=post.practitioner_id, is_active=True).first()
+        own = Reader.objects.filter(account=account, institution=centre) if account else Reader.objects.none()
+        if account is None or (own.exists() and not own.filter(centre="imaging", active=True).exists()):
+            continue  # another centre's reader
+        if len(found) < len(READERS):
+            Reader.objects.get_or_create(
+                account=account, institution=centre, centre="imaging", defaults={"modalities": list(READERS[len(found)])}
+            )  # fmt: skip
+            found.append(scope_for_account(account, post))
+    return found
+
+
+def _person(place: Institution, n: int, item: str) -> Person | None:
+    """A grown-up resident of a township, the same in every build."""
+    rows = Person.objects.unscoped("scenario: whom the story is about").filter(
+        home_institution__in=[place.pk, *place.children.values_list("pk", flat=True)], status="active", deceased_on=None,
+        birth_date__lt=dt.date(1985, 1, 1),
+    )  # fmt: skip
+    return rows.order_by("pk")[37 * (n + 1)] if rows.count() > 37 * (_PERSONS + 1) else None
+
+
+def _one(
+    told: Told, requisition: str, person: Person, place: Institution, centre: Institution, doctor: Scope, technician: Scope,
+    readers: list[Scope], now: dt.datetime,
+) -> None:  # fmt: skip
+    item = Item.objects.get(code=told.item)
+    at = now - told.ago
+    step = min(told.ago / 6, dt.timedelta(minutes=12))
+    with clock.at(at):
+        reading = service.order(
+            doctor, person.pk, [item], {"indication": told.indication}, f"scenario:{requisition}", performer=place,
+            centre_of=centre, priority=told.priority, requisition=requisition,
+        )  # fmt: skip
+    number = reading.case.number
+
+    def act(by: Scope, minutes: int, move: str, form: dict[str, str] | None = None) -> None:
+        with clock.at(at + minutes * step):
+            service.act(by, number, move, form or {}, None, f"scenario:{requisition}:{move}")
+
+    if told.until == "ordered":
+        return
+    act(technician, 1, "check_in")
+    if told.until == "checked_in":
+        return
+    with clock.at(at + 2 * step):
+        _arrive(reading, told)
+    if told.until in ("queued", "returned"):
+        return
+    # the signature may be anybody's who reads this modality; the one who claims it writes
+    reader = readers[int(reading.accession) % len(readers)]
+    with clock.at(at + 3 * step):
+        claimed = service.claim(reader, "imaging", number)
+    if claimed is None:
+        return
+    if told.until == "retake":
+        act(reader, 4, "return_retake", {"code": "position", "reason": "双侧肋膈角未包全，请深吸气后重摄。"})
+        return
+    with clock.at(at + 4 * step):
+        content = {"findings": told.findings, "conclusion": told.conclusion, "positive": told.finding}
+        service.save_draft(reader, number, str(claimed[1].token), content)
+        service.act(reader, number, "sign", {}, None, f"scenario:{requisition}:sign")
+    reading.refresh_from_db()
+    if reading.issued_at:
+        act(doctor, 5, "acknowledge", {"note": "已告知患者。"})
+
+
+def _arrive(reading: Reading, told: Told) -> None:
+    person = reading.person
+    whose = Whose(
+        reading.accession, gate.study_uid(reading), person.number, f"{gate.romanised(person.name)}={person.name}",
+        {"male": "M", "female": "F"}.get(person.sex, ""), person.birth_date.strftime("%Y%m%d") if person.birth_date else "",
+        clock.now(), " / ".join(o.item.name for o in reading.ordered.select_related("item")), reading.performer.name,
+    )  # fmt: skip
+    if told.item.startswith("CT"):
+        part, count = ("HEAD", 20) if told.item == "CT-HEAD" else ("CHEST", 30)
+        files = ct(whose, part, count, 256, told.finding, packed=True)
+    else:
+        files = dx(whose, 1024, black=told.until == "returned")
+    sender = spool.Sender(reading.performer_id, None, "dicom")
+    taken = []
+    for data in files:
+        incoming = spool.Incoming()
+        incoming.write(data)
+        facts, digest = incoming.examine()
+        taken.append(incoming.keep(facts, digest, sender))
+    settle.ended({t.study_id for t in taking.take(taken)})
