@@ -100,6 +100,7 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
         signed_up.open_accounts()
     bookings.play(row.seed, since, now, progress)
     quotas.play([i["code"] for i in drawing.institutions], row.seed, now)
+    centres.play(row.seed, now, progress)
     imaging.play(row.seed, now)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
