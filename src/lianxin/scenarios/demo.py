@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lianxin.clinical.referral import catalogue
 from lianxin.scenarios import (
     bookings,
+    centres,
     doubles,
     feeds,
     imaging,
