@@ -46,8 +46,8 @@ def read(analyte: Analyte, raw: str) -> Said | Text:
     if not text:
         return T("没有填写结果。", "Nothing was entered.")
     if analyte.qualitative:
-        word = _WORDS.get(text.upper(), text)
-        word = next((v for v in analyte.values if v == word or _PLUS.get(v) == word), word)
+        given = _WORDS.get(text.upper(), text)
+        word = next((w for w in (given, *_SAME.get(given, ())) if w in analyte.values), given)
         if word in analyte.values:
             return Said(text=word)
         return T(
@@ -66,7 +66,8 @@ _WORDS = {
     "NEG": "阴性", "NEGATIVE": "阴性", "阴性(-)": "阴性", "POS": "阳性", "POSITIVE": "阳性", "REACTIVE": "阳性", "NONREACTIVE": "阴性",
     "WEAK": "弱阳性", "NORM": "-", "NORMAL": "-", "TRACE": "±", "+-": "±", "+/-": "±", "++": "2+", "+++": "3+", "++++": "4+",
 }  # fmt: skip
-_PLUS = {"-": "阴性", "1+": "+", "+": "1+"}
+_SAME = {"阴性": ("-",), "阳性": ("+",), "-": ("阴性",), "+": ("1+", "阳性"), "1+": ("+",)}
+"""A word that another test has for the same; a graded test is not told "positive" only."""
 
 
 def flag(analyte: Analyte, said: Said, fits: Range | None) -> str:

@@ -254,6 +254,11 @@ def missing(box: Box) -> list[Specimen]:
     return list(rows.select_related("reading__case", "person").order_by("number"))
 
 
+def count(box: Box) -> int:
+    """How many tubes a box has."""
+    return int(Specimen.objects.unscoped("the box was reached within the scope").filter(box=box).count())
+
+
 def going(by: Scope) -> list[Box]:
     """Boxes of the own institution that are not at their end yet."""
     rows = _boxes(by).filter(Q(sender_id__in=by.institution_ids), state__in=("open", "sealed", "taken"))
