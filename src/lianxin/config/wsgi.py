@@ -1,6 +1,6 @@
-"""The one WSGI application: ``/fhir`` goes to the exchange's raw door, everything else to Django.
+"""The one WSGI application: ``/fhir`` and ``/dicomweb`` go to their raw doors, everything else to Django.
 
-The door does not pass through Django's middleware: it is several times cheaper without (see docs/decisions).
+These doors do not pass through Django's middleware: they are several times cheaper without (see docs/decisions).
 """
 
 import os
@@ -23,8 +23,10 @@ pages = get_wsgi_application()
 
 from lianxin.config.observe import observed  # noqa: E402 - needs the settings that the line above has loaded
 from lianxin.exchange.fhir import hot  # noqa: E402
+from lianxin.regional.archive import web  # noqa: E402
 
 _fhir = observed(hot.application, "fhir")
+_dicomweb = observed(web.application, "dicomweb")
 _watch = slow.Watch(WORKER_THREADS)
 
 
@@ -35,4 +37,6 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     path = environ.get("PATH_INFO", "")
     if path == "/fhir" or path.startswith("/fhir/"):
         return _fhir(environ, start_response)
+    if path == "/dicomweb" or path.startswith("/dicomweb/"):
+        return _dicomweb(environ, start_response)
     return pages(environ, start_response)

@@ -86,7 +86,7 @@ class Indexer:
                     adopt = False
                 self._index(batch)
                 if ended:
-                    _hasten(ended)
+                    hasten(ended)
             except Exception as error:  # the database or the disk is away: everything is still in the spool
                 log.warning("the archive cannot index now, %d wait: %s", len(self._waiting), error)
                 connection.close()
@@ -121,7 +121,7 @@ class Indexer:
         taking.take([one for one in made if Path(one.path).exists()])
 
 
-def _hasten(study_uids: set[str]) -> None:
+def hasten(study_uids: set[str]) -> None:
     """Studies whose sender has ended are complete soon."""
     Study.objects.unscoped("their sender has ended").filter(
         sent_uid__in=study_uids, settle_at__isnull=False

@@ -21,6 +21,7 @@ import mmap
 import os
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,13 @@ def _set_aside(path: Path) -> None:
     broken = store.root() / "broken"
     store.make(broken)
     path.rename(broken / path.name)
+
+
+def forget(batch: Iterable[Arrived]) -> None:
+    """Take files out of the spool that were never acknowledged."""
+    for one in batch:
+        with contextlib.suppress(OSError):
+            os.unlink(one.path)
 
 
 def waiting() -> int:
