@@ -191,7 +191,7 @@ def test_tables_are_taken_whole_or_not_at_all(county: SmallCounty) -> None:
     code = county.townships[0].code
     good = f"{code},LAB-CBC,2026,省临检中心,province,是,2026-01-01,2027-01-01,文1\n{code},ct,2026,省放射质控,city,否,2026-01-01,,文2\n"
     members = {county.townships[0].pk}
-    for bad in (f"NOBODY,LAB-CBC,2026,a,province,是,2026-01-01,,文\n", f"{code},NO,2026,a,province,是,2026-01-01,,文\n",
+    for bad in ("NOBODY,LAB-CBC,2026,a,province,是,2026-01-01,,文\n", f"{code},NO,2026,a,province,是,2026-01-01,,文\n",
                 f"{code},ct,2026,a,moon,是,2026-01-01,,文\n", f"{code},ct,2026,a,city,maybe,2026-01-01,,文\n",
                 f"{code},ct,2026,a,city,是,2026-01-01,2025-01-01,文\n", f"{code},ct,12,a,city,是,2026-01-01,,文\n"):  # fmt: skip
         rows, problems = sheets.take_assessments((head + good + bad).encode(), members, county.consortium)

@@ -135,7 +135,8 @@ def _draw(
         "found": finding.find(query), "favourites": finding.favourites(scope), "reasons": view.reasons(),
         "priorities": view.PRIORITIES.items(), "key": typed.get("_key") or uuid.uuid4().hex,
         "typed": {name: typed.get(name, "") for name in KEPT}, "priority": typed.get("priority") or "routine",
-        "problems": _problems(errors), "saves": sum((line.item.fee_fen for line in chosen if line.hit), 0) / 100,
+        "problems": _problems(errors),
+        "dx": typed.get("diagnosis") or typed.get("_dx", ""),
         "repeat": "repeat" in errors or bool(typed.get("repeat")), "twice": [line for line in chosen if line.under_way],
     }  # fmt: skip
     part = request.headers.get("HX-Request") == "true" and "_send" not in request.POST
