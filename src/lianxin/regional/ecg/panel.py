@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lianxin.regional.ecg import drawing, publish, rules, service
-from lianxin.regional.ecg.models import Tracing
+from lianxin.regional.ecg.models import Confirmation, Tracing
 from lianxin.regional.reading.hooks import Centre
 from lianxin.regional.reading.models import Reading
 from lianxin.standards.text import T, Text
@@ -32,7 +32,9 @@ def traced(reading: Reading, look: drawing.Look, chosen: int | None = None) -> d
         "svg": drawing.draw(tracing.wave, look) if tracing else "", "proposal": proposal,
         "lines": proposal.lines() if proposal else [], "values": values(proposal.measured) if proposal else [],
         "earlier": service.earlier(tracing) if tracing else [], "levels": rules.LEVELS,
-        "confirmations": list(reading.confirmations.all().order_by("at")) if reading.pk else [],
+        "confirmations": list(
+            Confirmation.objects.unscoped("the order's own").filter(reading=reading).order_by("at")
+        ),
         "layouts": drawing.LAYOUTS, "speeds": drawing.SPEEDS, "gains": drawing.GAINS, "filters": drawing.FILTERS,
     }  # fmt: skip
 
