@@ -28,6 +28,7 @@ PAGES = {
     "record_correction": ("phone:answer", "phone:answer_act"),
     "critical": ("critical:show", "critical:act"),
     "reading": ("reading:case", "reading:case_act"),
+    "laboratory": ("laboratory:case", "laboratory:case_act"),
     "report_amendment": ("reading:amended", "reading:amended_act"),
 }
 """Kind of case → names of its page and of the page of one of its moves."""
