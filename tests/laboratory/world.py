@@ -10,17 +10,25 @@ from lianxin.access.scope import Scope
 from lianxin.duty.models import Case
 from lianxin.regional.laboratory import results, service, transport
 from lianxin.regional.laboratory.models import Analyser, AutoRule, Control, Measure, Specimen
+from lianxin.regional.reading import items
 from lianxin.regional.reading.models import Item, Reading
 from lianxin.standards import clock
 from tests.factories import SmallCounty
-from tests.reading.world import make_person, make_world, published, scope_of
+from tests.reading import world as reading_world
+from tests.reading.world import make_person, published, scope_of
 
-__all__ = ["make_person", "make_world", "published", "scope_of"]
+__all__ = ["make_person", "published", "scope_of"]
 _serial = itertools.count(1)
 CBC = {
     "WBC": "6.2", "NEUT": "3.6", "LYMPH": "1.9", "MONO": "0.4", "EOS": "0.1", "BASO": "0.02", "NEUTP": "58", "LYMPHP": "31",
     "RBC": "4.6", "HGB": "140", "HCT": "42", "MCV": "91", "MCH": "30", "MCHC": "333", "PLT": "220",
 }  # fmt: skip
+
+
+def make_world(prefix: str = "SC") -> SmallCounty:
+    """The staffed county; the catalogue too, which tests with committed data empty after themselves."""
+    items.load_shipped()
+    return reading_world.make_world(prefix)
 
 
 def key() -> str:
