@@ -12,6 +12,7 @@ from lianxin.scenarios import (
     doubles,
     feeds,
     imaging,
+    laboratory,
     life,
     places,
     population,
@@ -103,6 +104,7 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
     quotas.play([i["code"] for i in drawing.institutions], row.seed, now)
     centres.play(row.seed, now, progress)
     imaging.play(row.seed, now)
+    laboratory.play(row.seed, now)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
 
