@@ -39,6 +39,25 @@ def pytest_configure(config: pytest.Config) -> None:
     postgres.attach(settings.HOME)
 
 
+INSTALLATIONS = ("reliability", "clients")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Folders whose tests share a whole installation run in one worker: it is stood up once, not once in each.
+
+    (pytest-xdist's own ``loadgroup`` marks tests by changing their names, which pytest 9 does not let it do.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = nodeid.split("/", 2)[1]
+            return folder if folder in INSTALLATIONS else nodeid
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(autouse=True)
 def _nobody_waits_to_be_counted() -> Iterator[None]:
     """Refusals that a test's process has noted and not written are not the next test's."""
