@@ -26,7 +26,7 @@ _ROWS = """
 INSERT INTO recognition_result (person_id, group_id, institution_id, at, key, assessment_id, state, quality, ref)
 SELECT %(first)s + (hashint8(n) & 2147483647) %% %(people)s, g.ids[1 + (hashint8(n * 7 + 1) & 2147483647) %% array_length(g.ids, 1)],
        h.ids[1 + (hashint8(n * 3 + 2) & 2147483647) %% array_length(h.ids, 1)],
-       now() - interval '400 days' + n * interval '400 days' / %(rows)s, hashint8extended(n, 5), NULL, 'live', '',
+       now() - interval '400 days' + n * (interval '400 days' / %(rows)s), hashint8extended(n, 5), NULL, 'live', '',
        'DiagnosticReport/' || md5(n::text)
   FROM generate_series(%(low)s, %(high)s) n,
        (SELECT array_agg(id ORDER BY id) AS ids FROM recognition_group) g, (SELECT array_agg(id ORDER BY id) AS ids FROM network_institution) h"""
@@ -56,18 +56,21 @@ def prepare() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(max(id), 0) + 1 FROM index_person")
         first = int(cursor.fetchone()[0])
-        cursor.execute(
-            "ALTER TABLE recognition_result DISABLE TRIGGER ALL"
-        )  # made-up people need no rows of their own here
+        # made-up people need no rows of their own here; indexes are built once, as after a first load
+        cursor.execute("ALTER TABLE recognition_result DISABLE TRIGGER ALL")
+        cursor.execute("ALTER TABLE recognition_result DROP CONSTRAINT recognition_result_once")
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'recognition_result_find'")
+        find = cursor.fetchone()[0]
+        cursor.execute("DROP INDEX recognition_result_find")
         for low in range(1, RESULTS + 1, SLICE):
-            values = {
-                "first": first,
-                "people": PEOPLE,
-                "rows": RESULTS,
-                "low": low,
-                "high": min(low + SLICE - 1, RESULTS),
-            }
-            cursor.execute(_ROWS, values)
+            high = min(low + SLICE - 1, RESULTS)
+            cursor.execute(
+                _ROWS, {"first": first, "people": PEOPLE, "rows": RESULTS, "low": low, "high": high}
+            )
+        cursor.execute(find)
+        cursor.execute(
+            "ALTER TABLE recognition_result ADD CONSTRAINT recognition_result_once UNIQUE (key, group_id)"
+        )
         cursor.execute("ALTER TABLE recognition_result ENABLE TRIGGER ALL")
         cursor.execute("VACUUM (ANALYZE) recognition_result")
     return first

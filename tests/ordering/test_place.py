@@ -264,7 +264,7 @@ def test_the_pages_from_the_choice_to_the_paper(county: SmallCounty) -> None:
     client, address = signed_in(scope), f"/orders/new?person={number}"
     part = client.post(address, {"_add": "XR-CHEST"}, headers={"HX-Request": "true"}).content.decode()
     assert f'name="hit-{row.pk}"' in part
-    assert "浙江省HR" in part
+    assert "HR</span>" in part
     assert "<html" not in part
     refused = client.post(address, {"item": ["XR-CHEST"], "indication": "x", "_send": "1", "_key": "p1"})
     assert refused.status_code == 422
@@ -274,7 +274,7 @@ def test_the_pages_from_the_choice_to_the_paper(county: SmallCounty) -> None:
         {"_add": "x" * 5000},
         {"item": ["XR-CHEST"], "at-XR-CHEST": "9" * 40, "hit-abc": "use"},
     ):
-        assert client.post(address, bad | {"q": "\x00'"}).status_code == 200
+        assert client.post(address, bad | {"q": "%'"}).status_code == 200
     sent = {
         "item": ["XR-CHEST", "LAB-CBC"],
         "indication": "x",

@@ -215,12 +215,21 @@ def test_results_of_hospitals_own_systems_are_followed(county: SmallCounty) -> N
     from django.db import connection
 
     from lianxin.access.scope import Scope
-    from lianxin.record import rows, store
+    from lianxin.record import publish, rows, store
     from lianxin.record import text as fhir
 
     incoming.run()
     person = world.make_person()
-    number = str(world_number(person))
+    number = world_number(person)
+    about = {
+        "resourceType": "Basic",
+        "id": "known",
+        "code": {"text": "x"},
+        "subject": {"reference": f"Patient/{number}"},
+    }
+    publish.publish(
+        [about], person_id=person, institution_id=county.lead.pk
+    )  # from now on the record knows the number
     Code.objects.create(
         system="urn:his", code="XCG", institution=county.tcm, group=Group.objects.get(code="LAB-CBC")
     )

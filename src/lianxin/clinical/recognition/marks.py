@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 
 from lianxin.clinical.recognition import knowing
 from lianxin.clinical.recognition.knowing import Known, Place
@@ -34,14 +33,22 @@ def held(known: Known, institution_id: int, group_id: int, on: dt.date) -> Asses
     return min(passed, key=lambda a: (_ORDER[a.reach], -a.year, a.pk), default=None)
 
 
-@functools.lru_cache(maxsize=512)
+_names: dict[str, str] = {}
+
+
 def _division(code: str) -> str:
-    found = (
-        divisions.full_name(code)
-        if not code.endswith("00")
-        else Division.objects.filter(pk=code).values_list("name", flat=True).first()
-    )
-    return found or code
+    """A division's name: a county with what it lies in, as marks are printed; the code while it is not known."""
+    if code not in _names:
+        short = (
+            Division.objects.filter(pk=code).values_list("name", flat=True).first()
+            if code.endswith("00")
+            else ""
+        )
+        name = short or divisions.full_name(code)
+        if not name:
+            return code
+        _names[code] = name
+    return _names[code]
 
 
 def text(assessment: Assessment) -> str:

@@ -22,6 +22,7 @@ from lianxin.duty import forms, journey, kernel, machine
 from lianxin.duty.machine import Move
 from lianxin.duty.models import Case, Duty
 from lianxin.regional.archive import studies
+from lianxin.regional.critical import pages as critical
 from lianxin.regional.ordering import view
 from lianxin.regional.ordering.pages import address
 from lianxin.regional.reading import view as reports
@@ -88,15 +89,15 @@ def _context(
 def _clinical(request: HttpRequest, case: Case, work: Reading) -> dict[str, Any]:
     ref = f"DiagnosticReport/{case.number}"
     found: dict[str, Any] = {
-        "report": reports.report_of(work) if work.centre != "laboratory" else None,
+        "shown_report": reports.report_of(work) if work.centre != "laboratory" else None,
         "decisions": [d for d in recognition.of_order(work.requisition) if d.number == case.number],
         "marks": marks_of(ref), "print_url": address("ordering:paper", case.number) if work.issued_at else "",
     }  # fmt: skip
     if work.centre == "laboratory" and work.issued_at:
         found["content"] = results.content(request.scope, [ref]).get(ref)
     if work.study_uid and (study := studies.find(request.scope, work.study_uid)) is not None:
-        found["viewer"] = address("imaging:viewer", study.study_uid)
-    return found
+        found["viewer"] = address("imaging:view", study.study_uid)
+    return found | critical.banner(request.scope, work.person_id)
 
 
 def marks_of(ref: str) -> list[str]:
@@ -136,7 +137,7 @@ def act(request: HttpRequest, number: str, move: str) -> HttpResponse:
         return render(request, "ordering/order.html", _context(request, case, work), status=409)
     messages.success(request, str(T("已办理：{move}", "Done: {move}").format(move=step.label)))
     return redirect(
-        "ordering:listing" if move == "acknowledge" else "ordering:order",
+        "ordering:listing" if move == "acknowledge" else "ordering:show",
         *([] if move == "acknowledge" else [number]),
     )
 

@@ -11,7 +11,7 @@ urlpatterns: list[URLPattern] = [
     path("orders/new", pages.new, name="new"),
     path("orders/person/<str:number>", pages.of_person, name="person"),
     path("orders/requests/<str:number>", pages.requisition, name="requisition"),
-    path("orders/<str:number>", pages_order.show, name="order"),
+    path("orders/<str:number>", pages_order.show, name="show"),
     path("orders/<str:number>/print.pdf", pages_order.print_report, name="paper"),
     path("orders/<str:number>/<str:move>", pages_order.act, name="act"),
 ]

@@ -6,38 +6,88 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('index', '0011_named'),
-        ('network', '0001_initial'),
+        ("index", "0011_named"),
+        ("network", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Requisition',
+            name="Requisition",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.CharField(max_length=32, unique=True)),
-                ('account_id', models.BigIntegerField(blank=True, null=True)),
-                ('client_id', models.BigIntegerField(blank=True, null=True)),
-                ('placer', models.CharField(blank=True, max_length=80)),
-                ('source', models.CharField(default='staff', max_length=8)),
-                ('priority', models.CharField(default='routine', max_length=10)),
-                ('items', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=40), size=None)),
-                ('recognised', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=40), default=list, size=None)),
-                ('indication', models.CharField(max_length=600)),
-                ('diagnosis', models.CharField(blank=True, max_length=120)),
-                ('at', models.DateTimeField()),
-                ('key', models.CharField(max_length=160, unique=True)),
-                ('institution', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.institution')),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='index.person')),
-                ('practitioner', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='network.practitioner')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.CharField(max_length=32, unique=True)),
+                ("account_id", models.BigIntegerField(blank=True, null=True)),
+                ("client_id", models.BigIntegerField(blank=True, null=True)),
+                ("placer", models.CharField(blank=True, max_length=80)),
+                ("source", models.CharField(default="staff", max_length=8)),
+                ("priority", models.CharField(default="routine", max_length=10)),
+                (
+                    "items",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=40), size=None
+                    ),
+                ),
+                (
+                    "recognised",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=40), default=list, size=None
+                    ),
+                ),
+                ("indication", models.CharField(max_length=600)),
+                ("diagnosis", models.CharField(blank=True, max_length=120)),
+                ("at", models.DateTimeField()),
+                ("key", models.CharField(max_length=160, unique=True)),
+                (
+                    "institution",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.institution",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="index.person"
+                    ),
+                ),
+                (
+                    "practitioner",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="network.practitioner",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['institution', '-at'], name='ordering_requisition_when')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('source__in', ['staff', 'fhir', 'v2'])), name='ordering_requisition_source'), models.CheckConstraint(condition=models.Q(('items', []), _negated=True), name='ordering_requisition_items'), models.UniqueConstraint(condition=models.Q(('placer', ''), _negated=True), fields=('client_id', 'placer'), name='ordering_requisition_placer')],
+                "indexes": [models.Index(fields=["institution", "-at"], name="ordering_requisition_when")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("source__in", ["staff", "fhir", "v2"])),
+                        name="ordering_requisition_source",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("items", []), _negated=True), name="ordering_requisition_items"
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("placer", ""), _negated=True),
+                        fields=("client_id", "placer"),
+                        name="ordering_requisition_placer",
+                    ),
+                ],
             },
         ),
     ]
