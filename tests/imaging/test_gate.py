@@ -180,6 +180,9 @@ def test_old_images_do_not_answer_a_retake() -> None:
     assert state(reading) == "retake"
     reading.refresh_from_db()
     assert gate.study_uid(reading) != study.study_uid
+    said = gate.acquired(reading)
+    assert said is not None
+    assert "重做后" in said.zh
     again = send(reading, phantoms.dx(whose(reading), size=1024))
     assert (again.pk != study.pk, state(reading)) == (True, "queued")
 

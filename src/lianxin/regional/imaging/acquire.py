@@ -265,7 +265,7 @@ def _take_along(scope: Scope, reading: Reading, data: dict[str, Any]) -> None:
     """Before images are sent by hand: which study it is; and when the gate returned it, why it goes to the reader all the same."""
     rows = Reading.objects.unscoped("reached within the scope").select_for_update(of=("self",))
     locked = rows.select_related("case").get(pk=reading.pk)
-    study = gate.stored(locked).last()
+    study = gate.present(locked)
     if study is None or locked.case.state not in moves.BEFORE:
         return
     quality = (
@@ -273,8 +273,8 @@ def _take_along(scope: Scope, reading: Reading, data: dict[str, Any]) -> None:
         .filter(study_uid=study.study_uid)
         .first()
     )
-    if quality is None:
-        quality = gate.judged(locked, study)
+    if quality is None or quality.images != study.instances:
+        quality = gate.judged(locked, study, quality)
     if quality.stands:
         reason = str(data.get("note", "")).strip()
         if not reason:

@@ -224,13 +224,23 @@ def _image(row: Instance, look: bool, values: dict[str, Any]) -> rules.Image:
 
 
 def acquired(reading: Reading) -> Any:
-    """None when there are images to read, else why not."""
-    if stored(reading).exists():
+    """None when there are images of this attempt to read, else why not."""
+    if present(reading) is not None:
         return None
+    if reading.retakes:
+        return T("还没有收到重做后的影像。", "No image has arrived since it was to be taken again.")
     return T(
         "还没有收到该检查的影像：请从设备发送，或在此上传。",
         "No image of this order has arrived: send it from the device, or upload it here.",
     )
+
+
+def present(reading: Reading) -> Study | None:
+    """The last study that answers the present attempt: what was judged before a retake and has not grown does not."""
+    before = Quality.objects.unscoped("the order was reached within the scope").filter(reading=reading)
+    old = {q.study_uid: q.images for q in before.filter(attempt__lt=reading.retakes)}
+    found = [s for s in stored(reading) if old.get(s.study_uid) != s.instances]
+    return found[-1] if found else None
 
 
 def stored(reading: Reading) -> Any:

@@ -26,21 +26,19 @@ TYPES = {
     ".png": "image/png", ".svg": "image/svg+xml",
 }  # fmt: skip
 POLICY = {
-    "DIRECTIVES": {
-        "default-src": ["'self'"],
-        "script-src": ["'self'", "'wasm-unsafe-eval'"],
-        "worker-src": ["'self'", "blob:"],
-        "style-src": ["'self'", "'unsafe-inline'"],
-        "img-src": ["'self'", "data:", "blob:"],
-        "font-src": ["'self'", "data:"],
-        "connect-src": ["'self'", "blob:", "data:"],
-        "media-src": ["'self'", "blob:"],
-        "object-src": ["'self'", "blob:"],
-        "frame-src": ["'self'", "blob:"],
-        "frame-ancestors": ["'self'"],
-        "form-action": ["'none'"],
-        "base-uri": ["'self'"],
-    }
+    "default-src": ["'self'"],
+    "script-src": ["'self'", "'wasm-unsafe-eval'"],
+    "worker-src": ["'self'", "blob:"],
+    "style-src": ["'self'", "'unsafe-inline'"],
+    "img-src": ["'self'", "data:", "blob:"],
+    "font-src": ["'self'", "data:"],
+    "connect-src": ["'self'", "blob:", "data:"],
+    "media-src": ["'self'", "blob:"],
+    "object-src": ["'self'", "blob:"],
+    "frame-src": ["'self'", "blob:"],
+    "frame-ancestors": ["'self'"],
+    "form-action": ["'none'"],
+    "base-uri": ["'self'"],
 }
 _HASHED = re.compile(r"(^|\.)[0-9a-f]{16}\.[a-z0-9]+$")
 _WAYS = (("br", ".br"), ("gzip", ".gz"))
