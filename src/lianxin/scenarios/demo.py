@@ -17,6 +17,7 @@ from lianxin.scenarios import (
     places,
     population,
     quotas,
+    recognition,
     tiantai,
     xining,
 )
@@ -105,6 +106,7 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
     centres.play(row.seed, now, progress)
     imaging.play(row.seed, now)
     laboratory.play(row.seed, now)
+    recognition.play(row.seed, now, progress)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
 

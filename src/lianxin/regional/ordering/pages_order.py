@@ -24,6 +24,7 @@ from lianxin.duty.models import Case, Duty
 from lianxin.regional.archive import studies
 from lianxin.regional.critical import pages as critical
 from lianxin.regional.ordering import view
+from lianxin.regional.ordering.models import Requisition
 from lianxin.regional.ordering.pages import address
 from lianxin.regional.reading import view as reports
 from lianxin.regional.reading.models import Reading
@@ -76,6 +77,7 @@ def _context(
     context: dict[str, Any] = {
         "case": case, "r": work, "person": work.person, "may_open": may_open, "offers": _offers(case, scope, failed),
         "steps": journey.journey(case, acts), "items": view.items_text(work), "state": view.state_of(work),
+        "requisition": Requisition.objects.within(scope).filter(number=work.requisition).exists(),
         "priority": view.PRIORITIES[case.priority], "late": not work.issued_at and work.report_due_at < clock.now() and not case.terminal,
         "duty": Duty.objects.unscoped("the case was reached within the scope").filter(case=case, ended="").select_related("owner_institution").first(),
         "log": [{"act": a, "label": m.label if (m := machine.get(case.kind).move(a.move)) else a.move, "text": a.form.get("reason") or a.form.get("note") or ""} for a in acts],
