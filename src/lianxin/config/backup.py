@@ -2,6 +2,9 @@
 
 A backup holds sealed identity numbers and phones; they open only under the root secret (``LIANXIN_HOME/secret`` or
 ``LIANXIN_SECRET``), which is *not* in the backup and must be kept apart from it.
+
+Images are files, not rows: the folder ``LIANXIN_ARCHIVE_DIR`` (default ``LIANXIN_HOME/archive``) is backed up with the tools for files, after
+the database. Files never change once they are there, so copying what is new is enough (docs/how-to/imaging-archive.md).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from lianxin.config.dicom_cli import dicom
 from lianxin.config.documents_cli import documents
 from lianxin.config.feeds_cli import feed, listen
 from lianxin.config.index_cli import index
@@ -93,6 +94,7 @@ main.add_command(index)
 main.add_command(documents)
 main.add_command(settlement)
 main.add_command(listen)
+listen.add_command(dicom)
 main.add_command(feed)
 main.add_command(tables)
 

@@ -1,7 +1,7 @@
 """The web server, the ticker and the bulk workers, kept running together.
 
 ``granian`` serves :mod:`lianxin.config.wsgi` with one worker process per core; the ticker runs the periodic work of
-``duty.periodic`` (escalation, releases, outbox), bulk workers the exports and imports. This parent only watches: a child that ends is started again, a stop signal
+``duty.periodic`` (escalation, releases, outbox), bulk workers the exports and imports; the doors for HL7 v2 and DICOM when they have a port. This parent only watches: a child that ends is started again, a stop signal
 is passed on and waited for, and children follow their parent should it be killed.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lianxin.config import mllp, process
+from lianxin.config import dicom, mllp, process
 
 STOP_SECONDS = 15.0
 WORKER_THREADS = 4
@@ -137,6 +137,9 @@ def run(
     if (listening := mllp.wanted()) is not None:
         doors.append((mllp.host(), listening))
         commands["mllp"] = [sys.executable, "-m", "lianxin.config.mllp"]
+    if (dicom_port := dicom.wanted()) is not None:
+        doors.append((dicom.host(), dicom_port))
+        commands["dicom"] = [sys.executable, "-m", "lianxin.config.dicom"]
     for n in range(bulk_workers()):
         commands[f"bulk{n + 1}"] = [sys.executable, "-m", "lianxin.config.bulk_worker"]
     stopping: list[int] = []
