@@ -135,7 +135,7 @@ def test_what_fits_no_tube_is_kept_apart_and_never_attached() -> None:
         "not_here", "not_ordered", "person", "unknown", "unknown", "unreadable",
     ]  # fmt: skip
     lab = world.scope_of(county, "lab0")
-    stray = Stray.objects.unscoped("test").filter(institution=county.lead).first()
+    stray = Stray.objects.unscoped("test").filter(institution=county.lead).earliest("pk")
     with pytest.raises(MoveError):
         devices.close(lab, str(stray.pk), " ")
     devices.close(lab, str(stray.pk), "条码打印错误，已重测")
@@ -185,7 +185,7 @@ def test_a_device_on_the_wire_asks_what_is_wanted_and_sends_it() -> None:
     reading = world.received(county, "LAB-CBC")
     with listener.Listener(("127.0.0.1", 0), one) as server:
         server.start()
-        with socket.create_connection(server.server_address, timeout=20) as line:
+        with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=20) as line:
             _talk(line, records(f"Q|1|^{reading.accession}||ALL||||||||O"))
             asked = _listen(line)
             assert b"^^^HGB" in asked.encode()

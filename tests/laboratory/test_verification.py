@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from lianxin.duty.errors import NotAllowed, Refused
 from lianxin.regional.critical.models import Critical
-from lianxin.regional.laboratory import judge, quality, results, service, verification
+from lianxin.regional.laboratory import catalogue, judge, quality, results, service, verification
 from lianxin.regional.laboratory.judge import Standing
 from lianxin.regional.laboratory.models import Policy, Result, Verification
 from lianxin.standards import clock
@@ -83,8 +83,8 @@ TestVerificationMachine = VerificationMachine.TestCase
 )  # fmt: skip
 def test_a_rule_verifies_only_what_nothing_speaks_against(
     flag, source, qc, device, critical, beyond, on, value
-) -> None:  # type: ignore[no-untyped-def]
-    one = judge_analyte("GLU")
+) -> None:
+    one = catalogue.analyte("GLU")
     said = judge.Said("", Decimal(value))
     why = judge.why_not_auto(
         one,
@@ -110,12 +110,6 @@ def test_a_rule_verifies_only_what_nothing_speaks_against(
     assert (why == []) == clean
 
 
-def judge_analyte(code: str):  # type: ignore[no-untyped-def]
-    from lianxin.regional.laboratory import catalogue
-
-    return catalogue.analyte(code)
-
-
 @pytest.mark.django_db
 def test_two_people_vouch_when_settings_ask_and_never_the_same_twice() -> None:
     county = world.make_world()
@@ -129,7 +123,7 @@ def test_two_people_vouch_when_settings_ask_and_never_the_same_twice() -> None:
     assert world.state(reading) == "verified"
     with pytest.raises(NotAllowed):
         world.act(county, "lab0", reading, "confirm")
-    one = Result.objects.unscoped("test").filter(reading=reading).first()
+    one = Result.objects.unscoped("test").filter(reading=reading).earliest("pk")
     first = Verification.objects.filter(result=one).get()
     with pytest.raises(IntegrityError), transaction.atomic():
         Verification.objects.create(result=one, level=2, account_id=first.account_id, at=clock.now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from decimal import Decimal
 from typing import Any
 
 from lianxin.access.scope import Scope
@@ -67,7 +68,9 @@ def tube(reading: Reading) -> Specimen:
 def sent(county: SmallCounty, *readings: Reading, who: str = "technician0") -> str:
     """Collected, packed and on the way; the box's number."""
     by = scope_of(county, who)
-    low, high = (15, 25) if tube(readings[0]).kind == "CITRATE" else (2, 8)
+    low, high = (
+        (Decimal(15), Decimal(25)) if tube(readings[0]).kind == "CITRATE" else (Decimal(2), Decimal(8))
+    )
     box = transport.open_box(by, county.lead, low, high)
     for reading in readings:
         if state(reading) in ("ordered", "recollect"):
@@ -114,7 +117,7 @@ def rule(
 ) -> AutoRule:
     by: Scope = scope_of(county, who)
     return AutoRule.objects.create(
-        institution=county.lead, analyte=analyte, on=on, account_id=by.account_id, set_by=by.name, at=clock.now(), reason="试行", **more
+        institution=county.lead, analyte=analyte, on=on, account_id=by.account_id or 0, set_by=by.name, at=clock.now(), reason="试行", **more
     )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def _open(staff: _Staff, draw: random.Random, now: dt.datetime) -> None:
                 if row.verdict == "reject" and day:
                     quality.correct(head, row.pk, "reagent", "更换试剂并重新定标，复测在控")
     AutoRule.objects.create(
-        institution=lead, analyte="*", on=True, account_id=head.account_id, set_by=head.name, at=now - dt.timedelta(days=15),
+        institution=lead, analyte="*", on=True, account_id=head.account_id or 0, set_by=head.name, at=now - dt.timedelta(days=15),
         reason="WS/T 616-2018 验证 500 份，符合率 98.6%，中心主任批准",
     )  # fmt: skip
 

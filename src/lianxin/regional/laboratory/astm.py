@@ -207,7 +207,7 @@ def read(data: bytes) -> Said:
     marks = records[0][1:5]
     if len(set(marks)) < 4 or any(c.isalnum() or c.isspace() for c in marks):
         raise Broken("the delimiters of the H record are not usable")
-    bar, repeat, part, _escape = marks
+    bar, repeat, part = marks[0], marks[1], marks[2]
     said = Said()
     person, sample = "", None
     for record in records:
@@ -253,7 +253,7 @@ def read(data: bytes) -> Said:
 
 
 def _plain(text: str, marks: str) -> str:
-    bar, repeat, part, escape = marks
+    bar, repeat, part, escape = tuple(marks)
     if escape not in text:
         return text
     for code, char in (("F", bar), ("S", part), ("R", repeat), ("E", escape)):

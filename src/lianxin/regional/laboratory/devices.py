@@ -227,6 +227,16 @@ def worklist(institution_id: int, analyser: Analyser | None, sample: str) -> lis
     return [mine[c] for c in dict.fromkeys(codes) if c in mine] if mine else list(dict.fromkeys(codes))
 
 
+def words(stray: Stray) -> str:
+    """What a stray result said, in a line."""
+    said = []
+    for row in stray.payload:
+        test = row.get("test") or row.get("analyte") or ""
+        why = f"（{row['why']}）" if row.get("why") else ""
+        said.append(f"{test} {row.get('raw', '')} {row.get('unit', '')}".strip() + why)
+    return "；".join(said)
+
+
 @transaction.atomic
 def close(by: Scope, stray: str, note: str) -> None:
     """Somebody looked into a stray result and says what came of it."""

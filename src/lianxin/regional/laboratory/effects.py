@@ -333,7 +333,7 @@ def verify(ctx: Ctx) -> Effect:
         )  # fmt: skip
     verification.sign(subject, codes, account, ctx.now)
     tell_critical(ctx.by, subject, [have[c] for c in grave])
-    subject.results_note = ctx.data.get("conclusion", "")
+    ctx.extra["note"] = ctx.data.get("conclusion", "")
     level = verification.level(subject)
     if level >= verification.required(subject):
         return _issue(ctx, account)
@@ -414,7 +414,7 @@ def _report(ctx: Ctx, account: int, by_rule: bool) -> Report:
         lines.append(f"{one.label.zh} {results.number_of(row)} {one.unit if one.unit[:1] != '{' else ''} {judge.ARROWS.get(row.flag, '')}（{row.range_text or '无参考区间'}）".replace("  ", " "))  # fmt: skip
     odd = [c for c, r in have.items() if r.flag not in ("N", "")]
     names = "、".join(f"{catalogue.analyte(c).label.zh}{judge.ARROWS.get(have[c].flag, '')}" for c in odd)
-    note = getattr(subject, "results_note", "")
+    note = ctx.extra.get("note", "")
     conclusion = "\n".join(
         filter(None, [f"异常项目：{names}。" if odd else "所检项目均在参考区间内。", note])
     )

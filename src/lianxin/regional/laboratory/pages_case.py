@@ -87,7 +87,7 @@ def _values(subject: Any, case: Case, scope: Scope, desk: bool) -> dict[str, Any
     tried = results.attempts(subject)
     offered, why = verification.offered(subject, scope.account_id or 0) if desk else ([], {})
     standing = verification.standings(subject) if desk else {}
-    lines = []
+    lines: list[dict[str, Any]] = []
     for code in results.expected(subject):
         one = catalogue.analyte(code)
         rows = tried.get(code, [])
@@ -163,7 +163,7 @@ def case_act(request: HttpRequest, number: str, move: str) -> HttpResponse:
     except kernel.Refused as refusal:
         fresh = _find(request, number)
         if move in _OWN:
-            more = {"typed": typed, "faults": refusal.errors, "failed": move}
+            more: dict[str, Any] = {"typed": typed, "faults": refusal.errors}
             return render(request, "laboratory/case.html", _context(request, fresh, **more), status=422)
         failed = _offer(step, fresh, request.scope, data, key, refusal.errors)
         return render(request, "laboratory/case.html", _context(request, fresh, failed), status=422)

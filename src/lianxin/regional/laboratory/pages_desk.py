@@ -154,7 +154,7 @@ def strays(request: HttpRequest) -> HttpResponse:
     rows = every.filter(closed_at__isnull=not done).order_by("-at", "-pk")
     lines = Paginator(rows, PAGE).get_page(request.GET.get("page"))
     return render(
-        request, "laboratory/strays.html", {"lines": [{"s": s, "why": devices.WHY[s.reason]} for s in lines], "page": lines, "closed": done},
+        request, "laboratory/strays.html", {"lines": [{"s": s, "why": devices.WHY[s.reason], "said": devices.words(s)} for s in lines], "page": lines, "closed": done},
         status=422 if request.method == "POST" else 200,
     )  # fmt: skip
 

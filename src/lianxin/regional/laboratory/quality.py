@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from lianxin.access import audit
 from lianxin.access.scope import Scope
@@ -131,17 +131,19 @@ def _standing(
     institution_id: int, codes: set[str]
 ) -> dict[str, list[tuple[str, str, dt.datetime | None, bool]]]:
     """The last measurement of every lot in use, by analyte: device, verdict, when, whether something was done about it."""
-    last = Measure.objects.raw(
-        """SELECT DISTINCT ON (m.control_id) m.*, c.analyte AS of_analyte, c.device AS of_device, (k.id IS NOT NULL) AS put_right
-             FROM laboratory_measure m JOIN laboratory_control c ON c.id = m.control_id
-             LEFT JOIN laboratory_corrective k ON k.measure_id = m.id
-            WHERE c.institution_id = %s AND c.closed_at IS NULL AND c.analyte = ANY(%s)
-            ORDER BY m.control_id, m.at DESC, m.id DESC""",
-        [institution_id, sorted(codes)],
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT DISTINCT ON (m.control_id) c.analyte, c.device, m.verdict, m.at, k.id IS NOT NULL
+                 FROM laboratory_measure m JOIN laboratory_control c ON c.id = m.control_id
+                 LEFT JOIN laboratory_corrective k ON k.measure_id = m.id
+                WHERE c.institution_id = %s AND c.closed_at IS NULL AND c.analyte = ANY(%s)
+                ORDER BY m.control_id, m.at DESC, m.id DESC""",
+            [institution_id, sorted(codes)],
+        )
+        rows = cursor.fetchall()
     out: dict[str, list[tuple[str, str, dt.datetime | None, bool]]] = {}
-    for row in last:
-        out.setdefault(row.of_analyte, []).append((row.of_device, row.verdict, row.at, row.put_right))
+    for analyte, device, verdict, at, put_right in rows:
+        out.setdefault(analyte, []).append((device, verdict, at, put_right))
     return out
 
 

@@ -48,7 +48,7 @@ SELECT count(*) FROM laboratory_specimen s
 
 def of(mine: set[int], start: dt.date, end: dt.date) -> dict[str, Any]:
     """Figures of the laboratories ``mine`` for the days ``start`` to ``end`` (both included)."""
-    given = {
+    given: dict[str, Any] = {
         "mine": sorted(mine), "start": dt.datetime.combine(start, dt.time(), clock.ZONE),
         "end": dt.datetime.combine(end + dt.timedelta(days=1), dt.time(), clock.ZONE),
     }  # fmt: skip

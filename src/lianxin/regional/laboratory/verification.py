@@ -22,10 +22,10 @@ def standings(reading: Reading) -> dict[str, Standing]:
         signed.setdefault(row.result_id, []).append(row.account_id)
     gate = quality.gates(reading.centre_of_id, have.values())
     out = {}
-    for code, row in have.items():
+    for code, one in have.items():
         formula = catalogue.analyte(code).formula
         out[code] = Standing(
-            code, _author(row), tuple(signed.get(row.pk, ())), tuple(n for n in calc.needs(formula) if n in have) if formula else (),
+            code, _author(one), tuple(signed.get(one.pk, ())), tuple(n for n in calc.needs(formula) if n in have) if formula else (),
             gate.get(code, ""),
         )  # fmt: skip
     return out
