@@ -12,7 +12,7 @@ from lianxin.duty import machine
 from lianxin.duty.errors import NotAllowed, Refused
 from lianxin.duty.models import Duty, Notice
 from lianxin.network.models import Post
-from lianxin.regional.critical import chores, hooks, service
+from lianxin.regional.critical import chores, diagram, hooks, service
 from lianxin.regional.critical.models import Attempt, Critical
 from lianxin.standards import clock
 from tests.critical import kit
@@ -279,3 +279,9 @@ def test_an_institution_without_anybody_to_answer_leaves_the_call_with_the_centr
         "k",
     )
     assert kit.state(critical) == "notified"
+
+
+def test_the_diagram_is_the_table() -> None:
+    assert diagram.PAGE.read_text("utf-8") == diagram.page(), (
+        "run python -m lianxin.regional.critical.diagram"
+    )
