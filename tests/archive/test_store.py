@@ -153,6 +153,16 @@ def test_names_in_every_chinese_character_set(
     assert world.store(here, file)[0].taken.outcome == "stored"  # type: ignore[union-attr]
 
 
+def test_chinese_text_by_escapes_and_chinese_text_that_declares_nothing() -> None:
+    names = header.encodings("\\ISO 2022 IR 58")
+    written = b"Wang^XiaoDong=\x1b$)A\xcd\xf5^\x1b$)A\xd0\xa1\xb6\xab"
+    assert header.decode(written, names, person=True) == "Wang^XiaoDong=王^小东"
+    assert header.decode("王小东".encode("gbk"), header.encodings("")) == "王小东"
+    assert header.decode("王小东".encode(), header.encodings("ISO_IR 100")) == "王小东"
+    assert header.decode("Müller".encode("latin-1"), header.encodings("ISO_IR 100")) == "Müller"
+    assert header.decode(b"\xff\xfe", header.encodings("NO SUCH SET")) == "ÿþ"
+
+
 def test_a_study_uid_that_is_somebody_elses_is_a_conflict(
     here: Institution, orders: dict[str, hooks.Order]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def _same_origin(environ: dict[str, Any], method: str) -> None:
 
 
 def _signed_in(environ: dict[str, Any]) -> Scope:
-    request: Any = WSGIRequest(environ | {"wsgi.input": None})
+    request: Any = WSGIRequest(environ | {"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"})
     SessionMiddleware(lambda _: HttpResponse()).process_request(request)
     AuthenticationMiddleware(lambda _: HttpResponse()).process_request(request)
     OTPMiddleware(lambda _: HttpResponse())(request)

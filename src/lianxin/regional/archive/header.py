@@ -31,6 +31,11 @@ _TAGS = {
 }  # fmt: skip
 _NUMBERS = {0x00280010: "rows", 0x00280011: "columns", 0x00280100: "bits"}
 _LONGEST = 1024
+_ESCAPE = re.compile(r"\x1b[ -/]+[0-~]")
+"""An escape sequence (ISO 2022) that the decoder leaves standing."""
+_UPPER = re.compile("[\x80-\xff]{4}")
+_PERSON, _TEXT = set(b"^=\\"), set(b"\r\n\t\f\\")
+"""After these a text is in its first character set again (PS3.5 6.1.2.5.3)."""
 CHINA = ZoneInfo("Asia/Shanghai")
 
 
@@ -88,17 +93,21 @@ def decode(raw: bytes, names: list[str], person: bool = False) -> str:
     """Text of a value; bytes that are no text of the character set become U+FFFD."""
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii").rstrip("\0 ").lstrip(" ")
+    if "iso_ir_58" in names and b"\x1b" not in raw:  # declared, and the escapes forgotten
+        return (_rescued(raw) or raw.decode("gb18030", "replace")).replace("\0", "").strip(" ")
     try:
-        text = charsets.decode_bytes(raw, names, {"^", "="} if person else {"\r", "\n", "\t", "\f", "\\"})
+        text = charsets.decode_bytes(raw, names, _PERSON if person else _TEXT)
     except (LookupError, ValueError, UnicodeError):
         text = raw.decode("latin-1")
-    if "\ufffd" in text or names in (["iso8859"], ["latin_1"]) or _garbled(text):
+    if "\ufffd" in text or _garbled(text):
         text = _rescued(raw) or text
-    return text.replace("\0", "").strip(" ")
+    return _ESCAPE.sub("", text).replace("\0", "").strip(" ")
 
 
 def _garbled(text: str) -> bool:
-    """Whether text that was read as Latin 1 is nothing but its upper half."""
+    """Whether text that was read as Latin 1 is mostly its upper half, or has four such letters in a row."""
+    if _UPPER.search(text):
+        return True
     upper = sum(1 for c in text if "\x80" <= c <= "\xff")
     return upper >= 2 and upper * 2 >= len(text)
 
