@@ -69,7 +69,7 @@ if (form) {
   setInterval(async () => {
     const left = Math.max(0, Math.round((until - Date.now()) / 60000));
     lease.hidden = lost;
-    lease.textContent = `${words.wordsLeft} ${left} min`;
+    lease.textContent = words.wordsLeft.replace("#", left);
     lease.classList.toggle("clock-soon", left <= 5 && left > 1);
     lease.classList.toggle("clock-late", left <= 1);
     if (lost || touched < renewed || Date.now() - renewed < 240000) return;

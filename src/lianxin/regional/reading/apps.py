@@ -17,12 +17,13 @@ class ReadingConfig(AppConfig):
         """Hand the machine to the kernel, lapsed claims to the ticker, rows to a merged person."""
         from lianxin.duty import machine, periodic
         from lianxin.index import hooks
-        from lianxin.regional.reading import amendment, checks, moves, policy, service
+        from lianxin.regional.reading import amendment, checks, fhir, moves, policy, service
         from lianxin.standards import checks as house
 
         machine.register(moves.MACHINE)
         machine.register(amendment.MACHINE)
         periodic.register("reading.leases", 20, service.sweep)
+        fhir.register()
         house.register("reading: seats", checks.seats)
         house.register("reading: reports", checks.reports)
         policy.SETTINGS.watch()

@@ -58,7 +58,7 @@ def queue(request: HttpRequest) -> HttpResponse:
     context = {
         "readers": mine, "reader": reader, "wanted": wanted, "page_of": lines, "lines": desk.lines(entries, reader.account_id),
         "counts": desk.counts(reader), "choices": desk.choices(reader), "tabs": desk.TABS, "centre": CENTRES[reader.centre],
-        "on_duty": roster.on_duty(reader.institution_id, reader.centre), "mark": mark, "query": query.urlencode(), "poll": POLL,
+        "on_duty": list(dict.fromkeys(who.name for who in roster.on_duty(reader.institution_id, reader.centre))), "mark": mark, "query": query.urlencode(), "poll": POLL,
     }  # fmt: skip
     return render(request, "reading/_queue.html" if part else "reading/queue.html", context)
 

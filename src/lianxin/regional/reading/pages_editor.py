@@ -215,7 +215,10 @@ def _context(
         }
         context |= _write(desk, typed) | {"experts": _experts(desk, entry)}
         context["frozen"] = bool(context["draft"] and context["draft"].completed_at)
-        context["writes"] = [m for m in context["moves"] if m["move"].name in WRITING]
+        writes = [m for m in context["moves"] if m["move"].name in WRITING]
+        context["writes"] = sorted(writes, key=lambda m: m["move"].name == "propose")
+        for later in context["writes"][1:]:  # one of them is the next thing to do
+            later["tone"] = "btn-outline-primary"
     context["others"] = [m for m in context["moves"] if m["move"].name not in WRITING]
     return context
 
