@@ -10,6 +10,7 @@ from lianxin.scenarios import (
     bookings,
     centres,
     doubles,
+    ecg,
     feeds,
     imaging,
     laboratory,
@@ -105,8 +106,9 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
     quotas.play([i["code"] for i in drawing.institutions], row.seed, now)
     centres.play(row.seed, now, progress)
     imaging.play(row.seed, now)
+    ecg.play(now)
     laboratory.play(row.seed, now)
-    recognition.play(row.seed, now, progress)
+    recognition.play(row.seed, now)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
 

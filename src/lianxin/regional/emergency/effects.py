@@ -245,7 +245,8 @@ def wire(ctx: Ctx) -> Effect:
     if "lab_ready" not in forms.times(ctx.subject):
         record(ctx, "lab_ready", ctx.data.get("at"))
     record(ctx, "wire", ctx.data.get("at"))
-    effect = _to(ctx, "treated", "outcome", "wire", **rules.intervals(forms.times(ctx.subject)))
+    took: dict[str, Any] = dict(rules.intervals(forms.times(ctx.subject)))
+    effect = _to(ctx, "treated", "outcome", "wire", **took)
     effect.discharges = ("lab",)
     effect.notices = (Tell("first", first_role(ctx.subject.first), T("导丝已通过，用时见绿色通道", "The wire is through; the times stand in the channel")),)  # fmt: skip
     return effect
