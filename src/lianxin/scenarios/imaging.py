@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
@@ -126,13 +127,12 @@ def _file(
     whose: Whose, sop_class: str, modality: str, series: int, number: int, part: str, words: str
 ) -> FileDataset:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = sop_class, ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = UID(sop_class), ExplicitVRLittleEndian
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SpecificCharacterSet = "GB18030"
     ds.SOPClassUID = sop_class
-    ds.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = wrapping.uid(
-        whose.study_uid, str(series), str(number)
-    )
+    own = UID(wrapping.uid(whose.study_uid, str(series), str(number)))
+    ds.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = own
     ds.StudyInstanceUID, ds.SeriesInstanceUID = (
         whose.study_uid,
         wrapping.uid(whose.study_uid, f"series {series}"),
@@ -283,7 +283,7 @@ def _scope(place: Institution, role: str) -> Scope | None:
 
 def _readers(centre: Institution) -> list[Scope]:
     """The imaging readers of the centre; registered when nobody is."""
-    found = []
+    found: list[Scope] = []
     for post in Post.objects.live().filter(institution=centre, role=roles.READER).order_by("pk"):
         account = Account.objects.filter(practitioner_id=post.practitioner_id, is_active=True).first()
         own = Reader.objects.filter(account=account, institution=centre) if account else Reader.objects.none()

@@ -50,7 +50,7 @@ assert set(GATE) == set(WORDS)
 def table(scope: Scope, since: dt.date, until: dt.date) -> dict[str, Any]:
     """Rows by institution, reasons of the gate and of readers with their counts. ``until`` is included."""
     mine = sorted(scope.institution_ids | scope.oversight_ids)
-    span = {
+    span: dict[str, Any] = {
         "since": dt.datetime.combine(since, dt.time(), clock.ZONE), "mine": mine,
         "until": dt.datetime.combine(until + dt.timedelta(days=1), dt.time(), clock.ZONE),
     }  # fmt: skip

@@ -190,7 +190,7 @@ def _image(row: Instance, look: bool, values: dict[str, Any]) -> rules.Image:
     modality, part = row.series.modality, row.series.body_part
     if row.sop_class.startswith(rules.DOCUMENTS):
         return rules.Image(modality=modality, part=part, document=True)
-    known = {
+    known: dict[str, Any] = {
         "modality": modality,
         "part": part,
         "rows": row.rows or 0,

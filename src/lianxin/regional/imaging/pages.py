@@ -180,7 +180,7 @@ def _looks(study: Study) -> list[dict[str, Any]]:
     accounts = dict(Account.objects.filter(pk__in={e.account_id for e in events}).values_list("pk", "name"))
     places = Institution.objects.in_bulk({e.institution_id for e in events if e.institution_id})
     return [
-        {"at": e.at, "who": accounts.get(e.account_id, ""), "where": places.get(e.institution_id)}
+        {"at": e.at, "who": accounts.get(e.account_id or 0, ""), "where": places.get(e.institution_id)}
         for e in events
     ]
 

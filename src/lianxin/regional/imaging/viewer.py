@@ -77,7 +77,7 @@ def built() -> float:
 
 
 @require_safe
-@csp(POLICY)
+@csp(POLICY)  # type: ignore[arg-type]
 @xframe_options_sameorigin
 def file(request: HttpRequest, name: str) -> HttpResponseBase:
     """A file of the viewer (no patient's data is in any), in the smallest form that the browser takes."""
@@ -101,7 +101,7 @@ def _index(stamp: float) -> tuple[bytes, bytes]:
     return text.encode(), text.replace('<html lang="zh-CN">', '<html lang="en">').encode()
 
 
-@page(clinical=True)
+@page(clinical=True)  # type: ignore[arg-type]
 @csp(POLICY)
 @xframe_options_sameorigin
 def index(request: HttpRequest) -> HttpResponse:

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     EncapsulatedPDFStorage,
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
@@ -107,11 +108,13 @@ def document(data: bytes, who: Identity, number: int) -> bytes:
 
 def _common(sop_class: str, data: bytes, who: Identity, number: int) -> FileDataset:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = sop_class, ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = UID(sop_class), ExplicitVRLittleEndian
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID = sop_class
-    ds.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = uid(who.accession, hashlib.sha256(data).hexdigest())
+    ds.SOPInstanceUID = meta.MediaStorageSOPInstanceUID = UID(
+        uid(who.accession, hashlib.sha256(data).hexdigest())
+    )
     ds.StudyInstanceUID = who.study_uid
     kind = "doc" if sop_class == EncapsulatedPDFStorage else "sc"
     ds.SeriesInstanceUID = uid(who.study_uid, kind)
