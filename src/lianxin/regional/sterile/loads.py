@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Sequence
 
 from django.db import connection, transaction
@@ -29,6 +30,30 @@ def steriliser_of(by: Scope, code: str) -> Steriliser:
     if found is None:
         raise NotAllowed(T("本中心没有这台灭菌器。", "The centre has no such steriliser."))
     return found
+
+
+def add_steriliser(by: Scope, form: dict[str, str]) -> Steriliser:
+    """Register a steriliser of the own centre: ``code``, ``name``, ``programs`` (separated by blanks or commas), ``bowie_dick`` "1"."""
+    by.demand("run_sterile")
+    code, name = form.get("code", "").strip().upper(), form.get("name", "").strip()[:80]
+    programs = [p[:40] for p in re.split(r"[\s,，、]+", form.get("programs", "")) if p][:20]
+    faults = {}
+    if not re.fullmatch(r"[A-Z0-9]{1,8}", code):
+        faults["code"] = T("编号用 1 至 8 位字母数字。", "The code is 1 to 8 letters and digits.")
+    if not name:
+        faults["name"] = T("请填写名称。", "Give its name.")
+    if not programs:
+        faults["programs"] = T("请至少填写一个灭菌程序。", "Give at least one program.")
+    if faults:
+        raise Refused(faults)
+    if by.institution_id is None:
+        raise NotAllowed(T("请先选择执业机构（岗位）", "Choose the post you act in first"))
+    made, _ = Steriliser.objects.update_or_create(
+        institution_id=by.institution_id, code=code,
+        defaults={"name": name, "programs": programs, "bowie_dick": form.get("bowie_dick") == "1", "active": True},
+    )  # fmt: skip
+    audit.write(by, "update", what=f"steriliser {code}", detail={"programs": programs})
+    return made
 
 
 def tested(steriliser: Steriliser, day: dt.date) -> bool:
