@@ -108,7 +108,7 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
     imaging.play(row.seed, now)
     ecg.play(now)
     laboratory.play(row.seed, now)
-    recognition.play(row.seed, now)
+    recognition.play(row.seed, now, progress)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
 

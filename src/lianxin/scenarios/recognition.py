@@ -40,9 +40,7 @@ def play(seed: int, now: dt.datetime, progress: Progress = quiet) -> int:
         return 0
     lead = post.institution
     assess(lead, now)
-    made = decide(Random(f"recognition:{seed}"), lead, now)
-    progress(T("结果互认：{n} 项决定", "Mutual recognition: {n} decisions").format(n=str(made)))
-    return made
+    return decide(Random(f"recognition:{seed}"), lead, now, progress)
 
 
 def assess(lead: Institution, now: dt.datetime) -> None:
@@ -65,7 +63,7 @@ def assess(lead: Institution, now: dt.datetime) -> None:
     knowing.forget()
 
 
-def decide(draw: Random, lead: Institution, now: dt.datetime) -> int:
+def decide(draw: Random, lead: Institution, now: dt.datetime, progress: Progress = quiet) -> int:
     """Doctors of the lead meet townships' results while ordering: most are used, some repeated with a reason."""
     doctors = _doctors(lead)
     if not doctors:
@@ -77,7 +75,8 @@ def decide(draw: Random, lead: Institution, now: dt.datetime) -> int:
         .order_by("-at", "pk")
     )
     before = Decision.objects.unscoped(_WHY).count()
-    for n, row in enumerate(found.select_related("group")[: DECISIONS * 4]):
+    rows = list(found.select_related("group")[: DECISIONS * 4])
+    for n, row in enumerate(progress(T("演练结果互认", "Playing mutual recognition"), rows, len(rows))):
         if Decision.objects.unscoped(_WHY).count() - before >= DECISIONS:
             break
         by = doctors[n % len(doctors)]

@@ -231,6 +231,7 @@ def _cards(
 ) -> list[dict[str, Any]]:  # fmt: skip
     wanted = _wanted(scope, drafts)
     assert scope.institution_id is not None
+    assert scope.client_id is not None  # the door has checked both
     hits = decisions.best(search.find(person_id, wanted, scope.institution_id))
     said = results.content(scope, [h.ref for h in hits])
     rows, cards = [], []

@@ -94,6 +94,8 @@ def decide(
     """Write a decision for each hit (``choices`` by the result's id); the same ``key`` again gives what was written. Refused when a result
     must be recognised and no reason was given. ``numbers``: the work that goes ahead, ``items``: what was ordered, both by group
     code; ``doctor``: who decided, when a system tells of it."""
+    if by.institution_id is None:
+        raise Refused({"": T("请先选择执业机构（岗位）。", "Choose the post you act in first.")})
     made = []
     for hit in hits:
         own_key = f"{key}:{hit.wanted.code}:{hit.pk}"[:160]

@@ -50,6 +50,7 @@ def register() -> None:
 def _requests(request: Request) -> list[dict[str, Any]]:
     body = request.resource or {}
     kind = body.get("resourceType")
+    found: list[Any]
     if kind == "ServiceRequest":
         found = [body]
     elif kind == "Bundle":

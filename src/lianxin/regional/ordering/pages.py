@@ -91,10 +91,10 @@ def _place(request: HttpRequest, person: Person, codes: list[str]) -> service.Pl
         if where is not None:
             places[code] = where
     choices = {}
-    for name, value in post.items():
-        if name.startswith("hit-") and _whole(name[4:]) and value in ("use", "repeat"):
+    for name, said in post.items():
+        if name.startswith("hit-") and _whole(name[4:]) and said in ("use", "repeat"):
             pk = name[4:]
-            choices[int(pk)] = Choice(value == "use", post.get(f"why-{pk}", "") if value == "repeat" else "", post.get(f"words-{pk}", ""))  # fmt: skip
+            choices[int(pk)] = Choice(said == "use", post.get(f"why-{pk}", "") if said == "repeat" else "", post.get(f"words-{pk}", ""))  # fmt: skip
     key = f"order:{request.scope.account_id}:{post.get('_key', '')[:64] or uuid.uuid4().hex}"
     form = {name: post.get(name, "") for name in ("indication", "diagnosis", "diagnosis_code")}
     return service.request(
