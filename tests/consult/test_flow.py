@@ -13,7 +13,7 @@ from lianxin.duty import proof
 from lianxin.duty.errors import KeyReused, NotAllowed, Refused
 from lianxin.duty.models import Act, Notice
 from lianxin.network.models import Agreement
-from lianxin.regional.consult import fees, fhir, moves, pool, service, video
+from lianxin.regional.consult import diagram, fees, fhir, moves, pool, service, video
 from lianxin.regional.consult.models import Agreed, Consult, Draft, Material, Opinion, Seat, Share
 from lianxin.standards import clock
 from tests.consult import world
@@ -337,3 +337,7 @@ def test_an_expert_who_has_enough_is_shown_as_busy() -> None:
 def test_the_table_is_sound_and_its_operations_are_offered() -> None:
     moves.MACHINE.validate()
     fhir.register()
+
+
+def test_the_page_of_the_table_is_true() -> None:
+    assert diagram.PAGE.read_text("utf-8") == diagram.page(), "run python -m lianxin.regional.consult.diagram"
