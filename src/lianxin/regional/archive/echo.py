@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from pynetdicom import AE
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made when it is imported
 
 from lianxin.regional.archive.models import Device
 from lianxin.standards import clock

@@ -38,6 +38,7 @@ class Indexer:
         self._guard = threading.Condition()
         self._stopping = False
         self._busy = False
+        self._adopt = True  # what a listener that is gone had acknowledged comes first
         self._ended: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="dicom-indexer", daemon=True)
 
@@ -70,10 +71,11 @@ class Indexer:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        adopt = True
         while True:
             with self._guard:
-                self._guard.wait_for(lambda: self._waiting or self._ended or self._stopping, 30.0)
+                self._guard.wait_for(
+                    lambda: self._adopt or self._waiting or self._ended or self._stopping, 30.0
+                )
                 if self._stopping and not self._waiting and not self._ended:
                     return
                 batch = [self._waiting[n] for n in range(min(spool.AT_ONCE, len(self._waiting)))]
@@ -81,9 +83,9 @@ class Indexer:
                 self._busy = bool(batch)
             close_old_connections()
             try:
-                if adopt:
+                if self._adopt:
                     spool.adopt()
-                    adopt = False
+                    self._adopt = False
                 self._index(batch)
                 if ended:
                     hasten(ended)

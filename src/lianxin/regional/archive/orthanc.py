@@ -74,7 +74,8 @@ def put(instance: Instance) -> str | None:
         said = orjson.loads(answer.read(1024 * 1024))
     oid = str(said["ID"])
     with fetched(oid) as back:
-        data = back.seek(0) or back.read()
+        back.seek(0)
+        data = back.read()
     try:
         _, at = header.meta(data, len(data))
     except Damaged:

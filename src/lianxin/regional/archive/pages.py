@@ -31,7 +31,7 @@ DAYS = 14
 
 
 def _scope(request: HttpRequest) -> Scope:
-    return request.scope  # type: ignore[attr-defined,no-any-return]
+    return request.scope
 
 
 def _mine(scope: Scope) -> Q:

@@ -8,6 +8,7 @@ does not keep within the limits (PDUs larger than agreed, more messages than ans
 from __future__ import annotations
 
 import logging
+import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import (
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made when it is imported
     ModalityPerformedProcedureStep,
     ModalityWorklistInformationFind,
     PatientRootQueryRetrieveInformationModelFind,
@@ -157,7 +158,7 @@ class Door:
 
     def stop(self) -> None:
         """No new associations; those under way are aborted, what is acknowledged is indexed."""
-        self.server.shutdown()
+        socketserver.BaseServer.shutdown(self.server)  # the library's own looks for it in a list of another way to start
         self.server.server_close()
         self.indexer.stop()
 

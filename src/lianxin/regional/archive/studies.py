@@ -19,7 +19,8 @@ def condition(scope: Scope) -> tuple[str, list[Any]]:
     people they have a relationship with (or whose sharing allows it); residents their own; a token's ``patient/`` scopes keep to that
     patient. Only attached studies are anybody's.
     """
-    parts, params = ["archive_study.state = 'stored'"], []
+    parts: list[str] = ["archive_study.state = 'stored'"]
+    params: list[Any] = []
     if not scope.everything:
         seen, more = sharing.sql(
             scope, "archive_study.person_id", "archive_study.institution_id", ("FALSE", [])
@@ -36,7 +37,8 @@ def condition(scope: Scope) -> tuple[str, list[Any]]:
         if not any(not p.limited for p in given):
             mine = any(p.level == "patient" and not p.query for p in given) and scope.person_id
             parts.append("archive_study.person_id = %s" if mine else "FALSE")
-            params += [scope.person_id] if mine else []
+            if mine:
+                params.append(scope.person_id)
     return " AND ".join(parts), params
 
 

@@ -8,6 +8,7 @@ does not know go into quarantine.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import logging
 import os
@@ -111,7 +112,7 @@ def _take(batch: Sequence[Arrived], paths: list[str]) -> list[Taken]:
             if (
                 os.path.normpath(here[2]) != path
             ):  # Orthanc has it: the name that was just given is one too many
-                transaction.on_commit(lambda path=path: (store.root() / path).unlink(missing_ok=True))
+                transaction.on_commit(functools.partial((store.root() / path).unlink, missing_ok=True))
             continue
         twin = mine.get((facts.sop_uid, arrived.hash))
         if twin is not None:

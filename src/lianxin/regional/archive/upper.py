@@ -409,7 +409,7 @@ class Handler(RequestHandler):
         connection = cast(socket.socket, self.request)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        association = super()._create_association()
+        association: Any = super()._create_association()
         association.__class__ = _Association
         association.wake = threading.Event()
         association.dimse = Dimse(association)
