@@ -35,7 +35,9 @@ CURIOUS = {
     "own audit_admin",
     "own security_admin",
 }
-NOT_FOR_THIS_ROLE = "没有权限"  # the heading of a page's own guard (a missing relationship says something else)
+NOT_FOR_THIS_ROLE = (
+    "没有权限"  # the heading of a page's own guard (a missing relationship says something else)
+)
 ASKED = (
     "",
     "?q=sikong&show=all",

@@ -104,14 +104,13 @@ class _Weeks:
         """The days, then what waits today."""
         if not self.doctors or not self.readers:
             return 0
-        for day in range(DAYS, 0, -1):
+        for day in self.progress(T("诊断中心", "Shared centres"), range(DAYS, 0, -1), DAYS):
             for n in range(EACH):
                 self._whole(self.now - dt.timedelta(days=day) + dt.timedelta(minutes=self.rng.randrange(-150, 150)), n)  # fmt: skip
         for n in range(WAITING):
             minutes = (300, 45, 35, 25, 12, 4)[n]
             self._order(self.now - dt.timedelta(minutes=minutes), "emergency" if n == 4 else "urgent" if n == 2 else "routine", arrives=8)  # fmt: skip
         self._held()
-        self.progress(f"centres: {self.count} examinations")
         return self.count
 
     def _key(self) -> str:

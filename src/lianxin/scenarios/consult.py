@@ -36,7 +36,9 @@ _SAID = (
 _FEES = {"主任医师": 30000, "副主任医师": 20000}
 
 
-def _scope(post: Post) -> Scope | None:
+def _scope(post: Post | None) -> Scope | None:
+    if post is None:
+        return None
     account = Account.objects.filter(practitioner=post.practitioner, is_active=True).first()
     return scope_for_account(account, post) if account else None
 

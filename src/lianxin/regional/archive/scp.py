@@ -158,7 +158,9 @@ class Door:
 
     def stop(self) -> None:
         """No new associations; those under way are aborted, what is acknowledged is indexed."""
-        socketserver.BaseServer.shutdown(self.server)  # the library's own looks for it in a list of another way to start
+        socketserver.BaseServer.shutdown(
+            self.server
+        )  # the library's own looks for it in a list of another way to start
         self.server.server_close()
         self.indexer.stop()
 

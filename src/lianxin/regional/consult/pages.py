@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from django import forms as django_forms
@@ -204,7 +204,7 @@ def _offer(
         form = (
             forms.bind(step.form, data, ctx)
             if data is not None
-            else step.form(ctx=ctx, initial=_initial(step, ctx))
+            else cast(type[forms.MoveForm], step.form)(ctx=ctx, initial=_initial(step, ctx))
         )
         if data is not None and errors:
             form.is_valid()

@@ -101,7 +101,7 @@ def _token(request: Request) -> str:
 def _answer(entry: Entry, *more: dict[str, Any]) -> Response:
     reading = entry.reading
     case = reading.case
-    held = [
+    held: list[dict[str, Any]] = [
         {"name": "transactionUid", "valueString": uid_of(entry.token)},
         {"name": "leaseUntil", "valueInstant": publish.instant(entry.lease_until)},
     ] if entry.token is not None else []  # fmt: skip

@@ -65,10 +65,8 @@ class AssignmentForm(forms.Form):
             .select_related("institution")
             .order_by("institution__code", "code")
         )
-        self.fields["department"].choices = [
-            ("", "—"),
-            *((str(d.pk), f"{d.institution.short} {d.name}") for d in places),
-        ]  # type: ignore[attr-defined]
+        named = [(str(d.pk), f"{d.institution.short} {d.name}") for d in places]
+        self.fields["department"].choices = [("", "—"), *named]  # type: ignore[attr-defined]
 
 
 class DayForm(forms.Form):

@@ -65,7 +65,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "consult/outreach/index.html", context)
 
 
-def _decorate(line: Assignment) -> None:
+def _decorate(line: Any) -> None:
     names = dict(WEEKDAYS)
     line.kind_labels = [KINDS[k] for k in line.kinds]
     line.day_labels = [names[str(d)] for d in line.weekdays]
@@ -131,7 +131,7 @@ def _one(request: HttpRequest, row: Assignment, **more: Any) -> HttpResponse:
                 detail={"people": sorted({s.person_id for s in mine})},
             )
     for one_day in days:
-        one_day.people = seen.get(one_day.pk, [])
+        one_day.people = seen.get(one_day.pk, [])  # type: ignore[attr-defined]
     context = {
         "a": row, "own": own, "days": days, "lessons": row.lessons.prefetch_related("attendances__practitioner").order_by("-on"),
         "may_answer": row.to_institution_id in scope.institution_ids and not own, "may_end": scope.may("run_consults") and row.ended_on is None
@@ -289,7 +289,7 @@ def learning_list(request: HttpRequest) -> HttpResponse:
             detail={"people": sorted({r.person_id for r in rows})},
         )
     for row in rows:
-        row.may_open = relationships.sees(scope, row.person_id)
+        row.may_open = relationships.sees(scope, row.person_id)  # type: ignore[attr-defined]
     lessons = (
         Attendance.objects.filter(practitioner_id=scope.practitioner_id or 0, lesson__on__year=year)
         .select_related("lesson__teacher", "lesson__institution")
