@@ -9,6 +9,7 @@ from lianxin.clinical.referral import catalogue
 from lianxin.scenarios import (
     bookings,
     centres,
+    critical,
     doubles,
     ecg,
     feeds,
@@ -19,6 +20,7 @@ from lianxin.scenarios import (
     population,
     quotas,
     recognition,
+    sterile,
     tiantai,
     xining,
 )
@@ -108,6 +110,8 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
     imaging.play(row.seed, now)
     ecg.play(now)
     laboratory.play(row.seed, now)
+    critical.play(row.seed, now)
+    sterile.play(row.seed, now)
     recognition.play(row.seed, now, progress)
     _reach(row, "whole")
     return Built(drawing.code, resources, steps, life.open_referrals())
