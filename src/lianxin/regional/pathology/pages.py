@@ -76,7 +76,7 @@ def index(request: HttpRequest) -> HttpResponse:
     pks = [r.pk for r in lines]
     counted = {
         row["reading_id"]: row for row in Specimen.objects.unscoped("cases of one's own centre").filter(reading__in=pks).values("reading_id")
-        .annotate(n=Count("pk", distinct=True), blocks=Count("blocks", distinct=True), slides=Count("blocks__slides", distinct=True),
+        .annotate(n=Count("pk", distinct=True), made=Count("blocks", distinct=True), cut=Count("blocks__slides", distinct=True),
                   ready=Count("blocks__slides", filter=Q(blocks__slides__state="ready"), distinct=True))
     }  # fmt: skip
     for line in lines:

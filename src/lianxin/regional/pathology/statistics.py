@@ -60,7 +60,8 @@ def figures(institution_ids: frozenset[int], start: dt.datetime, end: dt.datetim
 
 
 def days(work: Work) -> float:
-    """Working days from order to report, with one decimal."""
+    """Working days from order to report, with one decimal; the work has been reported."""
+    assert work.reading.issued_at is not None
     minutes = calendar.working_minutes(work.reading.ordered_at, work.reading.issued_at)
     return round(minutes / DAY_MINUTES, 1)
 
