@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ALL = (
-    "duty_moves.py", "pools_booking.py", "pools_search.py", "pools_rush.py", "fhir.py", "load_synthea.py", "pages.py", "index.py", "centres_queue.py", "centres_recognition.py", "centres_ecg.py",
+    "duty_moves.py", "pools_booking.py", "pools_search.py", "pools_rush.py", "fhir.py", "load_synthea.py", "pages.py", "index.py", "centres_queue.py", "centres_recognition.py", "centres_ecg.py", "centres_dicom.py",
 )  # fmt: skip
 
 

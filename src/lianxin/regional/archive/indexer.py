@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 HELD = 2000
 RETRY = 2.0
+GATHER = 0.25
+"""Seconds for which the first of a batch waits for more: a batch of one costs twenty times as much processor an instance as a full one."""
 GRACE = dt.timedelta(seconds=3)
 """After its sender released the association a study is complete unless the next association brings more within this time."""
 
@@ -38,6 +40,7 @@ class Indexer:
         self._guard = threading.Condition()
         self._stopping = False
         self._busy = False
+        self._asked = 0  # who waits for everything to be indexed: a batch does not gather then
         self._adopt = True  # what a listener that is gone had acknowledged comes first
         self._ended: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="dicom-indexer", daemon=True)
@@ -50,7 +53,8 @@ class Indexer:
         """Something durable waits."""
         with self._guard:
             self._waiting.append(arrived if len(self._waiting) < HELD else arrived.path)
-            self._guard.notify_all()
+            if len(self._waiting) in (1, spool.AT_ONCE):
+                self._guard.notify_all()
 
     def ended(self, study_uids: set[str]) -> None:
         """The sender of these studies has released its association."""
@@ -61,7 +65,12 @@ class Indexer:
     def drained(self, seconds: float) -> bool:
         """Wait until everything acknowledged before now is indexed; False when it is not within ``seconds``."""
         with self._guard:
-            return self._guard.wait_for(lambda: not self._waiting and not self._busy, seconds)
+            self._asked += 1
+            self._guard.notify_all()
+            try:
+                return self._guard.wait_for(lambda: not self._waiting and not self._busy, seconds)
+            finally:
+                self._asked -= 1
 
     def stop(self, seconds: float = 10.0) -> None:
         """Index what waits and end; what cannot be indexed now stays in the spool."""
@@ -70,12 +79,17 @@ class Indexer:
             self._guard.notify_all()
         self._thread.join(seconds)
 
+    def _enough(self) -> bool:
+        return bool(len(self._waiting) >= spool.AT_ONCE or self._ended or self._stopping or self._asked)
+
     def _run(self) -> None:
         while True:
             with self._guard:
                 self._guard.wait_for(
                     lambda: self._adopt or self._waiting or self._ended or self._stopping, 30.0
                 )
+                if self._waiting and not self._adopt:
+                    self._guard.wait_for(self._enough, GATHER)
                 if self._stopping and not self._waiting and not self._ended:
                     return
                 batch = [self._waiting[n] for n in range(min(spool.AT_ONCE, len(self._waiting)))]
