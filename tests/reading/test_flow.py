@@ -182,3 +182,28 @@ def test_at_the_limit_nothing_is_taken() -> None:
     assert queue.recount() == []
     Reader.objects.update(open_now=0)
     assert len(queue.recount()) == 1
+
+
+@pytest.mark.parametrize(
+    ("percent", "priority", "others", "then"),
+    [
+        (0, "routine", True, "issued"),
+        (100, "routine", True, "second_read"),
+        (100, "routine", False, "issued"),  # nobody else could read it
+        (100, "emergency", True, "issued"),
+    ],
+)
+def test_the_draw_for_a_second_reading(percent: int, priority: str, others: bool, then: str) -> None:
+    county = world.make_world()
+    world.draw(percent)
+    reading = world.queued(county, priority=priority)
+    scope, _ = world.reader_of(county, "reader0")
+    if others:
+        world.reader_of(county, "reader1")
+    got = service.claim(scope, "imaging")
+    assert got
+    world.write(scope, got[1], reading)
+    service.act(scope, reading.case.number, "sign", {}, None, "draw")
+    assert state(reading) == then
+    reading.refresh_from_db()
+    assert reading.double == ("random" if then == "second_read" else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 from collections.abc import Iterable
 from typing import Any
@@ -15,17 +16,27 @@ from lianxin.index.models import Person
 from lianxin.network.models import Institution, Post
 from lianxin.record import rows, store
 from lianxin.regional.reading import queue, service
-from lianxin.regional.reading.models import Item, Reader, Reading
+from lianxin.regional.reading.models import Item, Policy, Reader, Reading
 from tests.factories import SmallCounty, small_county, staff_centres
 
 _serial = itertools.count(1)
 
 
 def make_world(prefix: str = "SC") -> SmallCounty:
-    """The small county with its centres staffed."""
+    """The small county with its centres staffed. No report is drawn for a random second reading: what a test does not ask for must not
+    happen in it one time in thirty."""
     county = small_county(prefix)
     staff_centres(county)
+    draw(0)
     return county
+
+
+def draw(percent: int) -> None:
+    """From now on so many of a hundred routine reports are read twice at random."""
+    Policy.objects.update_or_create(
+        name="double.random_percent", consortium=None, effective_from=dt.date(2020, 1, 1),
+        defaults={"value": percent, "source": "测试"},
+    )  # fmt: skip
 
 
 def make_person(name: str = "测试", **fields: Any) -> int:
