@@ -54,6 +54,11 @@ def implausible(code: str, at: dt.datetime, times: Times, now: dt.datetime, hour
             return _order(code, other)
         if ORDER.index(other) > place and at > times[other] and not _beside(code, other):
             return _order(other, code)
+    for start, end in PAIRS:
+        if code == end and start in times and at < times[start]:
+            return _order(end, start)
+        if code == start and end in times and at > times[end]:
+            return _order(end, start)
     return None
 
 
@@ -77,6 +82,10 @@ INTERVALS: dict[str, tuple[str, str, Text]] = {
     "onset_wire": ("onset", "wire", T("发病到导丝通过（总缺血时间）", "Onset to wire (ischaemic time)")),
 }
 """Intervals that chest-pain centres report."""
+PAIRS = (
+    *((start, end) for start, end, _ in INTERVALS.values()), ("onset", "fmc"), ("fmc", "diagnosed"), ("needle", "assessed"), ("wire", "outcome"),
+)  # fmt: skip
+"""Milestones of which the second never happened before the first: no interval that is reported can come out negative."""
 LIMITS = {
     "fmc_ecg": "ecg", "ecg_diagnosed": "diagnose", "diagnosed_needle": "needle", "dido": "depart", "door_wire": "wire_direct",
     "fmc_wire": "wire",
