@@ -134,7 +134,12 @@ def scp(wave: Wave, *, patient: str = "S1") -> bytes:
 
 
 def dicom(
-    wave: Wave, *, patient: str, accession: str = "", at: dt.datetime = dt.datetime(2026, 11, 23, 9, 0)
+    wave: Wave,
+    *,
+    patient: str,
+    accession: str = "",
+    name: str = "",
+    at: dt.datetime = dt.datetime(2026, 11, 23, 9, 0),
 ) -> bytes:
     """A 12-lead ECG waveform object as pydicom writes it."""
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -146,7 +151,7 @@ def dicom(
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = "1.2.840.10008.5.1.4.1.1.9.1.1"
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = generate_uid()
     made.StudyInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
-    made.Modality, made.PatientID, made.PatientName, made.AccessionNumber = "ECG", patient, "", accession
+    made.Modality, made.PatientID, made.PatientName, made.AccessionNumber = "ECG", patient, name, accession
     made.AcquisitionDateTime = at.strftime("%Y%m%d%H%M%S")
     group = Dataset()
     group.WaveformOriginality, group.SamplingFrequency = "ORIGINAL", wave.hz

@@ -105,6 +105,7 @@ def on_study(study: Study) -> None:
         Reading.objects.unscoped("the archive knows the accession number")
         .select_related("case", "performer", "centre_of", "person")
         .filter(accession=study.accession)
+        .exclude(centre="ecg")  # a waveform is no image: the ECG centre takes it
         .first()
     )
     if reading is None or reading.person_id != study.person_id:
