@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import yaml
+from django.db.models import Min
 from django.template.loader import render_to_string
 
 from lianxin.access import seal
@@ -59,9 +61,16 @@ def context(reading: Reading) -> dict[str, Any] | None:
             {"uri": "data:image/jpeg;base64," + base64.b64encode(seal.unseal_bytes(bytes(p.data))).decode(), "caption": p.caption or p.kind_label.zh}
             for p in pictures(reading)
         ],
-        "qr": qr(f"lianxin:report/{reading.accession}"), "signed": gb_moment(report.signed_at), "received": gb_moment(reading.acquired_at),
+        "qr": qr(f"lianxin:report/{reading.accession}"), "signed": gb_moment(report.signed_at), "received": gb_moment(_received(reading)),
         "printed": gb_moment(clock.now()), "structured": [(k, v) for k, v in (report.structured or {}).items()],
     }  # fmt: skip
+
+
+def _received(reading: Reading) -> dt.datetime | None:
+    """When the centre took the first specimen in (not when it was handed over)."""
+    rows = Specimen.objects.unscoped(WHY).filter(reading=reading).exclude(state="refused")
+    found: dt.datetime | None = rows.aggregate(at=Min("received_at"))["at"]
+    return found
 
 
 def pdf(reading: Reading) -> bytes | None:
