@@ -198,12 +198,22 @@ def _misheard(by: Scope, number: str, wrong: WrongReadBack, key: str) -> None:
 
 
 def corrected(
-    by: Scope, *, source: str, case_id: int, code: str, value: object, unit: str, reason: str, key: str
+    by: Scope,
+    *,
+    source: str,
+    case_id: int,
+    code: str = "",
+    value: object,
+    unit: str = "",
+    reason: str,
+    key: str,
 ) -> int:
-    """A result was corrected after its call: every open call of that work and code shows it; returns how many. Closed ones keep what they say."""
+    """A result was corrected after its call: every open call of that work (and code, when given) shows it; returns how many. Closed ones keep what they say."""
     rows = Critical.objects.unscoped("the centre's own work").filter(
-        source=source, source_case_id=case_id, code=code, live=True
+        source=source, source_case_id=case_id, live=True
     )
+    if code:
+        rows = rows.filter(code=code)
     form = {"value": str(value)[:MOST_VALUE], "unit": unit[:30], "reason": reason[:300]}
     for row in rows.select_related("case"):
         move = "correct_auto" if by.everything else "correct"

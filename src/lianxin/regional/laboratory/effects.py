@@ -296,8 +296,11 @@ def _codes(text: str) -> list[str]:
 
 
 def retract(ctx: Ctx) -> Effect:
-    """A result that went out was wrong: whoever has the report is told at once; the corrected one is verified anew."""
+    """A result that went out was wrong: whoever has the report or its call is told at once; the corrected one is verified anew."""
+    before = results.current(ctx.subject)
     done = _aside(ctx, "retracted")
+    for code in done:
+        _call_corrected(ctx, code, "已撤回，待更正", ctx.data["reason"], f"lab:{before[code].pk}:back")
     effect = _to(ctx, "in_analysis", "retracted", analytes=done, reason=ctx.data["reason"])
     names = [catalogue.analyte(c).label for c in done]
     text = T("{no} 的 {what} 结果已撤回，更正后另行通知，请勿据此处理。", "{no}: {what} was taken back; do not act on it, a corrected report follows.").format(
@@ -359,6 +362,22 @@ def tell_critical(by: Scope, subject: Reading, rows: list[Result]) -> None:
         )  # fmt: skip
 
 
+def _call_corrected(ctx: Ctx, code: str, value: str, reason: str, key: str, unit: str = "") -> None:
+    """Show at the open call of a value what became of it."""
+    critical.corrected(
+        ctx.by, source="laboratory", case_id=ctx.case.pk, code=catalogue.analyte(code).loinc, value=value, unit=unit, reason=reason, key=key
+    )  # fmt: skip
+
+
+def _calls_corrected(ctx: Ctx) -> None:
+    """Values that replace retracted ones are shown at the calls those had made."""
+    rows = Result.objects.unscoped("the case's own").filter(reading_id=ctx.case.pk, state="retracted").order_by("pk")  # fmt: skip
+    gone = {row.analyte: row for row in rows}
+    for code, row in results.current(ctx.subject).items():
+        if code in gone:
+            _call_corrected(ctx, code, results.number_of(row), gone[code].why, f"lab:{row.pk}", catalogue.analyte(code).unit)  # fmt: skip
+
+
 def by_rule(ctx: Ctx) -> Effect:
     """Every rule agrees: the report is verified in the name of whoever set the rules."""
     subject: Reading = ctx.subject
@@ -383,6 +402,8 @@ def _issue(ctx: Ctx, account: int, *, by_rule: bool = False) -> Effect:
     _reading(ctx, signed_at=ctx.now, issued_at=subject.issued_at or ctx.now)
     ctx.extra["report"] = report
     hooks.issued(subject, report)
+    if again:
+        _calls_corrected(ctx)
     effect = _to(
         ctx,
         "issued",

@@ -10,7 +10,7 @@ from lianxin.duty.machine import Ctx, Effect, Machine, Move, Owes, State, Tell
 from lianxin.duty.models import Case
 from lianxin.network import roles
 from lianxin.record import publish as record
-from lianxin.regional.reading import effects, errors, hooks, publish, reports
+from lianxin.regional.reading import critical_form, effects, errors, hooks, publish, reports
 from lianxin.regional.reading import forms as f
 from lianxin.regional.reading.models import Amendment, Reader, Reading
 from lianxin.regional.reading.moves import ORDERERS
@@ -61,6 +61,7 @@ def amend(ctx: Ctx) -> Effect:
         ctx.subject.report, ctx.subject.at = report, ctx.now
         ctx.subject.save(update_fields=["report", "at"])
     hooks.issued(reading, report)
+    critical_form.amended(ctx.by, reading, report.conclusion, report.reason, report.version)
     role = effects.role_at(reading.orderer, "order")
     words = T("报告已更正，请重新查看：{what}", "Report amended, look again: {what}")
     text = words.format(what=effects.items_text(reading))

@@ -40,6 +40,14 @@ def form_for(reading: Reading, data: Any = None) -> CriticalForm:
     return CriticalForm(data, source=SOURCES[reading.centre], institution_id=reading.centre_of_id)
 
 
+def amended(by: Scope, reading: Reading, conclusion: str, reason: str, version: int) -> None:
+    """Show at the open calls of a study that its report was amended: the new conclusion, and why."""
+    critical.corrected(
+        by, source=SOURCES[reading.centre], case_id=reading.pk, value=" ".join(conclusion.split()) or "—", reason=reason,
+        key=f"reading:{reading.pk}:{version}",
+    )  # fmt: skip
+
+
 def report(by: Scope, reading: Reading, data: Any, key: str) -> str:
     """Hand it to the room of critical values; returns the number of the call. Raises Refused, NotAllowed."""
     form = form_for(reading, data)

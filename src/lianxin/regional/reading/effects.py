@@ -12,7 +12,7 @@ from lianxin.duty.machine import Ctx, Effect, Owes, Tell
 from lianxin.duty.models import Case
 from lianxin.network import roles
 from lianxin.network.models import Institution, Practitioner
-from lianxin.regional.reading import doubles, hooks, policy, queue, reports
+from lianxin.regional.reading import critical_form, doubles, hooks, policy, queue, reports
 from lianxin.regional.reading import forms as f
 from lianxin.regional.reading.models import (
     ARBITRATED,
@@ -394,6 +394,7 @@ def amend(ctx: Ctx) -> Effect:
     report = reports.amended(ctx.subject, ctx.by, ctx.data, ctx.now)
     ctx.extra["report"] = report
     hooks.issued(ctx.subject, report)
+    critical_form.amended(ctx.by, ctx.subject, report.conclusion, report.reason, report.version)
     effect = _to(ctx, "issued", "amended", report=report.pk, version=report.version)
     effect.withdraws = ("acknowledge",)
     effect.notices = (
