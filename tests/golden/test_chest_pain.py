@@ -29,7 +29,7 @@ SHOTS = os.environ.get("LIANXIN_SHOTS", "")
 
 def sign_in(browser: Browser, live: str, scope: Scope, width: int) -> Page:
     """The account's own screen; whatever the browser complains of fails the story."""
-    account = Account.objects.get(pk=scope.account_id)
+    account = Account.objects.get(pk=scope.account_id or 0)
     account.set_password(PASSWORD)
     account.save()
     page = browser.new_context(
