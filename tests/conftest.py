@@ -7,6 +7,7 @@ after the last one. ``live`` serves the whole application, ``/fhir`` included, f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socketserver
@@ -87,8 +88,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
+def _migrations_quick() -> Iterator[contextlib.ExitStack]:
+    """The test database is made as a new installation's is; tests that migrate do it in the usual way again."""
+    from lianxin.config import migrating
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(migrating.changed_alone())
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(_migrations_quick: contextlib.ExitStack, django_db_setup: None) -> Iterator[None]:
     """The test database, let go by the FHIR door's own connections before it is dropped."""
+    _migrations_quick.close()
     yield
     beside = sys.modules.get("lianxin.access.connections")
     if beside is not None:

@@ -55,7 +55,7 @@ def apply_migrations() -> bool:
     """Apply waiting migrations and load the shipped code systems; False when there was nothing to do."""
     from django.core.management import call_command
 
-    from lianxin.config import health
+    from lianxin.config import health, migrating
     from lianxin.record import profiles
     from lianxin.record.terminology import publish
     from lianxin.standards import loader
@@ -66,7 +66,8 @@ def apply_migrations() -> bool:
     if "migrations" not in reason:
         fail(f"数据库未就绪：{reason}", reason)
     say("正在建立数据库结构 …", "preparing the database …")
-    call_command("migrate", verbosity=0, interactive=False)
+    with migrating.quick():
+        call_command("migrate", verbosity=0, interactive=False)
     loader.load_shipped()
     publish.load_shipped()
     profiles.publish()
