@@ -9,6 +9,7 @@ from lianxin.clinical.referral import catalogue
 from lianxin.scenarios import (
     bookings,
     centres,
+    consult,
     critical,
     doubles,
     ecg,
@@ -16,6 +17,7 @@ from lianxin.scenarios import (
     imaging,
     laboratory,
     life,
+    pathology,
     places,
     population,
     quotas,
@@ -110,6 +112,9 @@ def build(name: str, *, residents: int | None = None, seed: int = SEED, progress
     imaging.play(row.seed, now)
     ecg.play(now)
     laboratory.play(row.seed, now)
+    if name == "tiantai":
+        pathology.play(row.seed, now)
+        consult.play(row.seed, now)
     critical.play(row.seed, now)
     sterile.play(row.seed, now)
     recognition.play(row.seed, now, progress)
