@@ -141,7 +141,11 @@ PERMISSIONS: dict[str, Permission] = {
         T("领用与回收无菌包", "Use and return sterile sets"),
         frozenset({r.STERILE, r.WARD, r.CLINICIAN, r.GP, r.VILLAGE_DOCTOR, r.TECHNICIAN}),
     ),
-    "write_care": Permission(T("书写诊疗记录", "Write care records"), _CARE | {r.PHARMACIST}, client=True),
+    "write_care": Permission(
+        T("书写诊疗记录", "Write care records"),
+        _CARE | {r.PHARMACIST, r.READER, r.LABORATORY},
+        client=True,
+    ),
     "break_glass": Permission(
         T("紧急调阅", "Open a record in an emergency"), _CARE | {r.REFERRAL_DESK, r.PHARMACIST}
     ),

@@ -96,14 +96,14 @@ def _measured(
                 if c in wanted
             ]
             analyser = Analyser.objects.filter(
-                institution_id=lead, tests__has_key=next(iter(odd)), active=True
+                institution_id=lead or 0, tests__has_key=next(iter(odd)), active=True
             ).first()
             devices.take(lead or 0, analyser, work.accession, rows, analyser.protocol if analyser else "astm")
     return works
 
 
 def _place(pk: int | None) -> Institution:
-    return Institution.objects.get(pk=pk)
+    return Institution.objects.get(pk=pk or 0)
 
 
 def _answered(work: Reading, state: str, gp: Scope, lab: Scope, at: dt.datetime, key: str) -> None:
