@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -32,9 +33,11 @@ PAGES = {
     "sterile_contact": ("sterile:case", "sterile:case_act"),
     "reading": ("reading:case", "reading:case_act"),
     "laboratory": ("laboratory:case", "laboratory:case_act"),
+    "chest_pain": ("emergency:show", "emergency:act"),
     "report_amendment": ("reading:amended", "reading:amended_act"),
 }
 """Kind of case → names of its page and of the page of one of its moves."""
+CASE_NUMBER = re.compile(r"[A-Z]{2}[0-9]{8}-[0-9]{5,}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ def address(kind: str, number: str, move: str = "") -> str:
         return reverse(act, args=[number, move]) if move else reverse(show, args=[number])
     except NoReverseMatch:
         return "/"
+
+
+def address_of(number: str) -> str:
+    """Address of the case with this number, told by its prefix; "" when no machine has that prefix."""
+    if CASE_NUMBER.fullmatch(number) is None:
+        return ""
+    kind = next((m.kind for m in machine.all_machines() if m.prefix == number[:2]), "")
+    return address(kind, number) if kind in PAGES else ""
 
 
 def _names(accounts: Iterable[int | None]) -> dict[int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from typing import Any
 
 from django.urls import reverse
@@ -18,7 +17,7 @@ from lianxin.duty.models import Duty
 from lianxin.index import registry
 from lianxin.index.models import LinkEvent, Person, SourceRecord
 from lianxin.network.models import Institution
-from lianxin.portal import words
+from lianxin.portal import lines, words
 from lianxin.record import timeline
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
@@ -118,8 +117,8 @@ def entry(line: timeline.Entry, number: str) -> dict[str, Any]:
     rtype, _, rid = line.ref.partition("/")
     known = KINDS.get(rtype)
     url = reverse("portal:person_document", args=[number, rtype, rid]) if rtype in READABLE else ""
-    if rtype == "ServiceRequest" and re.fullmatch(r"[A-Z]{2}[0-9]{8}-[0-9]{5,}", rid):
-        url = reverse("referral:show", args=[rid])
+    if rtype == "ServiceRequest":
+        url = lines.address_of(rid) or url
     return {
         "date": line.date,
         "kind": rtype,
@@ -288,14 +287,13 @@ def duties(scope: Scope, person: Person) -> list[dict[str, Any]]:
     )
     out = []
     for d in rows[:20]:
-        name = "referral:followup" if d.case.kind == "followup" else "referral:show"
         out.append(
             {
                 "label": d.label,
                 "owner": pages_view.named(d.owner_institution, True),
                 "due_at": d.due_at,
                 "paused": d.paused_since is not None,
-                "url": reverse(name, args=[d.case.number]),
+                "url": lines.address(d.case.kind, d.case.number),
             }
         )
     return out
