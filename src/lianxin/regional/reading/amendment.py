@@ -119,7 +119,7 @@ def _clocks(ctx: Ctx, name: str) -> str:
 MACHINE = Machine(
     kind=KIND,
     label=T("报告更正", "Amended report"),
-    prefix="GZ",
+    prefix="BG",
     states=(
         State("issued", T("已更正，待查看", "Amended, to be seen"), owes=Owes("look_again", T("查看更正的报告", "Look at the amended report"), "orderer", roles.CLINICIAN, "look_again", "acknowledge"), fhir_status="requested"),
         State("acknowledged", T("已阅", "Acknowledged"), terminal=True, fhir_status="completed", access_days=30),
