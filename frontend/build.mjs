@@ -23,7 +23,7 @@ function usedIcons() {
   const used = new Set()
   for (const entry of readdirSync(join(root, 'src/lianxin'), { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name)
-    if (!entry.isFile() || !/\.(py|html|js)$/.test(entry.name) || path.startsWith(target)) continue
+    if (!entry.isFile() || !/\.(py|html|js)$/.test(entry.name) || path.includes('/dist/')) continue
     for (const [, quoted, classed] of readFileSync(path, 'utf8').matchAll(/["'`]([a-z0-9-]+)["'`]|\bbi-([a-z0-9-]+)/g))
       if (everyIcon[quoted ?? classed]) used.add(quoted ?? classed)
   }

@@ -24,7 +24,9 @@ pytestmark = [pytest.mark.concurrency]
 # Doors that open on purpose to who gives a reason or shows the card; they have their own tests. Signing out ends the walk.
 DOORS = {"portal:person_break_glass", "portal:person_check_in", "portal:logout", "portal:person_new"}
 WORDS = (NAME, PHONE, ADDRESS, DIAGNOSIS, NOTE, REASON, ID_NUMBER)
-PROGRAMS = ("/bulk/", "/auth/", "/documents", "/settlement", "/partners/selftest")
+# Pages for finding a person by number.
+FINDING = {"portal:people", "portal:index_people", "schedules:book", "card:find", "ecg:new", "emergency:new"}
+PROGRAMS = ("/cds-services/", "/bulk/", "/auth/", "/documents", "/settlement", "/partners/selftest")
 # The consortium's office and the three administrators may know of cases and of who looked, never of the record.
 CURIOUS = {
     "clinician",
@@ -110,7 +112,7 @@ def bare(cage: Cage, name: str, path: str, asked: str, body: bytes) -> list[str]
     """What leaked: the canary's words anywhere; its numbers, except on the pages for finding a person by number."""
     leaks = cage.leaked(body, path + asked)
     # Finding gives the index number with a masked name: that is what check-in and comparing need.
-    if name in ("portal:people", "portal:index_people", "schedules:book", "card:find"):
+    if name in FINDING:
         leaks = [s for s in leaks if s != cage.person.number]
     return leaks
 
@@ -170,7 +172,7 @@ def test_nobody_signed_in_sees_only_the_sign_in_page(cage: Cage) -> None:
     open_to_all = {
         "portal:login", "portal:language", "healthz", "readyz", "metrics", "portal:logout",
         "phone:type", "phone:manifest", "phone:worker", "phone:offline",
-        "card:login", "card:logout", "card:keys", "card:revoked",
+        "card:login", "card:logout", "card:keys", "card:revoked", "recognition:cds",
     }  # fmt: skip
     for name, path in addresses(cage):
         for answer in (browser.get(path), browser.post(path, {})):

@@ -27,6 +27,9 @@ ALLOWED = {
     "cm",
     "mmHg",
     "mmol/L",
+    "kPa",
+    "UDI",
+    "RADPEER",
 }
 CJK = re.compile(r"[\u3400-\u9fff]")
 ENGLISH = re.compile(r"[A-Za-z]{3,}")

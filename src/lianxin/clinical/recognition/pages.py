@@ -206,7 +206,7 @@ def explain(request: HttpRequest, pk: int) -> HttpResponse:
         "printed": clock.now(),
     }
     response = HttpResponse(
-        paper.pdf(render_to_string("recognition/explain.html", context)), content_type="application/pdf"
+        paper.pdf(render_to_string("recognition/print/report.html", context)), content_type="application/pdf"
     )
     response["Content-Disposition"] = f'inline; filename="recognition-{pk}.pdf"'
     return response

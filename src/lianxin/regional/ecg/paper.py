@@ -15,7 +15,7 @@ from lianxin.standards import clock, paper
 def html(reading: Reading, found: dict[str, Any]) -> str:
     """The page."""
     return render_to_string(
-        "ecg/print.html",
+        "ecg/print/report.html",
         found | {"person": reading.person, "report": reports.issued(reading), "style": drawing.STYLE, "printed": clock.now(), "mono": True},
     )  # fmt: skip
 

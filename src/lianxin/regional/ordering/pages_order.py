@@ -158,7 +158,7 @@ def print_report(request: HttpRequest, number: str) -> HttpResponse:
     }  # fmt: skip
     audit.write(request.scope, "export", person_id=work.person_id, what=f"report {number}")
     response = HttpResponse(
-        paper.pdf(render_to_string("ordering/print.html", context)), content_type="application/pdf"
+        paper.pdf(render_to_string("ordering/print/report.html", context)), content_type="application/pdf"
     )
     response["Content-Disposition"] = f'inline; filename="{number}.pdf"'
     return response

@@ -50,4 +50,4 @@ def _mark(reading: Reading) -> str:
 def pdf(reading: Reading) -> bytes | None:
     """The report as PDF; None before it went out. The caller has checked that the reader may have it and writes the audit."""
     found = context(reading)
-    return paper.pdf(render_to_string("reading/print.html", found)) if found else None
+    return paper.pdf(render_to_string("reading/print/report.html", found)) if found else None
