@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from lianxin.duty.machine import Ctx
 
 
+REQUIRED = {"required": T("此项必填，请填写。", "This is required; please fill it in.")}
+
+
+def words(
+    label: Text, *, required: bool = True, longest: int = 300, rows: int = 2, **more: Any
+) -> forms.CharField:
+    """A few lines of text, as every move asks for them."""
+    return forms.CharField(
+        label=label, required=required, max_length=longest, widget=forms.Textarea(attrs={"rows": rows}), error_messages=REQUIRED, **more
+    )  # fmt: skip
+
+
 class MoveForm(forms.Form):
     """A form that sees the case: ``self.ctx`` is the move's context (None when only drawn outside a case)."""
 

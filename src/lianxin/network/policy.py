@@ -1,6 +1,6 @@
 """Settings that consortia may change: shipped values in a file, and rows that take their place from a day on.
 
-A room keeps a model with ``name``, ``consortium`` (null: everybody), ``value``, ``effective_from``, ``source`` and asks a :class:`Settings`.
+A room keeps a model ``Policy(Setting)`` and asks a :class:`Settings`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from django.apps import apps
+from django.db import models
 from django.db.models import Q
 from django.db.models.signals import post_delete, post_save
 
@@ -21,6 +22,32 @@ from lianxin.standards import clock
 
 _CACHE_SECONDS = 60.0
 _CACHED = 5000
+
+
+class Setting(models.Model):
+    """A row: a setting from a day on, for everybody or one consortium, with the document it comes from."""
+
+    name = models.CharField(max_length=60)
+    consortium = models.ForeignKey(
+        "network.Consortium", models.CASCADE, null=True, blank=True, related_name="+"
+    )
+    value = models.JSONField()
+    effective_from = models.DateField()
+    source = models.CharField(max_length=300)
+
+    class Meta:
+        abstract = True
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name", "consortium", "effective_from"],
+                nulls_distinct=False,
+                name="%(app_label)s_%(class)s_once",
+            ),
+            models.CheckConstraint(name="%(app_label)s_%(class)s_sourced", condition=~Q(source="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
 
 
 class Settings:

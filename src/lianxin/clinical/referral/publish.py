@@ -14,8 +14,9 @@ from typing import Any
 from lianxin.clinical.referral import reasons, rules
 from lianxin.clinical.referral.models import Leg, Letter, Message, Referral
 from lianxin.duty.machine import Ctx
-from lianxin.network.models import Institution, Practitioner
+from lianxin.network.models import Institution
 from lianxin.record import publish as record
+from lianxin.record.building import doctor, instant, org, trim
 from lianxin.standards import codes
 
 CS = "http://lianxin.example/cs"
@@ -37,38 +38,10 @@ ENCOUNTER_CLASS = {
 }
 
 
-def instant(at: dt.datetime | None) -> str | None:
-    """A FHIR dateTime with its offset."""
-    return at.isoformat(timespec="seconds") if at else None
-
-
-def org(institution: Institution | None) -> dict[str, Any] | None:
-    """A reference to an institution."""
-    return (
-        {"reference": f"Organization/{institution.code}", "display": institution.name}
-        if institution
-        else None
-    )
-
-
-def doctor(practitioner: Practitioner | None) -> dict[str, Any] | None:
-    """A reference to a person of the network."""
-    return (
-        {"reference": f"Practitioner/{practitioner.code}", "display": practitioner.name}
-        if practitioner
-        else None
-    )
-
-
 def coding(system: str, code: str, display: str = "") -> dict[str, Any]:
     """A CodeableConcept of one coding."""
     one = {"system": system, "code": code} | ({"display": display} if display else {})
     return {"coding": [one]} | ({"text": display} if display else {})
-
-
-def trim(resource: dict[str, Any]) -> dict[str, Any]:
-    """Without empty values (FHIR has none)."""
-    return {key: value for key, value in resource.items() if value not in (None, "", [], {})}
 
 
 def request_status(state: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 
-from lianxin.duty.forms import MoveForm
+from lianxin.duty.forms import REQUIRED, MoveForm, words
 from lianxin.network.models import Department
 from lianxin.regional.consult import pool
 from lianxin.regional.consult.models import HOW, MODES
@@ -34,23 +34,12 @@ ACTIONS: dict[str, Text] = {
     "not": T("未采纳", "Not followed"),
     "died": T("患者死亡或放弃治疗", "The patient died or refused treatment"),
 }
-_REQUIRED = {"required": T("此项必填，请填写。", "This is required; please fill it in.")}
-
-
-def words(
-    label: Text, *, required: bool = True, longest: int = 300, rows: int = 2, **more: Any
-) -> forms.CharField:
-    """A few lines of text."""
-    return forms.CharField(
-        label=label, required=required, max_length=longest, widget=forms.Textarea(attrs={"rows": rows}),
-        error_messages=_REQUIRED, **more,
-    )  # fmt: skip
 
 
 def when(label: Text, *, required: bool = False) -> forms.DateTimeField:
     """A day and a time, as browsers' date boxes give them."""
     return forms.DateTimeField(
-        label=label, required=required, error_messages=_REQUIRED,
+        label=label, required=required, error_messages=REQUIRED,
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
         input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S"],
     )  # fmt: skip
@@ -111,17 +100,17 @@ class RequestForm(TableForm):
     mode = forms.ChoiceField(label=T("会诊方式", "Kind"), choices=list(MODES.items()), initial="immediate")
     specialty = forms.CharField(label=T("会诊专业", "Specialty"), required=False, max_length=20)
     diagnosis = forms.CharField(
-        label=T("目前诊断", "Present diagnosis"), max_length=120, error_messages=_REQUIRED,
+        label=T("目前诊断", "Present diagnosis"), max_length=120, error_messages=REQUIRED,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )  # fmt: skip
     diagnosis_code = forms.CharField(label=T("诊断编码", "Diagnosis code"), required=False, max_length=20)
     history = words(T("病情摘要", "Summary of the case"), longest=4000, rows=5)
     question = words(T("会诊目的（想解决的问题）", "What is asked"), longest=1000, rows=3)
-    phone = forms.CharField(label=T("联系电话", "Telephone"), max_length=40, error_messages=_REQUIRED)
+    phone = forms.CharField(label=T("联系电话", "Telephone"), max_length=40, error_messages=REQUIRED)
     how = forms.ChoiceField(
         label=T("患者知情同意", "The patient's consent"), choices=list(HOW.items()), initial="signed"
     )
-    given_by = forms.CharField(label=T("同意人姓名", "Who consents"), max_length=80, error_messages=_REQUIRED)
+    given_by = forms.CharField(label=T("同意人姓名", "Who consents"), max_length=80, error_messages=REQUIRED)
     relation = forms.CharField(
         label=T("与患者关系（监护人填写）", "Relation (of a guardian)"), required=False, max_length=40
     )

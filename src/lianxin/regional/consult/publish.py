@@ -12,8 +12,9 @@ import datetime as dt
 from typing import Any
 
 from lianxin.duty.machine import Ctx
-from lianxin.network.models import Institution, Practitioner
+from lianxin.network.models import Institution
 from lianxin.record import publish as record
+from lianxin.record.building import doctor, instant, org, trim
 from lianxin.regional.consult import guards
 from lianxin.regional.consult.models import Consult, Material, Opinion, Seat
 
@@ -36,26 +37,6 @@ _REQUEST = {
     "refused": "revoked",
     "cancelled": "revoked",
 }
-
-
-def instant(at: dt.datetime | None) -> str | None:
-    """A FHIR dateTime with its offset."""
-    return at.isoformat(timespec="seconds") if at else None
-
-
-def org(institution: Institution) -> dict[str, Any]:
-    """A reference to an institution."""
-    return {"reference": f"Organization/{institution.code}", "display": institution.name}
-
-
-def doctor(practitioner: Practitioner) -> dict[str, Any]:
-    """A reference to a person of the network."""
-    return {"reference": f"Practitioner/{practitioner.code}", "display": practitioner.name}
-
-
-def trim(resource: dict[str, Any]) -> dict[str, Any]:
-    """Without empty values (FHIR has none)."""
-    return {key: value for key, value in resource.items() if value not in (None, "", [], {})}
 
 
 def patient(subject: Consult) -> dict[str, Any]:
@@ -95,7 +76,7 @@ def _live(seats: list[Seat]) -> list[Seat]:
 
 
 def _who(seat: Seat) -> dict[str, Any]:
-    return doctor(seat.practitioner) if seat.practitioner else org(seat.institution)
+    return doctor(seat.practitioner) or org(seat.institution) or {}
 
 
 def service_request(

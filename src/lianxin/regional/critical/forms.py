@@ -6,23 +6,15 @@ from typing import Any
 
 from django import forms
 
-from lianxin.duty.forms import MoveForm
+from lianxin.duty.forms import REQUIRED, MoveForm, words
 from lianxin.regional.critical import limits
 from lianxin.regional.critical.models import ACTIONS, OUTCOMES, Critical
-from lianxin.standards.text import T, Text
+from lianxin.standards.text import T
 
-REQUIRED = {"required": T("此项必填，请填写。", "This is required; please fill it in.")}
 WRONG = T(
     "复述的结果与系统记录不一致，未确认。请与报告方重新核对患者和数值后再复述。",
     "What was read back is not what was found; nothing was confirmed. Check patient and value with the centre, then read it back again.",
 )
-
-
-def words(label: Text, *, required: bool = True, longest: int = 300) -> forms.CharField:
-    """A few lines of text."""
-    return forms.CharField(
-        label=label, required=required, max_length=longest, widget=forms.Textarea(attrs={"rows": 2}), error_messages=REQUIRED
-    )  # fmt: skip
 
 
 def matches(subject: Critical, heard: str) -> bool:

@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from lianxin.access.scoped import ScopedModel
 from lianxin.duty.models import APPEND_ONLY
+from lianxin.network.policy import Setting
 from lianxin.standards.text import T, Text
 
 SOURCES: dict[str, Text] = {
@@ -245,45 +246,22 @@ class Note(models.Model):
         return f"{self.critical_id} {self.kind} {self.value}"
 
 
-class _Setting(models.Model):
-    """A setting from a day on: for everybody or one consortium, with the document it comes from."""
+class _Set(Setting):
+    """Who set it, and when."""
 
-    name = models.CharField(max_length=60)
-    consortium = models.ForeignKey(
-        "network.Consortium", models.CASCADE, null=True, blank=True, related_name="+"
-    )
-    value = models.JSONField()
-    effective_from = models.DateField()
-    source = models.CharField(max_length=300)
     set_by = models.CharField(max_length=80, blank=True)
     set_at = models.DateTimeField(null=True, blank=True)
 
-    class Meta:
+    class Meta(Setting.Meta):
         abstract = True
 
     def __str__(self) -> str:
         return f"{self.name} {self.effective_from}"
 
 
-class Policy(_Setting):
+class Policy(_Set):
     """How critical values are handed over (see ``data/policy.yaml``)."""
 
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["name", "consortium", "effective_from"], nulls_distinct=False, name="critical_policy_once"
-            ),
-            models.CheckConstraint(name="critical_policy_sourced", condition=~Q(source="")),
-        ]  # fmt: skip
 
-
-class Limit(_Setting):
+class Limit(_Set):
     """The limits of one code (``name``) as a consortium set them (see ``data/limits.yaml`` for the form of ``value``)."""
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["name", "consortium", "effective_from"], nulls_distinct=False, name="critical_limit_once"
-            ),
-            models.CheckConstraint(name="critical_limit_sourced", condition=~Q(source="")),
-        ]  # fmt: skip

@@ -3,33 +3,16 @@ person until somebody acted and closed it."""
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 from lianxin.duty.machine import Ctx
-from lianxin.network.models import Institution
 from lianxin.record import publish as record
+from lianxin.record.building import instant, org, trim
 from lianxin.regional.critical.models import Critical
-from lianxin.standards import clock
 
 CS = "http://lianxin.example/cs"
 ID = "http://lianxin.example/id"
 _FLAG = {"laboratory": "lab", "reading": "clinical", "ecg": "clinical", "pathology": "lab"}
-
-
-def instant(at: dt.datetime | None) -> str | None:
-    """A FHIR dateTime with its offset."""
-    return at.astimezone(clock.ZONE).isoformat(timespec="seconds") if at else None
-
-
-def org(institution: Institution) -> dict[str, Any]:
-    """A reference to an institution."""
-    return {"reference": f"Organization/{institution.code}", "display": institution.name}
-
-
-def trim(resource: dict[str, Any]) -> dict[str, Any]:
-    """Without empty values (FHIR has none)."""
-    return {key: value for key, value in resource.items() if value not in (None, "", [], {})}
 
 
 def publish(ctx: Ctx) -> None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from lianxin.record.building import instant, org, trim
 from lianxin.regional.ecg import service
 from lianxin.regional.ecg.models import Tracing
 from lianxin.regional.reading.models import Reading
-from lianxin.regional.reading.publish import CS, ID, LOINC, instant, org, patient, trim
+from lianxin.regional.reading.publish import CS, ID, LOINC, patient
 
 UCUM = "http://unitsofmeasure.org"
 _COMPONENTS = (

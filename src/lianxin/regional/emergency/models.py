@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from lianxin.access.scoped import ScopedModel
+from lianxin.network.policy import Setting
 from lianxin.standards.text import T, Text
 
 MILESTONES: dict[str, Text] = {
@@ -118,26 +119,5 @@ class Milestone(models.Model):
         return MILESTONES[self.code]
 
 
-class Policy(models.Model):
+class Policy(Setting):
     """A setting of the channel from a day on, for everybody or one consortium, with the document it comes from."""
-
-    name = models.CharField(max_length=60)
-    consortium = models.ForeignKey(
-        "network.Consortium", models.CASCADE, null=True, blank=True, related_name="+"
-    )
-    value = models.JSONField()
-    effective_from = models.DateField()
-    source = models.CharField(max_length=300)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["name", "consortium", "effective_from"],
-                nulls_distinct=False,
-                name="emergency_policy_once",
-            ),
-            models.CheckConstraint(name="emergency_policy_sourced", condition=~Q(source="")),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.value}"

@@ -6,9 +6,10 @@ from typing import Any
 
 from lianxin.duty.machine import Ctx
 from lianxin.record import publish as record
+from lianxin.record.building import instant, org, trim
 from lianxin.regional.emergency import forms
 from lianxin.regional.emergency.models import MILESTONES, Channel
-from lianxin.regional.reading.publish import CS, ID, instant, org, trim
+from lianxin.regional.reading.publish import CS, ID
 
 _ENCOUNTER = {"closed": "finished", "stopped": "cancelled"}
 _TASK = {"closed": "completed", "stopped": "cancelled"}

@@ -7,9 +7,9 @@ from typing import Any
 
 from django import forms
 
-from lianxin.duty.forms import MoveForm
+from lianxin.duty.forms import MoveForm, words
 from lianxin.regional.laboratory import catalogue
-from lianxin.regional.reading.forms import AcknowledgeForm, OrderForm, words
+from lianxin.regional.reading.forms import AcknowledgeForm, OrderForm
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 

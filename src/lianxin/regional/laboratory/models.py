@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from lianxin.access.scoped import ScopedModel
+from lianxin.network.policy import Setting
 
 TUBES = ("planned", "collected", "packed", "sent", "received", "refused", "stored", "disposed", "void")
 """A tube: planned (label printed), collected, packed into a box, sent, received, then refused or stored and disposed; void: the work was
@@ -454,24 +455,5 @@ class AutoRule(models.Model):
         return f"{self.analyte} {self.on}"
 
 
-class Policy(models.Model):
+class Policy(Setting):
     """A setting of the laboratories from a day on: for everybody or one consortium, with the document it comes from."""
-
-    name = models.CharField(max_length=60)
-    consortium = models.ForeignKey(
-        "network.Consortium", models.CASCADE, null=True, blank=True, related_name="+"
-    )
-    value = models.JSONField()
-    effective_from = models.DateField()
-    source = models.CharField(max_length=300)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["name", "consortium", "effective_from"], nulls_distinct=False, name="laboratory_policy_once"
-            ),
-            models.CheckConstraint(name="laboratory_policy_sourced", condition=~Q(source="")),
-        ]  # fmt: skip
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.value}"

@@ -11,12 +11,13 @@ from typing import Any
 
 from lianxin.duty.machine import Ctx
 from lianxin.record import publish as record
+from lianxin.record.building import instant, org, trim
 from lianxin.regional.laboratory import calc, catalogue, results
 from lianxin.regional.laboratory.models import Result, Specimen
 from lianxin.regional.reading import publish as reading
 from lianxin.regional.reading import reports
 from lianxin.regional.reading.models import Reading, Report
-from lianxin.regional.reading.publish import CS, ID, LOINC, instant, org, patient, trim
+from lianxin.regional.reading.publish import CS, ID, LOINC, patient
 
 UCUM = "http://unitsofmeasure.org"
 INTERPRETATION = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 
+from lianxin.duty.forms import words
 from lianxin.regional.pathology import stains
 from lianxin.regional.pathology.models import BLOCK_KINDS, CONCORDANCE, FIXATIVES, PICTURES, REFUSALS
 from lianxin.standards.text import T, Text
@@ -16,18 +17,6 @@ def _when(label: Text, *, required: bool = True) -> forms.DateTimeField:
         label=label, required=required, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
         input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"],
     )  # fmt: skip
-
-
-def _words(
-    label: Text, *, required: bool = True, longest: int = 300, rows: int = 2, **more: Any
-) -> forms.CharField:
-    return forms.CharField(
-        label=label,
-        required=required,
-        max_length=longest,
-        widget=forms.Textarea(attrs={"rows": rows}),
-        **more,
-    )
 
 
 class SpecimenForm(forms.Form):
@@ -53,16 +42,16 @@ class RefuseForm(forms.Form):
     reasons = forms.MultipleChoiceField(
         label=T("拒收原因", "Why"), choices=list(REFUSALS.items()), widget=forms.CheckboxSelectMultiple
     )
-    note = _words(T("说明", "In words"), required=False)
+    note = words(T("说明", "In words"), required=False)
 
 
 class GrossForm(forms.Form):
     """Gross description and the blocks taken."""
 
     code = forms.CharField(widget=forms.HiddenInput)
-    text = _words(T("大体描述", "Gross description"), longest=4000, rows=4)
+    text = words(T("大体描述", "Gross description"), longest=4000, rows=4)
     kind = forms.ChoiceField(label=T("制片", "Kind"), choices=list(BLOCK_KINDS.items()))
-    tissues = _words(
+    tissues = words(
         T("取材（每行一块）", "Blocks (a line each)"),
         longest=4000,
         rows=3,
@@ -105,7 +94,7 @@ class CallForm(forms.Form):
     """The call of a frozen section."""
 
     to = forms.CharField(label=T("接听人", "Who took the call"), max_length=80)
-    read_back = _words(T("对方复述", "What was read back"))
+    read_back = words(T("对方复述", "What was read back"))
 
 
 class CompareForm(forms.Form):
@@ -114,7 +103,7 @@ class CompareForm(forms.Form):
     concordance = forms.ChoiceField(
         label=T("冰冻与石蜡", "Frozen and permanent"), choices=list(CONCORDANCE.items())
     )
-    note = _words(T("差异说明", "What differs"), required=False)
+    note = words(T("差异说明", "What differs"), required=False)
 
 
 class LinkForm(forms.Form):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from lianxin.record.building import instant, trim
 from lianxin.regional.pathology import stains
 from lianxin.regional.pathology.models import Block, Slide, Specimen
 from lianxin.regional.reading.models import Reading
-from lianxin.regional.reading.publish import CS, ID, instant, patient, trim
+from lianxin.regional.reading.publish import CS, ID, patient
 
 WHY = "the projection of the case in hand"
 _STATUS = {"refused": "unsatisfactory"}

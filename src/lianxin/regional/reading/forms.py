@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import forms
 
-from lianxin.duty.forms import MoveForm
+from lianxin.duty.forms import MoveForm, words
 from lianxin.regional.reading.models import SCORES
 from lianxin.standards.text import T, Text
 
@@ -21,14 +21,6 @@ RETAKE: dict[str, Text] = {
     "other": T("其他", "Other"),
 }
 """Why something must be taken again: the platform's list, for the quality statistics."""
-
-
-def words(label: Text, *, required: bool = True, longest: int = 300) -> forms.CharField:
-    """A few lines of text."""
-    return forms.CharField(
-        label=label, required=required, max_length=longest, widget=forms.Textarea(attrs={"rows": 2}),
-        error_messages={"required": T("此项必填，请填写。", "This is required; please fill it in.")},
-    )  # fmt: skip
 
 
 class OrderForm(MoveForm):

@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 
 from lianxin.access.scoped import ScopedModel
+from lianxin.network.policy import Setting
 from lianxin.standards.money import Money
 from lianxin.standards.text import T, Text
 
@@ -509,24 +510,5 @@ class Template(models.Model):
         return Text(self.name, self.name_en or self.name)
 
 
-class Policy(models.Model):
+class Policy(Setting):
     """A setting of the centres from a day on: for everybody or one consortium, with the document it comes from."""
-
-    name = models.CharField(max_length=60)
-    consortium = models.ForeignKey(
-        "network.Consortium", models.CASCADE, null=True, blank=True, related_name="+"
-    )
-    value = models.JSONField()
-    effective_from = models.DateField()
-    source = models.CharField(max_length=300)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["name", "consortium", "effective_from"], nulls_distinct=False, name="reading_policy_once"
-            ),
-            models.CheckConstraint(name="reading_policy_sourced", condition=~Q(source="")),
-        ]  # fmt: skip
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.value}"

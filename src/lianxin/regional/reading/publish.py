@@ -7,12 +7,12 @@ stay apart. A centre adds its own (``hooks.Centre.resources``: ImagingStudy, Spe
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 from lianxin.duty.machine import Ctx
-from lianxin.network.models import Institution, Practitioner
+from lianxin.network.models import Practitioner
 from lianxin.record import publish as record
+from lianxin.record.building import doctor, instant, org, trim
 from lianxin.regional.reading import hooks, reports
 from lianxin.regional.reading.models import Entry, Item, Reading, Report
 
@@ -33,26 +33,6 @@ _TASK = {
     "acknowledged": "completed", "cancelled": "cancelled",
 }  # fmt: skip
 _REQUEST = {"issued": "completed", "acknowledged": "completed", "cancelled": "revoked"}
-
-
-def instant(at: dt.datetime | None) -> str | None:
-    """A FHIR dateTime with its offset."""
-    return at.isoformat(timespec="seconds") if at else None
-
-
-def org(institution: Institution) -> dict[str, Any]:
-    """A reference to an institution."""
-    return {"reference": f"Organization/{institution.code}", "display": institution.name}
-
-
-def doctor(practitioner: Practitioner) -> dict[str, Any]:
-    """A reference to a person of the network."""
-    return {"reference": f"Practitioner/{practitioner.code}", "display": practitioner.name}
-
-
-def trim(resource: dict[str, Any]) -> dict[str, Any]:
-    """Without empty values (FHIR has none)."""
-    return {key: value for key, value in resource.items() if value not in (None, "", [], {})}
 
 
 def code_of(items: list[Item]) -> dict[str, Any]:

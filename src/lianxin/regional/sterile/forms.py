@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from django import forms
 
-from lianxin.duty.forms import MoveForm
+from lianxin.duty.forms import REQUIRED, MoveForm, words
 from lianxin.standards.text import T, Text
 
-REQUIRED = {"required": T("此项必填，请填写。", "This is required; please fill it in.")}
 OUTCOMES: dict[str, Text] = {
     "well": T("已联系，无不适", "Reached, well"),
     "symptoms": T("已联系，有不适，安排处理", "Reached, unwell: being seen to"),
     "unreachable": T("未联系上", "Not reached"),
 }
-
-
-def words(label: Text, *, required: bool = True, longest: int = 300) -> forms.CharField:
-    """A few lines of text."""
-    return forms.CharField(
-        label=label, required=required, max_length=longest, widget=forms.Textarea(attrs={"rows": 2}), error_messages=REQUIRED
-    )  # fmt: skip
 
 
 def scanned(label: Text, *, required: bool = True) -> forms.CharField:

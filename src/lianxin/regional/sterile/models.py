@@ -12,6 +12,7 @@ from django.db.models import Q
 
 from lianxin.access.scoped import ScopedModel
 from lianxin.duty.models import APPEND_ONLY
+from lianxin.network.policy import Setting
 from lianxin.standards.money import Money
 from lianxin.standards.text import T, Text
 
@@ -407,24 +408,5 @@ class Duty(ScopedModel):
         return f"{self.recall_id} {self.institution_id}"
 
 
-class Policy(models.Model):
+class Policy(Setting):
     """A setting of sterile supply from a day on: for everybody or one consortium, with the document it comes from."""
-
-    name = models.CharField(max_length=60)
-    consortium = models.ForeignKey(
-        "network.Consortium", models.CASCADE, null=True, blank=True, related_name="+"
-    )
-    value = models.JSONField()
-    effective_from = models.DateField()
-    source = models.CharField(max_length=300)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["name", "consortium", "effective_from"], nulls_distinct=False, name="sterile_policy_once"
-            ),
-            models.CheckConstraint(name="sterile_policy_sourced", condition=~Q(source="")),
-        ]  # fmt: skip
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.value}"

@@ -11,6 +11,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 
+from lianxin.duty.forms import REQUIRED
 from lianxin.network.models import Department, Post, Practitioner
 from lianxin.network.roles import CLINICAL
 from lianxin.pool.models import KINDS, Resource, Template
@@ -18,7 +19,6 @@ from lianxin.resident.schedules.board import WEEKDAYS
 from lianxin.standards import clock
 from lianxin.standards.text import T, Text
 
-REQUIRED = {"required": T("此项必填，请填写。", "This is required; please fill it in.")}
 CLINIC_TYPES = ("普通", "专家", "专科", "急诊", "加班")
 NUMBER = {"invalid": T("请填整数。", "A whole number, please."), **REQUIRED}
 LONGEST = 1440
