@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.utils.translation import override
 
 from lianxin.duty.errors import Refused
@@ -65,6 +67,16 @@ def errors_of(form: forms.Form) -> dict[str, Text]:
             text = T(f"{label.zh}：{text.zh}", f"{label.en}: {text.en}")
         found[name] = text
     return found
+
+
+def refuse(form: forms.BaseForm, errors: Mapping[str, Any]) -> None:
+    """Say in a bound form what the move answered: beside the field it names, above the form otherwise. What the form says itself stands."""
+    form.is_valid()
+    said = set(form.errors)
+    for name, text in errors.items():
+        place = name if name in form.fields else None
+        if (place or NON_FIELD_ERRORS) not in said:
+            form.add_error(place, forms.ValidationError(text))
 
 
 def clean(form_class: type[forms.Form] | None, data: Any, ctx: Ctx) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from lianxin.access.errors import Invalid
 from lianxin.access.models import BreakGlass
 from lianxin.access.scope import Scope
 from lianxin.access.web import page
+from lianxin.duty.forms import refuse
 from lianxin.index.models import Person
-from lianxin.portal.forms import HouseForm, refuse
+from lianxin.portal.forms import HouseForm
 from lianxin.standards.text import T
 
 

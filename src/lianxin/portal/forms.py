@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
-from django.forms.utils import ErrorDict
 
 from lianxin.network.models import CODE_PATTERN
 from lianxin.standards.text import T, Text
@@ -63,12 +62,6 @@ class HouseModelForm(forms.ModelForm):
                     if name != NON_FIELD_ERRORS and code in {"unique", "unique_together"}:
                         error.message, error.params = _COMMON["unique"], None
         super()._update_errors(errors)  # type: ignore[misc]
-
-
-def refuse(form: forms.BaseForm, errors: dict[str, Text] | ErrorDict) -> None:
-    """Put a lower room's refusal (field → what and cure) on the form; an unknown field goes to the top."""
-    for name, text in errors.items():
-        form.add_error(name if name in form.fields else None, ValidationError(text))  # type: ignore[arg-type]
 
 
 def code_field(help_text: Text) -> forms.RegexField:

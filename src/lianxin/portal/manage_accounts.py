@@ -19,8 +19,9 @@ from lianxin.access.errors import Invalid
 from lianxin.access.models import Account
 from lianxin.access.scope import posts_of
 from lianxin.access.web import page
+from lianxin.duty.forms import refuse
 from lianxin.network.models import Post, Practitioner
-from lianxin.portal.forms import HouseForm, refuse
+from lianxin.portal.forms import HouseForm
 from lianxin.standards import clock
 from lianxin.standards.text import T
 

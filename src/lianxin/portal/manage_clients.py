@@ -18,8 +18,9 @@ from lianxin.access import audit, clients, tokens
 from lianxin.access.errors import Invalid
 from lianxin.access.models import Client, Grant, Token
 from lianxin.access.web import page
+from lianxin.duty.forms import refuse
 from lianxin.network.models import Institution
-from lianxin.portal.forms import HouseForm, refuse
+from lianxin.portal.forms import HouseForm
 from lianxin.standards import clock
 from lianxin.standards.text import T
 

@@ -27,7 +27,8 @@ from lianxin.access import accounts, audit
 from lianxin.access.errors import Invalid
 from lianxin.access.models import Account
 from lianxin.access.web import page
-from lianxin.portal.forms import HouseForm, refuse
+from lianxin.duty.forms import refuse
+from lianxin.portal.forms import HouseForm
 from lianxin.standards.text import T
 
 LANGUAGES = dict(settings.LANGUAGES)

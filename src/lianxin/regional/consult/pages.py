@@ -206,13 +206,8 @@ def _offer(
             if data is not None
             else cast(type[forms.MoveForm], step.form)(ctx=ctx, initial=_initial(step, ctx))
         )
-        if data is not None and errors:
-            form.is_valid()
-            for name, text in errors.items():
-                if name in form.fields and name not in form.errors:
-                    form.add_error(name, django_forms.ValidationError(text))
-                elif name == "__all__" and not form.non_field_errors():
-                    form.add_error(None, django_forms.ValidationError(text))
+        if data is not None:
+            forms.refuse(form, errors or {})
     return {
         "move": step, "form": form, "key": key or uuid.uuid4().hex, "open": data is not None, "table": step.name in ("assign", "reassign"),
         "tone": _TONES.get(step.tone, "btn-outline-secondary"),

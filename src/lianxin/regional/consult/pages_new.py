@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django import forms as django_forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -13,6 +12,7 @@ from django.shortcuts import redirect, render
 from lianxin.access import audit, relationships
 from lianxin.access.web import page
 from lianxin.duty import kernel
+from lianxin.duty.forms import refuse
 from lianxin.duty.machine import PRIORITIES
 from lianxin.index import registry
 from lianxin.index.models import Person
@@ -104,11 +104,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 def _failed(data: dict[str, Any], refusal: kernel.Refused) -> RequestForm:
     form = RequestForm(data)
-    form.is_valid()
-    for name, text in refusal.errors.items():
-        place = name if name in form.fields else None
-        if place is None or name not in form.errors:
-            form.add_error(place, django_forms.ValidationError(text))
+    refuse(form, refusal.errors)
     return form
 
 

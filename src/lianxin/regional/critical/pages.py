@@ -16,6 +16,7 @@ from lianxin.access import audit
 from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.duty import journey, kernel, machine
+from lianxin.duty.forms import refuse
 from lianxin.duty.machine import Move
 from lianxin.duty.models import Case, Duty
 from lianxin.regional.critical import limits, moves, service, statistics
@@ -129,12 +130,7 @@ def _offer(
                     choices=[blank, *((n.zh, n) for _, n in listed)]
                 )
         if data is not None:
-            form.is_valid()
-            for name, text in (errors or {}).items():
-                if name in form.fields and name not in form.errors:
-                    form.add_error(name, django_forms.ValidationError(text))
-                elif name not in form.fields:
-                    form.add_error(None, django_forms.ValidationError(text))
+            refuse(form, errors or {})
     return {
         "move": step, "form": form, "key": key or uuid.uuid4().hex, "tone": _TONES.get(step.tone, "btn-outline-secondary"),
         "open": data is not None or step.tone == "primary",

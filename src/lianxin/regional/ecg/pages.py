@@ -19,6 +19,7 @@ from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.duty import machine
 from lianxin.duty.errors import MoveError, NotAllowed, Refused
+from lianxin.duty.forms import refuse
 from lianxin.index import finding
 from lianxin.index.models import Person
 from lianxin.regional.ecg import drawing, importing, panel, rules, service
@@ -198,8 +199,7 @@ def _send(scope: Scope, person: Person, form: NewForm, key: str) -> Tracing | No
             f"page:{scope.account_id}:{key}", priority=form.cleaned_data["priority"],
         )  # fmt: skip
     except Refused as refusal:
-        for name, text in refusal.errors.items():
-            form.add_error(name if name in form.fields else None, forms.ValidationError(text))
+        refuse(form, refusal.errors)
     except MoveError as trouble:
         form.add_error(None, forms.ValidationError(trouble.text))
     return None

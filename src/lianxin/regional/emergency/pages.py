@@ -16,6 +16,7 @@ from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.duty import forms as duty_forms
 from lianxin.duty import journey, kernel
+from lianxin.duty.forms import refuse
 from lianxin.duty.machine import Move
 from lianxin.duty.models import Case, Duty
 from lianxin.index import finding
@@ -116,8 +117,7 @@ def new(request: HttpRequest) -> HttpResponse:
                 messages.success(request, str(T("胸痛绿色通道已启动，计时开始。", "The channel is open; the clocks run.")))  # fmt: skip
                 return redirect("emergency:show", made.case.number)
             except kernel.Refused as refusal:
-                for name, text in refusal.errors.items():
-                    form.add_error(name if name in form.fields else None, django_forms.ValidationError(text))
+                refuse(form, refusal.errors)
             except kernel.MoveError as trouble:
                 form.add_error(None, django_forms.ValidationError(trouble.text))
     return render(request, "emergency/new.html", {"person": person, "form": form, "key": key}, status=status)
@@ -144,11 +144,8 @@ def _offer(step: Move, case: Case, scope: Scope, data: Any = None, key: str = ""
     form = None
     if step.form is not None:
         form = duty_forms.bind(step.form, data, kernel.context(case, scope))
-        if data is not None and errors:
-            form.is_valid()
-            for name, text in errors.items():
-                if name in form.fields and name not in form.errors:
-                    form.add_error(name, django_forms.ValidationError(text))
+        if data is not None:
+            duty_forms.refuse(form, errors or {})
     return {
         "move": step, "form": form, "key": key or uuid.uuid4().hex, "open": data is not None,
         "tone": _TONES.get(step.tone, "btn-outline-secondary"),

@@ -178,10 +178,8 @@ def _offer(step: Move, reading: Reading, scope: Scope, data: Any = None, key: st
             if data is not None
             else step.form()
         )
-        if data is not None and errors:
-            form.is_valid()
-            for name, text in errors.items():
-                form.add_error(name if name in form.fields else None, str(text))
+        if data is not None:
+            forms.refuse(form, errors or {})
     return {
         "move": step, "form": form, "key": key or uuid.uuid4().hex, "open": data is not None,
         "tone": _TONES.get(step.tone, "btn-outline-secondary"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django import forms as django_forms
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -62,9 +61,8 @@ def _offer(
     form = None
     if step.form is not None:
         form = forms.bind(step.form, data, kernel.context(case, scope)) if data is not None else step.form()
-        for name, text in (errors or {}).items():
-            if name in form.fields and name not in form.errors:
-                form.add_error(name, django_forms.ValidationError(text))
+        if data is not None:
+            forms.refuse(form, errors or {})
     return {"move": step, "form": form, "key": key or uuid.uuid4().hex, "open": data is not None, "tone": _TONES.get(step.tone, "btn-outline-secondary")}  # fmt: skip
 
 

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from django import forms as django_forms
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
@@ -19,6 +18,7 @@ from lianxin.access import audit, relationships
 from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.duty.errors import MoveError, Refused
+from lianxin.duty.forms import refuse
 from lianxin.regional.pathology import forms, frozen, panel, pictures, reports, service
 from lianxin.regional.pathology import statistics as figures
 from lianxin.regional.pathology.models import Picture, Specimen, Trace, Work
@@ -348,10 +348,7 @@ def _failed(request: HttpRequest, reading: Reading, name: str, refusal: Refused)
         return {}
     made, ids = simple[name]
     form = made(request.POST, auto_id=ids)
-    form.is_valid()
-    for field, text in refusal.errors.items():
-        if field in form.fields and field not in form.errors:
-            form.add_error(field, django_forms.ValidationError(text))
+    refuse(form, refusal.errors)
     return {name: form}
 
 

@@ -16,6 +16,7 @@ from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.clinical.referral.print import qr
 from lianxin.duty.errors import MoveError, Refused
+from lianxin.duty.forms import refuse
 from lianxin.regional.pathology import forms, pages, service
 from lianxin.regional.pathology.models import Parcel, Specimen
 from lianxin.regional.reading.models import Reading
@@ -69,8 +70,7 @@ def register(request: HttpRequest, number: str) -> HttpResponse:
         try:
             made = service.register(request.scope, reading, form.cleaned_data)
         except Refused as refusal:
-            for name, text in refusal.errors.items():
-                form.add_error(name if name in form.fields else None, django_forms.ValidationError(text))
+            refuse(form, refusal.errors)
         except MoveError as trouble:
             form.add_error(None, django_forms.ValidationError(trouble.text))
         else:

@@ -116,11 +116,7 @@ def _offer(step: Move, desk: Desk, failed: dict[str, Any] | None) -> dict[str, A
         form = step.form(initial=initial)
         if failed is not None:
             form = duty_forms.bind(step.form, failed["data"], kernel.context(desk.reading.case, desk.scope))
-            form.is_valid()
-            for name, text in failed["errors"].items():
-                place = name if name in form.fields else None
-                if place is None or place not in form.errors:
-                    form.add_error(place, str(text))
+            duty_forms.refuse(form, failed["errors"])
     return {
         "move": step, "form": form, "open": failed is not None, "key": (failed or {}).get("key") or uuid.uuid4().hex,
         "tone": _TONES.get(step.tone, "btn-outline-secondary"),

@@ -18,6 +18,7 @@ from lianxin.access.models import Account
 from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.duty.errors import Refused
+from lianxin.duty.forms import refuse
 from lianxin.network import roles
 from lianxin.network.models import Post
 from lianxin.regional.reading import desk, doubles, roster, service
@@ -130,8 +131,7 @@ def _enter(request: HttpRequest, form: ShiftForm, staff: list[Reader]) -> bool:
     try:
         made = roster.add(reader, data["kind"], data["day"], data["start"], data["end"], data["weeks"])
     except Refused as refusal:
-        for name, text in refusal.errors.items():
-            form.add_error(name if name in form.fields else None, str(text))
+        refuse(form, refusal.errors)
         return False
     audit.write(request.scope, "create", what=f"shift {reader.centre}", detail={"reader": reader.pk, "shifts": len(made)})  # fmt: skip
     messages.success(request, str(T("已排 {n} 个班次。", "{n} shifts entered.").format(n=str(len(made)))))

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from lianxin.access import audit
 from lianxin.access.web import page
 from lianxin.duty.errors import Refused
+from lianxin.duty.forms import refuse
 from lianxin.regional.reading import desk, templates
 from lianxin.regional.reading.models import CENTRES, Reader, Template
 from lianxin.regional.reading.pages_manage import MODALITIES
@@ -100,8 +101,7 @@ def one(request: HttpRequest, template_id: int | None = None) -> HttpResponse:
                 data = form.cleaned_data
                 kept = templates.keep(reader, data, row.pk if row else None, for_centre=data.get("for_centre", False))  # fmt: skip
             except Refused as refusal:
-                for name, text in refusal.errors.items():
-                    form.add_error(name if name in form.fields else None, str(text))
+                refuse(form, refusal.errors)
             else:
                 audit.write(request.scope, "update" if row else "create", what=f"report template {kept.code}")
                 messages.success(request, str(T("模板已保存。", "Template saved.")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django import forms as django_forms
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Q
@@ -18,6 +17,7 @@ from lianxin.access.web import page
 from lianxin.clinical.places.common import whole
 from lianxin.duty import journey, kernel, machine
 from lianxin.duty.errors import MoveError, NotAllowed, Refused
+from lianxin.duty.forms import refuse
 from lianxin.duty.machine import Move
 from lianxin.duty.models import Case
 from lianxin.duty.models import Duty as Owed
@@ -109,12 +109,7 @@ def _offer(
 ) -> dict[str, Any]:
     form = step.form(data) if step.form is not None else None
     if form is not None and data is not None:
-        form.is_valid()
-        for name, text in (errors or {}).items():
-            if name not in form.fields:
-                form.add_error(None, django_forms.ValidationError(text))
-            elif name not in form.errors:
-                form.add_error(name, django_forms.ValidationError(text))
+        refuse(form, errors or {})
     return {
         "move": step, "form": form, "key": key or uuid.uuid4().hex, "tone": _TONES.get(step.tone, "btn-outline-secondary"),
         "open": data is not None or step.tone == "primary",

@@ -6,7 +6,6 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from django import forms as django_forms
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
@@ -146,11 +145,8 @@ def _offer(
     form = None
     if step.form is not None and step.name not in _ELSEWHERE:
         form = forms.bind(step.form, data, kernel.context(case, scope)) if data is not None else step.form()
-        if data is not None and errors:
-            form.is_valid()
-            for name, text in errors.items():
-                if name in form.fields and name not in form.errors:
-                    form.add_error(name, django_forms.ValidationError(text))
+        if data is not None:
+            forms.refuse(form, errors or {})
     return {
         "move": step, "form": form, "key": key or uuid.uuid4().hex, "open": data is not None,
         "tone": _TONES.get(step.tone, "btn-outline-secondary"),

@@ -18,6 +18,7 @@ from lianxin.access.scope import Scope
 from lianxin.access.web import page
 from lianxin.clinical.referral.print import gb_date
 from lianxin.duty.errors import MoveError, NotAllowed, Refused
+from lianxin.duty.forms import refuse
 from lianxin.network.models import Department, Institution, Practitioner
 from lianxin.regional.consult.outreach import credits, learning, service
 from lianxin.regional.consult.outreach.forms import (
@@ -72,8 +73,7 @@ def _decorate(line: Any) -> None:
 
 
 def _add_errors(form: django_forms.Form, refusal: Refused) -> None:
-    for name, text in refusal.errors.items():
-        form.add_error(name if name in form.fields else None, django_forms.ValidationError(text))
+    refuse(form, refusal.errors)
 
 
 @page(may="run_consults")
