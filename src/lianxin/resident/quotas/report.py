@@ -14,12 +14,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.template.loader import render_to_string
-from weasyprint import HTML
-from weasyprint.urls import URLFetcher
 
 from lianxin.network.models import Department, Institution
 from lianxin.pool import usage
 from lianxin.pool.models import KINDS, TIERS
+from lianxin.standards import paper
 from lianxin.standards.text import T, Text
 
 WEEK = dt.timedelta(days=7)
@@ -88,11 +87,7 @@ def make(places: Iterable[Institution], monday: dt.date) -> Report:
 
 def pdf(report: Report) -> bytes:
     """The report as PDF, A4 across, in the language in force. The caller has checked that the reader may have it."""
-    fetcher = URLFetcher(allowed_protocols=("data",), allow_redirects=False)  # the paper brings all it needs
-    html = render_to_string("quotas/report_print.html", {"r": report})
-    made = HTML(string=html, url_fetcher=fetcher).write_pdf()
-    assert made is not None
-    return made
+    return paper.pdf(render_to_string("quotas/report_print.html", {"r": report}))
 
 
 COLUMNS = (
