@@ -111,5 +111,6 @@ def test_a_failed_biological_indicator_reaches_set_and_patient(browser: Browser,
     assert Set.objects.get(pk=used.pk).state == "opened"
     assert Set.objects.get(pk=here.pk).load_id is None  # never was in that load
     assert faults == []
-    for page, path in ((centre, recall), (township, "/sterile"), (township, "/sterile/open")):
+    own = f"/sterile/loads/{load.number}"
+    for page, path in ((centre, recall), (centre, own), (township, "/sterile"), (township, "/sterile/open")):
         fits(page, path)
