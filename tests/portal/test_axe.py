@@ -10,6 +10,9 @@ from playwright.sync_api import Browser
 
 from lianxin.access import break_glass
 from lianxin.access.models import Account, BreakGlass
+from lianxin.index.models import Person
+from lianxin.regional.reading import items, service
+from tests.reading import world as reading
 from tests.referral import world as worlds
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -43,11 +46,52 @@ def pages(live: str) -> dict[int, list[str]]:
     return {account[key]: paths for key, paths in wanted.items() if account.get(key)}
 
 
+@pytest.fixture
+def centres(live: str) -> dict[int, list[str]]:
+    """The same for the shared centres: a CT that somebody has claimed, one that waits, tubes ordered."""
+    items.load_shipped()
+    county = reading.make_world()
+    person = reading.make_person("司空安")
+    number = Person.objects.unscoped("test").get(pk=person).number
+    claimed = reading.queued(county, person=person)
+    scope, _ = reading.reader_of(county, "reader0", approves=True)
+    service.claim(scope, "imaging", claimed.case.number)
+    waits = reading.queued(county, person=person, item="US-ABDO")
+    case, other = claimed.case.number, waits.case.number
+    wanted = {
+        "reader0": ["/reading", f"/reading/{case}", f"/reading/{other}", "/reading/roster", "/reading/readers", "/reading/templates",
+                    "/reading/templates/new", "/reading/statistics", "/imaging", "/imaging/quality", "/archive", "/archive/quarantine",
+                    "/archive/devices", "/critical", "/critical/statistics", "/critical/limits"],
+        "technician0": ["/acquire", f"/acquire/{other}", "/specimens", "/specimens/boxes", "/pathology", "/pathology/send"],
+        "gp0": ["/orders", f"/orders/person/{number}", f"/orders/new?person={number}&item=CT-ABDO-C&item=LAB-CBC", f"/orders/{case}", "/ecg",
+                f"/ecg/new?person={number}", "/chest-pain", "/chest-pain/statistics", "/consults", f"/consults/new?person={number}", "/outreach",
+                "/recognition"],
+        "lab0": ["/laboratory", "/laboratory/receive", "/laboratory/kept", "/laboratory/rules", "/laboratory/controls", "/laboratory/statistics"],
+        "sterile0": ["/sterile", "/sterile/scan", "/sterile/sets", "/sterile/loads", "/sterile/requests", "/sterile/recalls", "/sterile/statistics", "/sterile/sets/new"],
+        "manager": ["/recognition", "/recognition/groups", "/recognition/rules", "/recognition/quality"],
+        "clinician": ["/consults", "/orders"],
+    }  # fmt: skip
+    return {reading.account_of(county.posts[key]).pk: paths for key, paths in wanted.items()}
+
+
 def test_every_staff_page_is_accessible_and_fits(
     browser: Browser, live: str, pages: dict[int, list[str]]
 ) -> None:
-    axe, faults = Axe(), []
     assert len(pages) == 6
+    assert looked(browser, live, pages) == []
+
+
+def test_every_page_of_the_shared_centres_is_accessible_and_fits(
+    browser: Browser, live: str, centres: dict[int, list[str]]
+) -> None:
+    assert len(centres) == 7
+    faults = looked(browser, live, centres)
+    assert faults == [], "\n".join(map(str, faults))
+
+
+def looked(browser: Browser, live: str, pages: dict[int, list[str]]) -> list[tuple[object, ...]]:
+    """What is wrong with the pages, at both widths."""
+    axe, faults = Axe(), []
     for account_id, paths in pages.items():
         client = Client()
         client.force_login(Account.objects.get(pk=account_id))
@@ -75,4 +119,4 @@ def test_every_staff_page_is_accessible_and_fits(
                 for found in axe.run(page, options=QUICK).response["violations"]:
                     faults.append((path, width, found["id"], [n["html"][:120] for n in found["nodes"][:3]]))
         context.close()
-    assert faults == []
+    return faults
